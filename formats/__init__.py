@@ -1,0 +1,38 @@
+"""The table of formats: the one place that a new format is added to, beside its own file."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+
+from ..errors import InputError
+from .base import Format, Packed, TensorStats
+
+#: Format name -> "module:Class". CLI choices, README table, contract tests, golden files and fuzz seeds derive from it.
+FORMATS = {
+    "dense": "dense:Dense",
+    "csr": "csr:Csr",
+}
+
+__all__ = ["FORMATS", "Format", "Packed", "TensorStats", "all_formats", "get"]
+
+
+@cache
+def get(name: str) -> Format:
+    """The format of that name.
+
+    Raises
+    ------
+    InputError
+        If no format has that name.
+    """
+    if name not in FORMATS:
+        raise InputError(f"unknown format '{name}'; choose from {', '.join(FORMATS)}")
+    module, _, cls = FORMATS[name].partition(":")
+    fmt: Format = getattr(import_module(f".{module}", __name__), cls)()
+    return fmt
+
+
+def all_formats() -> list[Format]:
+    """Every format, in table order."""
+    return [get(name) for name in FORMATS]

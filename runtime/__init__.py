@@ -1,0 +1,1 @@
+"""Running exported files: sessions with the native operators registered."""

@@ -1,0 +1,1 @@
+"""Whatever makes or changes weights: models, data, training, pruning, binarization, sweeps."""
