@@ -105,6 +105,33 @@ class TensorStats:
             return int(self.positions.size)
         return int(np.count_nonzero(self.bits))
 
+    @cached_property
+    def row_ends(self) -> NDArray[np.int64]:
+        """Number of non-zeros up to and including each row, int64 [rows]."""
+        limits = np.arange(1, self.rows + 1, dtype=np.int64) * self.cols
+        return np.searchsorted(self.positions, limits)
+
+    @cached_property
+    def gaps(self) -> NDArray[np.int64]:
+        """Zeros skipped before each non-zero since its predecessor in the row, int64 [nnz]."""
+        gaps = np.diff(self.positions, prepend=-1)
+        gaps -= 1
+        starts = np.concatenate([[0], self.row_ends[:-1]])
+        first = starts[starts < self.row_ends]  # first non-zero of every row that has one
+        gaps[first] = self.positions[first] % self.cols
+        return gaps
+
+    @cached_property
+    def longest_gap(self) -> int:
+        """The largest gap, 0 where there is no non-zero."""
+        return int(self.gaps.max(initial=0))
+
+    def fillers(self, width: int) -> int:
+        """Entries to add so that every gap fits in `width` bits."""
+        if self.longest_gap >> width == 0:
+            return 0
+        return int((self.gaps >> width).sum())
+
     @property
     def density(self) -> float:
         """nnz over size; 0 for an empty tensor."""
@@ -169,19 +196,29 @@ def require(condition: bool, rule: str, packed: Packed, component: str | None = 
         raise CorruptFileError(f"{packed.format}{where}: {rule}")
 
 
-def check_header(fmt: Format, packed: Packed, names: tuple[str, ...], max_bytes: int | None = None) -> tuple[int, int]:
+def check_header(
+    fmt: Format, packed: Packed, names: tuple[str, ...], max_bytes: int | None = None
+) -> tuple[int, int]:
     """Check what all formats share (name, version, shape, components); return rows and columns."""
     require(packed.format == fmt.name, f"expected format '{fmt.name}'", packed)
     require(packed.version == fmt.version, f"version {packed.version} is not {fmt.version}", packed)
     require(tuple(packed.components) == names, f"components must be {', '.join(names) or 'none'}", packed)
     require(len(packed.shape) <= 8, "more than 8 dimensions", packed)
     require(
-        all(type(d) is int and 0 <= d < 1 << 48 for d in packed.shape), "dimensions must be integers in [0, 2^48)", packed
+        all(type(d) is int and 0 <= d < 1 << 48 for d in packed.shape),
+        "dimensions must be integers in [0, 2^48)",
+        packed,
     )
-    require(packed.dtype.itemsize in (1, 2, 4, 8) and packed.dtype.kind in "fiubcV", f"dtype {packed.dtype}", packed)
+    require(
+        packed.dtype.itemsize in (1, 2, 4, 8) and packed.dtype.kind in "fiubcV",
+        f"dtype {packed.dtype}",
+        packed,
+    )
     size = math.prod(packed.shape)
     limit = MAX_DENSE_BYTES if max_bytes is None else max_bytes
     require(
-        size * packed.dtype.itemsize <= limit, f"dense size {size * packed.dtype.itemsize} B is over {limit} B", packed
+        size * packed.dtype.itemsize <= limit,
+        f"dense size {size * packed.dtype.itemsize} B is over {limit} B",
+        packed,
     )
     return matrix_shape(packed.shape)

@@ -35,7 +35,12 @@ class Dense(Format):
     def check(self, packed: Packed) -> None:
         rows, cols = check_header(self, packed, ("values",))
         values = packed.components["values"]
-        require(values.ndim == 1 and values.size == rows * cols, "must hold exactly one value an element", packed, "values")
+        require(
+            values.ndim == 1 and values.size == rows * cols,
+            "must hold exactly one value an element",
+            packed,
+            "values",
+        )
         require(values.dtype == packed.dtype, f"dtype {values.dtype} is not {packed.dtype}", packed, "values")
 
     def unpack(self, packed: Packed, max_bytes: int = MAX_DENSE_BYTES) -> Array:
