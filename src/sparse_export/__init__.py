@@ -31,7 +31,22 @@ _HOMES = {
     "library_path": "runtime.session",
 }
 
-__all__ = ["__version__", *sorted(_HOMES)]
+__all__ = [
+    "BudgetError",
+    "CorruptFileError",
+    "InferenceSession",
+    "InputError",
+    "MissingDependencyError",
+    "SparseExportError",
+    "UnsupportedError",
+    "VerificationError",
+    "__version__",
+    "export",
+    "inspect",
+    "library_path",
+    "register",
+    "verify",
+]
 
 if TYPE_CHECKING:
     from .errors import (

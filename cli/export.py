@@ -1,0 +1,62 @@
+"""`sparse-export export`: the main command."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..formats import FORMATS
+from . import console, options
+
+EPILOG = """\b
+Examples:
+  sparse-export model.pt --format csr
+  sparse-export model.pt --arch densenet121 --input-shape 1x3x224x224
+  sparse-export model.pt --arch nets.py:make_net -o small.onnx
+  sparse-export model.onnx --layers '*fc*=dense' --json
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice([*FORMATS]),
+    default="csr",
+    show_default=True,
+    help="Format of the weights.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: MODEL.<format>.onnx]"
+)
+@click.option(
+    "--layers", multiple=True, metavar="GLOB=FORMAT", help="Another format for the weights that match."
+)
+@options.source_options
+@options.tolerance_options
+@click.option("--no-verify", is_flag=True, help="Skip the comparison of the written file with the source.")
+@click.option(
+    "--external-data", is_flag=True, help="Put the weights in an aligned data file beside the model."
+)
+@click.option("--force", is_flag=True, help="Overwrite the output.")
+@click.option("--dry-run", is_flag=True, help="Print the plan; write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Show the plan of every layer, and the tracer's own log.")
+def command(model: Path, format_: str, as_json: bool, quiet: bool, no_verify: bool, **arguments: Any) -> None:
+    """Pack MODEL (.pt, .pth, .safetensors, .pt2, .onnx) into a smaller ONNX file that any onnxruntime runs."""
+    from ..exporter import api
+    from . import render
+
+    with console.progress(quiet or as_json) as progress:
+        report = api.export(model, format=format_, verify=not no_verify, progress=progress, **arguments)
+    report.command = shlex.join(["sparse-export", *sys.argv[1:]])
+    if as_json:
+        console.print_json(report.to_json())
+    elif not quiet:
+        render.export(report, verbose=arguments["verbose"], dry_run=arguments["dry_run"])

@@ -1,0 +1,94 @@
+"""Options that several commands share, with their parsing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+FunctionT = Callable[..., Any]
+
+
+class ShapeType(click.ParamType[tuple[int, ...]]):
+    """`1x3x32x32` as a tuple of positive integers."""
+
+    name = "SHAPE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).lower().split("x")
+        if not all(
+            part.isascii() and part.isdigit() and 0 < int(part) < 1 << 31 for part in parts if len(part) < 12
+        ):
+            self.fail(
+                f"'{value}' is no shape; write positive numbers joined by x, for example 1x3x224x224",
+                param,
+                ctx,
+            )
+        if any(not part or len(part) >= 12 for part in parts):
+            self.fail(
+                f"'{value}' is no shape; write positive numbers joined by x, for example 1x3x224x224",
+                param,
+                ctx,
+            )
+        return tuple(int(part) for part in parts)
+
+
+class Tolerance(click.ParamType[float]):
+    """A finite number that is not negative."""
+
+    name = "NUMBER"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            self.fail(f"'{value}' is no number", param, ctx)
+        if not 0 <= number < float("inf"):
+            self.fail(f"'{value}' must be finite and not negative", param, ctx)
+        return number
+
+
+def source_options(function: FunctionT) -> FunctionT:
+    """How to read the model: architecture, input shapes, trust."""
+    for option in (
+        click.option(
+            "--trust-checkpoint", is_flag=True, help="Unpickle a whole module; runs code from the file."
+        ),
+        click.option(
+            "--input-dtype",
+            "input_dtype",
+            multiple=True,
+            metavar="DTYPE",
+            help="Dtype of an input, e.g. int64.",
+        ),
+        click.option(
+            "--input-shape",
+            "input_shape",
+            multiple=True,
+            type=ShapeType(),
+            help="Shape of an input, e.g. 1x3x32x32.",
+        ),
+        click.option("--arch", metavar="NAME|FILE.py:FACTORY", help="Architecture of a state dict."),
+    ):
+        function = option(function)
+    return function
+
+
+def tolerance_options(function: FunctionT) -> FunctionT:
+    """How close the outputs must be."""
+    for option in (
+        click.option(
+            "--seed", type=click.IntRange(0, 2**31), default=0, show_default=True, help="Seed of the inputs."
+        ),
+        click.option("--atol", type=Tolerance(), help="Absolute tolerance.  [default: 1e-05]"),
+        click.option(
+            "--rtol", type=Tolerance(), help="Tolerance relative to the largest output.  [default: 0.001]"
+        ),
+    ):
+        function = option(function)
+    return function

@@ -1,0 +1,133 @@
+"""Reports as tables for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .console import clean, human
+
+if TYPE_CHECKING:
+    from ..exporter.report import Report
+    from ..exporter.verify import Verification
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=False)
+
+
+def _ratio(base: int | None, size: int | None) -> str:
+    return f"{base / size:.2f}x" if base and size else "-"
+
+
+def _safe(text: str) -> str:
+    return escape(clean(text))
+
+
+def export(report: Report, *, verbose: bool, dry_run: bool) -> None:
+    """The summary of an export; with `verbose` the plan of every layer above it."""
+    out = _console()
+    for level, text in report.notes:
+        out.print(f"[{'yellow' if level == 'warn' else 'dim'}]{level}: {_safe(text)}[/]")
+    if verbose or dry_run:
+        out.print(_plan_table(report))
+    out.print(_size_table(report))
+    packed = sum(row["format"] != "dense" for row in report.layers)
+    kept = len(report.layers) - packed
+    out.print(
+        f"{packed} of {len(report.layers)} weights packed"
+        + (f", {kept} kept dense" + ("" if verbose or dry_run else " (-v says why)") if kept else "")
+        + f"; density {report.nnz / report.size:.2%}"
+        if report.size
+        else "no layer with constant weights"
+    )
+    if dry_run:
+        out.print("dry run: nothing was written")
+        return
+    if report.verification:
+        out.print(verification(report.verification))
+    else:
+        out.print("[yellow]not verified (--no-verify)[/]")
+    for path in report.files:
+        out.print(f"wrote {_safe(str(path))}", soft_wrap=True)
+
+
+def _size_table(report: Report) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("size of")
+    table.add_column("bytes", justify="right")
+    table.add_column("", justify="right")
+    table.add_column("dense / this", justify="right")
+    base = report.dense_file_bytes
+
+    def row(label: str, size: int | None, against: int | None, style: str = "") -> None:
+        if size is not None:
+            table.add_row(label, f"{size:,}", human(size), _ratio(against, size), style=style)
+
+    row("checkpoint", report.source_bytes, None)
+    row("dense ONNX file", base, base)
+    row("gzip -6 of the dense file", report.gzip_bytes, base)
+    row("packed ONNX file", report.file_bytes, base, "bold")
+    row("weights, dense", report.dense_bytes, report.dense_bytes)
+    row("weights, non-zeros x 32 bits", report.lab_bytes, report.dense_bytes)
+    row("weights, packed", report.packed_bytes, report.dense_bytes)
+    return table
+
+
+def _plan_table(report: Report) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("weight", overflow="fold", ratio=3)
+    table.add_column("density", justify="right", no_wrap=True)
+    table.add_column("format", no_wrap=True)
+    table.add_column("bytes", justify="right", no_wrap=True)
+    table.add_column("reason", ratio=4)
+    for row in report.layers:
+        nbytes = f"{human(row['dense_bytes'])} -> {human(row['packed_bytes'])}"
+        if row["format"] == "dense":
+            nbytes = human(row["dense_bytes"])
+        table.add_row(
+            _safe(row["name"]), f"{row['density']:.1%}", row["format"], nbytes, _safe(row["reason"])
+        )
+    return table
+
+
+def contents(report: Report) -> None:
+    """Every tensor of a file, and the totals."""
+    out = _console()
+    for level, text in report.notes:
+        out.print(f"[{'yellow' if level == 'warn' else 'dim'}]{level}: {_safe(text)}[/]")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("tensor", overflow="fold", ratio=3)
+    table.add_column("shape", overflow="fold", ratio=1)
+    table.add_column("format", no_wrap=True)
+    table.add_column("bytes", justify="right", no_wrap=True)
+    table.add_column("density", justify="right", no_wrap=True)
+    for row in report.layers:
+        table.add_row(
+            _safe(row["name"]), "x".join(map(str, row["shape"])) or "-", _format_cell(row),
+            f"{row['packed_bytes']:,}", f"{row['density']:.1%}",
+        )  # fmt: skip
+    out.print(table)
+    out.print(
+        f"{len(report.layers)} tensors, {report.packed_bytes:,} B in {report.source_bytes:,} B of file"
+        + (f", {report.dense_bytes:,} B dense" if report.dense_bytes != report.packed_bytes else "")
+        + (f"; {report.nnz:,} of {report.size:,} values are not zero" if report.size else "")
+    )
+
+
+def _format_cell(row: dict[str, Any]) -> str:
+    return f"{row['format']} {row['dtype']}"
+
+
+def verification(result: Verification) -> str:
+    """The verification in one or two lines."""
+    return click.style(
+        f"verified against {result.reference} on {result.inputs} inputs: max abs {result.max_abs:.2e}, "
+        f"mean abs {result.mean_abs:.2e},\n  relative {result.max_rel:.2e}, top-1 agreement "
+        f"{result.top1_agreement:.2%}"
+        + (f"; {result.tensors} tensors bit for bit" if result.tensors else ""),
+    )

@@ -1,0 +1,272 @@
+"""The steps in their order: what `sparse-export` does, as functions.
+
+NOTES
+-----
+No step reaches back: source -> plan -> pack -> graph -> save (verify before the name is taken) -> report.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InputError, VerificationError
+from .report import Report
+
+if TYPE_CHECKING:
+    import onnx
+
+    from ..formats import Packed
+    from ..formats.base import Array
+    from .layers import GraphIndex
+    from .plan import TensorPlan
+    from .source import Source
+    from .verify import Verification
+
+#: Told about progress: what is being done, how far, of how much (0: unknown).
+Progress = Callable[[str, int, int], None]
+
+
+def _silent(text: str, done: int, total: int) -> None:
+    return None
+
+
+def export(
+    model: str | Path,
+    *,
+    format: str = "csr",
+    output: str | Path | None = None,
+    arch: str | None = None,
+    input_shape: Sequence[tuple[int, ...]] | None = None,
+    input_dtype: Sequence[str] | None = None,
+    layers: Sequence[str] = (),
+    dry_run: bool = False,
+    force: bool = False,
+    verify: bool = True,
+    rtol: float | None = None,
+    atol: float | None = None,
+    seed: int = 0,
+    external_data: bool = False,
+    trust_checkpoint: bool = False,
+    verbose: bool = False,
+    progress: Progress = _silent,
+) -> Report:
+    """Write a packed ONNX file of a checkpoint and return the report of what was done.
+
+    Parameters
+    ----------
+    model
+        Checkpoint (.pt, .pth, .safetensors, .pt2) or .onnx file.
+    format
+        Format of every weight it fits, or "auto" for the smallest of all.
+    output
+        Default: the model's name with `.<format>.onnx`, beside it.
+    layers
+        "GLOB=FORMAT" overrides over weight names; the last that matches wins.
+    rtol, atol
+        Tolerance of the verification: |a - b| <= atol + rtol * max |b|.
+
+    Raises
+    ------
+    InputError
+        If the model cannot be read or the output not be written.
+    VerificationError
+        If the file does not compute what the source computes; no file is left.
+    """
+    from . import pack as packing
+    from . import plan as planning
+    from . import source as sources
+    from .artifact import check_target
+    from .layers import GraphIndex
+    from .match import find
+
+    started = time.perf_counter()
+    path = Path(model)
+    overrides = planning.parse_overrides(layers)
+    target = Path(output) if output is not None else path.with_name(f"{path.stem}.{format}.onnx")
+    if path.exists() and not dry_run:
+        check_target(target, force=force, sources=[path])
+    source = sources.open_source(
+        path,
+        arch=arch,
+        input_shapes=input_shape,
+        input_dtypes=input_dtype,
+        trust_checkpoint=trust_checkpoint,
+        verbose=verbose,
+        say=lambda text: progress(text, 0, 0),
+    )
+    index = GraphIndex(source.model)
+    _refuse_nan(source, sources.nan_weights(index))
+    plans = planning.make(
+        index, find(index), format, overrides, lambda done, total: progress("planning", done, total)
+    )
+    report = Report.begin(source, target, format, plans)
+    if not dry_run:
+        packed = packing.pack(index, plans, lambda done, total: progress("packing", done, total))
+        checking = _Checking(verify, rtol, atol, seed, progress)
+        report.verification = _write(
+            source, index, plans, packed, target, force, external_data, checking, report
+        )
+        report.measure_dense(source.model, progress)
+    report.seconds = time.perf_counter() - started
+    return report
+
+
+class _Checking:
+    """How thoroughly the written file is verified."""
+
+    def __init__(
+        self, enabled: bool, rtol: float | None, atol: float | None, seed: int, progress: Progress
+    ) -> None:
+        from . import verify
+
+        self.enabled = enabled
+        self.rtol = verify.RTOL if rtol is None else rtol
+        self.atol = verify.ATOL if atol is None else atol
+        self.seed = seed
+        self.progress = progress
+
+
+def _refuse_nan(source: Source, names: list[str]) -> None:
+    if names:
+        raise InputError(
+            f"{source.path}: weight '{names[0]}' holds NaN"
+            + (f" (and {len(names) - 1} more)" if len(names) > 1 else "")
+            + "; retrain or repair the checkpoint"
+        )
+
+
+def _write(
+    source: Source,
+    index: GraphIndex,
+    plans: Sequence[TensorPlan],
+    packed: dict[str, Packed],
+    target: Path,
+    force: bool,
+    external_data: bool,
+    checking: _Checking,
+    report: Report,
+) -> Verification | None:
+    """Write and verify; the file gets its name only when the verification passed."""
+    from .graph import rewrite
+    from .save import save
+
+    checking.progress("writing", 0, 0)
+    result: list[Verification] = []
+
+    def check(path: Path) -> None:
+        if checking.enabled:
+            checking.progress("verifying", 0, 0)
+            result.append(_verify_written(source, index, plans, packed, path, checking))
+
+    model = rewrite(index, source.model, plans, packed)
+    report.files = save(
+        model, target, check=check, force=force, external_data=external_data, sources=[source.path]
+    )
+    return result[0] if result else None
+
+
+def _verify_written(
+    source: Source,
+    index: GraphIndex,
+    plans: Sequence[TensorPlan],
+    packed: dict[str, Packed],
+    path: Path,
+    checking: _Checking,
+) -> Verification:
+    import onnx
+
+    from . import verify
+    from .plan import rows_first
+
+    written = onnx.load(str(path))
+    layers = {plan.name: plan.layers[0] for plan in plans}
+
+    def dense(name: str) -> Array:
+        array = index.constant(name)
+        assert array is not None
+        return rows_first(array, layers[name])
+
+    tensors = verify.check_tensors(written, packed, dense)
+    result = _compare(source, written, path, checking)
+    result.tensors = tensors
+    return result
+
+
+def _compare(source: Source, written: onnx.ModelProto, path: Path, checking: _Checking) -> Verification:
+    from . import verify
+
+    opened = verify.session(path)
+    inputs = [
+        verify.make_inputs(written, source.example_shapes, checking.seed + batch, batch)
+        for batch in (1, 2, 3)
+    ]
+    result = verify.compare(
+        source.reference,
+        lambda feeds: opened.run(None, feeds),
+        inputs,
+        rtol=checking.rtol,
+        atol=checking.atol,
+    )
+    result.reference = source.reference_name
+    if not result.passed:
+        raise VerificationError(
+            f"{source.path.name}: outputs of the packed file differ from the source's by up to {result.max_abs:.3g} ({result.max_rel:.2%} of the largest), over the tolerance; "
+            f"--rtol and --atol set it"
+        )
+    return result
+
+
+def verify(
+    source: str | Path,
+    file: str | Path,
+    *,
+    arch: str | None = None,
+    input_shape: Sequence[tuple[int, ...]] | None = None,
+    input_dtype: Sequence[str] | None = None,
+    trust_checkpoint: bool = False,
+    rtol: float | None = None,
+    atol: float | None = None,
+    seed: int = 0,
+    progress: Progress = _silent,
+) -> Verification:
+    """Compare an exported file with its source in stock onnxruntime.
+
+    Raises
+    ------
+    VerificationError
+        If the outputs differ beyond the tolerance.
+    InputError
+        If one of the two cannot be read.
+    """
+    from . import checkpoint
+    from .source import open_source
+
+    opened = open_source(
+        Path(source),
+        arch=arch,
+        input_shapes=input_shape,
+        input_dtypes=input_dtype,
+        trust_checkpoint=trust_checkpoint,
+        say=lambda text: progress(text, 0, 0),
+    )
+    written = checkpoint.load(Path(file)).onnx_model
+    if written is None:
+        raise InputError(f"{file}: is no ONNX file")
+    progress("verifying", 0, 0)
+    return _compare(opened, written, Path(file), _Checking(True, rtol, atol, seed, progress))
+
+
+def inspect(file: str | Path, *, trust_checkpoint: bool = False) -> Report:
+    """What is inside a checkpoint, an ONNX file or an archive: bytes, shape and density of every tensor.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    from .contents import read
+
+    return read(Path(file), trust_checkpoint=trust_checkpoint)

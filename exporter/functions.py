@@ -1,0 +1,115 @@
+"""Model-local ONNX functions: the same operator, spelled out in standard ops.
+
+An operator of the domain `sparse_export` is named <prefix><Conv|MatMul><suffix>. Its function decodes
+the packed components and runs the ordinary layer, so a stock runtime folds the decode once at session
+creation; with the native library registered the node runs on the packed bytes instead.
+
+What changes the arity or the activation is an operator of its own: a function body cannot branch, and
+stock onnxruntime fuses Conv + Relu or Conv + Add + Relu only where it sees exactly these nodes.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import onnx
+import onnx.parser
+
+from ..formats import Format
+
+DOMAIN = "sparse_export"
+VERSION = 1
+#: Functions use no operator newer than this; onnxruntime 1.20 implements it.
+OPSET = 18
+
+_SIZES = """
+    shape = Constant <value_ints: ints = @shape> ()
+    zero1 = Constant <value_ints = [0]> ()
+    first1 = Constant <value_ints = [1]> ()
+    last1 = Constant <value_ints = [9]> ()
+    axis0 = Constant <value = int64 {0}> ()
+    rows = Slice (shape, zero1, first1)
+    inner = Slice (shape, first1, last1)
+    cols = ReduceProd <keepdims = 1> (inner)
+    size = Mul (rows, cols)
+"""
+# Gemm would pin the rank to two; MatMul + Add is what onnxruntime turns into Gemm by itself.
+_LAYERS = {
+    "Conv": """
+    dims = Size (shape)
+    dims1 = Reshape (dims, first1)
+    ones = ConstantOfShape <value = int64[1] {1}> (dims1)
+    scale_shape = ScatterElements (ones, zero1, rows)
+    weight = Reshape (dense, shape)
+    scale_k = Reshape (scale, scale_shape)
+    weight_scaled = Mul (weight, scale_k)
+    layer = Conv <auto_pad = "NOTSET", strides: ints = @strides, pads: ints = @pads,
+                  dilations: ints = @dilations, group: int = @group> (X, weight_scaled, bias)
+""",
+    "MatMul": """
+    weight = Reshape (dense, shape)
+    weight_t = Transpose <perm = [1, 0]> (weight)
+    weight_scaled = Mul (weight_t, scale)
+    product = MatMul (X, weight_scaled)
+    layer = Add (product, bias)
+""",
+}
+_ACTIVATIONS = {
+    "": "Y = Identity ({input})",
+    "Relu": "Y = Relu ({input})",
+    "Clip": """
+    low = Constant <value_float: float = @min> ()
+    high = Constant <value_float: float = @max> ()
+    Y = Clip ({input}, low, high)
+""",
+}
+_ATTRIBUTES = {"Conv": ["shape", "strides", "pads", "dilations", "group"], "MatMul": ["shape"]}
+
+
+def operator_name(fmt: Format, layer: str, *, residual: bool = False, activation: str = "") -> str:
+    """Name of the operator, `SparseConvAddRelu` for csr, Conv, a residual input and a Relu."""
+    return f"{fmt.operator}{layer}{'Add' if residual else ''}{activation}"
+
+
+def build(
+    fmt: Format, layer: str, *, residual: bool = False, activation: str = "", opset: int = OPSET
+) -> onnx.FunctionProto:
+    """The function of one operator.
+
+    Parameters
+    ----------
+    fmt
+        A format with an operator.
+    layer
+        "Conv" or "MatMul".
+    residual
+        Whether a last input Z is added before the activation.
+    activation
+        "", "Relu" or "Clip".
+    opset
+        Of the model that will hold it: a runtime inlines the body into the model's opset.
+    """
+    name = operator_name(fmt, layer, residual=residual, activation=activation)
+    return _build(name, fmt.operator_inputs, fmt.operator_decode, layer, residual, activation, opset)
+
+
+@cache
+def _build(
+    name: str,
+    components: tuple[str, ...],
+    decode: str,
+    layer: str,
+    residual: bool,
+    activation: str,
+    opset: int,
+) -> onnx.FunctionProto:
+    inputs = ["X", *components, "scale", "bias", *(["Z"] if residual else [])]
+    attributes = [*_ATTRIBUTES[layer], *(["min", "max"] if activation == "Clip" else [])]
+    total = "total = Add (layer, Z)" if residual else ""
+    last = _ACTIVATIONS[activation].format(input="total" if residual else "layer")
+    text = (
+        f'<domain: "{DOMAIN}", opset_import: ["": {opset}]>\n'
+        f"{name} <{', '.join(attributes)}> ({', '.join(inputs)}) => (Y)\n"
+        f"{{{_SIZES}{decode}{_LAYERS[layer]}{total}\n{last}\n}}"
+    )
+    return onnx.parser.parse_function(text)

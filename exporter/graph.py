@@ -1,0 +1,222 @@
+"""The packed graph: planned layers replaced by packed operators, everything else as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from .. import formats
+from ..errors import InputError
+from ..formats import Packed
+from . import functions, match
+from .layers import GraphIndex, Layer
+from .plan import TensorPlan
+
+
+def normalize(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model ready for packing: opset 18 at least, constants as initializers, no exporter debris.
+
+    Raises
+    ------
+    InputError
+        If an older opset cannot be converted.
+    """
+    model = _raise_opset(model)
+    graph = model.graph
+    for node in graph.node:
+        del node.metadata_props[:]
+        node.ClearField("doc_string")
+    del graph.value_info[:]
+    aliases: dict[str, str] = {}
+    kept = []
+    constants = {tensor.name for tensor in graph.initializer}
+    outputs = {value.name for value in graph.output}
+    for node in graph.node:
+        tensor = _constant_value(node)
+        if tensor is not None:
+            tensor.name = node.output[0]
+            graph.initializer.append(tensor)
+            constants.add(tensor.name)
+        elif node.op_type == "Identity" and node.input[0] in constants and node.output[0] not in outputs:
+            aliases[node.output[0]] = aliases.get(node.input[0], node.input[0])
+            constants.add(node.output[0])
+        else:
+            kept.append(node)
+    for node in kept:
+        _rename_inputs(node, aliases)
+    if len(kept) < len(graph.node):
+        kept = [_copy(node) for node in kept]
+        del graph.node[:]
+        graph.node.extend(kept)
+    return model
+
+
+def _copy(node: onnx.NodeProto) -> onnx.NodeProto:
+    twin = onnx.NodeProto()
+    twin.CopyFrom(node)
+    return twin
+
+
+def _raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
+    current = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
+    if current >= functions.OPSET:
+        return model
+    try:
+        return onnx.version_converter.convert_version(model, functions.OPSET)
+    except Exception as error:
+        raise InputError(
+            f"opset {current} cannot be converted to {functions.OPSET} ({error}); export the model anew"
+        ) from error
+
+
+def _constant_value(node: onnx.NodeProto) -> onnx.TensorProto | None:
+    if node.op_type != "Constant" or node.domain not in ("", "ai.onnx") or len(node.attribute) != 1:
+        return None
+    if node.attribute[0].name != "value":
+        return None
+    tensor = onnx.TensorProto()
+    tensor.CopyFrom(node.attribute[0].t)
+    return tensor
+
+
+def _rename_inputs(node: onnx.NodeProto, aliases: dict[str, str]) -> None:
+    for place, name in enumerate(node.input):
+        if name in aliases:
+            node.input[place] = aliases[name]
+    for item in node.attribute:
+        for graph in [*item.graphs, *([item.g] if item.HasField("g") else [])]:
+            for inner in graph.node:
+                _rename_inputs(inner, aliases)
+
+
+def rewrite(
+    index: GraphIndex, model: onnx.ModelProto, plans: Sequence[TensorPlan], packed: dict[str, Packed]
+) -> onnx.ModelProto:
+    """A new model in which every planned layer is one packed node.
+
+    Parameters
+    ----------
+    index
+        Index over `model`, which is left as it is.
+    packed
+        Weight name to packed tensor.
+    """
+    layers = [layer for plan in plans if plan.packed for layer in plan.layers]
+    layers.sort(key=lambda layer: index.position[id(layer.nodes[0])])
+    taken: set[int] = set()
+    for layer in layers:
+        match.fold(index, layer, taken)
+    writer = _Writer(model)
+    formats_of = {plan.name: plan.format for plan in plans}
+    replacement = {
+        id(layer.nodes[-1]): writer.node(layer, formats_of[layer.weight], packed[layer.weight])
+        for layer in layers
+    }
+    nodes = []
+    for node in model.graph.node:
+        if id(node) in replacement:
+            nodes.append(replacement[id(node)])
+        elif id(node) not in taken:
+            nodes.append(node)
+    return writer.finish(nodes)
+
+
+class _Writer:
+    """Collects what the packed nodes need: initializers, functions, imports."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.source = model
+        self.opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+        self.initializers: dict[str, onnx.TensorProto] = {}
+        self.functions: dict[str, onnx.FunctionProto] = {}
+        self._vectors: dict[bytes, str] = {}
+        self._used = {tensor.name for tensor in model.graph.initializer}
+        self._used |= {name for node in model.graph.node for name in [*node.input, *node.output]}
+
+    def node(self, layer: Layer, format_name: str, packed: Packed) -> onnx.NodeProto:
+        """The packed node of a layer; its components become initializers."""
+        fmt = formats.get(format_name)
+        options = {"residual": layer.residual is not None, "activation": layer.activation}
+        name = functions.operator_name(fmt, layer.kind, **options)  # type: ignore[arg-type]
+        if name not in self.functions:
+            self.functions[name] = functions.build(fmt, layer.kind, opset=self.opset, **options)  # type: ignore[arg-type]
+        components = [self._component(layer.weight, part, packed) for part in fmt.operator_inputs]
+        alpha = packed.components[fmt.scale_component].astype(np.float64) if fmt.scale_component else 1.0
+        scale = self._vector(layer.scale * alpha, f"{layer.weight}.scale")
+        bias = self._vector(layer.bias, f"{layer.weight}.bias")
+        inputs = [layer.x, *components, scale, bias, *([layer.residual] if layer.residual else [])]
+        attributes: dict[str, Any] = dict(layer.attributes)
+        if layer.bounds is not None:
+            attributes["min"], attributes["max"] = layer.bounds
+        return helper.make_node(
+            name, inputs, [layer.output], name=layer.name, domain=functions.DOMAIN, **attributes
+        )
+
+    def _component(self, weight: str, part: str, packed: Packed) -> str:
+        name = f"{weight}.{part}"
+        if name not in self.initializers:
+            assert name not in self._used, name
+            self.initializers[name] = numpy_helper.from_array(packed.components[part], name)
+        return name
+
+    def _vector(self, vector: NDArray[np.float64], name: str) -> str:
+        """A float32 initializer; equal vectors (all ones, all zeros) are stored once."""
+        single = vector.astype(np.float32)
+        known = self._vectors.get(single.tobytes())
+        if known is not None:
+            return known
+        while name in self._used or name in self.initializers:
+            name += "_"
+        self._vectors[single.tobytes()] = name
+        self.initializers[name] = numpy_helper.from_array(single, name)
+        return name
+
+    def finish(self, nodes: list[onnx.NodeProto]) -> onnx.ModelProto:
+        """The model of these nodes, without the initializers nobody reads any more."""
+        source = self.source
+        outputs = {value.name for value in source.graph.output}
+        nodes = _drop_dead_transposes(nodes, outputs)
+        needed = {name for node in nodes for name in _reads(node)} | outputs
+        model = onnx.ModelProto()
+        model.ir_version = max(source.ir_version, 8)
+        model.producer_name, model.producer_version = "sparse-export", "1"
+        model.opset_import.extend(source.opset_import)
+        if self.functions:
+            model.opset_import.append(helper.make_opsetid(functions.DOMAIN, functions.VERSION))
+        model.metadata_props.extend(source.metadata_props)
+        model.functions.extend(source.functions)
+        model.functions.extend(self.functions.values())
+        graph = model.graph
+        graph.name = source.graph.name
+        graph.node.extend(nodes)
+        graph.input.extend(
+            value for value in source.graph.input if value.name in needed or not _is_weight(source, value)
+        )
+        graph.output.extend(source.graph.output)
+        graph.initializer.extend(tensor for tensor in source.graph.initializer if tensor.name in needed)
+        graph.initializer.extend(self.initializers.values())
+        return model
+
+
+def _is_weight(model: onnx.ModelProto, value: onnx.ValueInfoProto) -> bool:
+    return any(tensor.name == value.name for tensor in model.graph.initializer)
+
+
+def _drop_dead_transposes(nodes: list[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:
+    """Without the Transpose nodes whose only reader was a layer that is packed now."""
+    read = {name for node in nodes for name in _reads(node)} | outputs
+    return [node for node in nodes if node.op_type != "Transpose" or node.output[0] in read]
+
+
+def _reads(node: onnx.NodeProto) -> list[str]:
+    names = list(node.input)
+    for item in node.attribute:
+        for graph in [*item.graphs, *([item.g] if item.HasField("g") else [])]:
+            names += [name for inner in graph.node for name in _reads(inner)]
+            names += [value.name for value in graph.output]
+    return names
