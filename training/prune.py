@@ -1,0 +1,214 @@
+"""Pruning: which weights of a net to zero, by score, scope and structure.
+
+Every structure cuts a weight, seen as [rows = outputs, columns], into units; a unit's score decides
+whether all of its weights stay or go. `masks` only decides; `apply` zeroes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils import prune as torch_prune
+
+from ..errors import InputError
+
+SCOPES = ("global", "layer", "sensitivity")
+CRITERIA = ("l1", "l2", "random")
+Masks = dict[str, torch.Tensor]
+
+
+def prunable(model: nn.Module, layers: Iterable[str] = ()) -> dict[str, nn.Module]:
+    """Name -> every convolution and linear layer, or those that a glob of `layers` matches.
+
+    Raises
+    ------
+    InputError
+        If a glob matches no such layer, or the net has none.
+    """
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+    found = {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
+    if not found:
+        raise InputError("the net has no convolution and no linear layer to prune")
+    globs = list(layers)
+    for glob in globs:
+        if not any(fnmatchcase(name, glob) for name in found):
+            raise InputError(f"no layer matches '{glob}'; layers: {', '.join(list(found)[:6])}, …")
+    return {n: m for n, m in found.items() if not globs or any(fnmatchcase(n, g) for g in globs)}
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Units of pruning: "unstructured", "block:4x1" (rows x columns), "channel", or "2:4" (N kept of M)."""
+
+    rows: int = 1
+    cols: int = 1
+    channel: bool = False
+    keep: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Structure:
+        """Read the text form; raises InputError on anything else."""
+        kind, _, size = text.partition(":")
+        try:
+            if text == "unstructured":
+                return cls()
+            if text == "channel":
+                return cls(channel=True)
+            if kind == "block":
+                rows, cols = (int(part) for part in size.split("x"))
+                if rows < 1 or cols < 1:
+                    raise ValueError
+                return cls(rows, cols)
+            keep, group = int(kind), int(size)
+            if not 0 < keep < group:
+                raise ValueError
+            return cls(cols=group, keep=keep)
+        except ValueError:
+            raise InputError(
+                f"structure '{text}': unstructured, block:ROWSxCOLS, channel or N:M (0 < N < M)"
+            ) from None
+
+    def units(self, shape: tuple[int, int]) -> torch.Tensor:
+        """Number of the unit each entry belongs to, int64 [rows, columns]."""
+        row, col = torch.arange(shape[0])[:, None], torch.arange(shape[1])[None, :]
+        if self.channel:
+            return row.expand(shape).contiguous()
+        return row // self.rows * (-(-shape[1] // self.cols)) + col // self.cols
+
+
+def _matrix(weight: torch.Tensor) -> torch.Tensor:
+    return weight.detach().reshape(weight.shape[0], -1)
+
+
+def _entry_scores(weight: torch.Tensor, criterion: str, generator: torch.Generator) -> torch.Tensor:
+    """Importance of each entry; what is zero already comes before everything else."""
+    matrix = _matrix(weight).double()
+    if criterion == "random":
+        scores = torch.rand(matrix.shape, generator=generator, dtype=torch.float64)
+    else:
+        scores = matrix.abs() if criterion == "l1" else matrix.square()
+    return scores.masked_fill(matrix == 0, -1.0 if criterion == "random" else 0.0)
+
+
+def masks(
+    model: nn.Module,
+    rate: float | None = None,
+    target_nnz: int | None = None,
+    scope: str = "global",
+    criterion: str = "l1",
+    structure: str = "unstructured",
+    layers: Iterable[str] = (),
+    seed: int = 0,
+) -> Masks:
+    """Layer name -> bool tensor of the weight's shape: True stays.
+
+    Parameters
+    ----------
+    rate
+        Fraction of the chosen layers' weights that is zero afterwards, in [0, 1); rounded to a whole
+        number of weights (of units, for a structure) as torch.nn.utils.prune does.
+    target_nnz
+        Instead of a rate: the number of weights of the chosen layers to keep.
+    scope
+        "global": one ranking; "layer": the same rate in each layer; "sensitivity": one ranking of
+        the scores in units of their layer's standard deviation (Han et al. 2015 prune below a
+        multiple of it), which spares small layers.
+    """
+    if scope not in SCOPES or criterion not in CRITERIA:
+        raise InputError(f"scope: {', '.join(SCOPES)}; criterion: {', '.join(CRITERIA)}")
+    chosen = {n: m.weight for n, m in prunable(model, layers).items() if isinstance(m.weight, torch.Tensor)}
+    shape = Structure.parse(structure)
+    generator = torch.Generator().manual_seed(seed)
+    scores = {name: _entry_scores(weight, criterion, generator) for name, weight in chosen.items()}
+    if shape.keep is not None:
+        if rate is not None or target_nnz is not None:
+            raise InputError(f"structure '{structure}' fixes the rate; leave out the amount")
+        return {n: _n_of_m(s, shape.keep, shape.cols).reshape(chosen[n].shape) for n, s in scores.items()}
+    rate = _rate(rate, target_nnz, sum(weight.numel() for weight in chosen.values()))
+    units = {name: shape.units((s.shape[0], s.shape[1])) for name, s in scores.items()}
+    means = {name: _unit_means(s, units[name]) for name, s in scores.items()}
+    if scope == "sensitivity":
+        power = 2 if criterion == "l2" else 1
+        means = {
+            n: m / max(float(_matrix(chosen[n]).double().std(correction=0)) ** power, 1e-30)
+            for n, m in means.items()
+        }
+    if scope == "layer":
+        kept = {name: _keep(mean, rate) for name, mean in means.items()}
+    else:
+        everything = _keep(torch.cat(list(means.values())), rate)
+        kept = dict(zip(means, torch.split(everything, [len(m) for m in means.values()]), strict=True))
+    return {name: kept[name][units[name]].reshape(chosen[name].shape) for name in chosen}
+
+
+def _rate(rate: float | None, target_nnz: int | None, total: int) -> float:
+    """The rate asked for, checked; `target_nnz` of `total` weights becomes the rate that leaves so many."""
+    if (rate is None) == (target_nnz is None):
+        raise InputError("give either a rate or a number of non-zeros")
+    if target_nnz is not None:
+        if not 0 < target_nnz <= total:
+            raise InputError(f"{target_nnz} non-zeros asked for; the chosen layers hold {total} weights")
+        return 1 - target_nnz / total
+    assert rate is not None
+    if not 0 <= rate < 1:
+        raise InputError(f"rate {rate} is outside [0, 1)")
+    return rate
+
+
+def _unit_means(scores: torch.Tensor, units: torch.Tensor) -> torch.Tensor:
+    """Mean score of each unit; a unit at the ragged edge of a matrix is judged by its own size."""
+    count = int(units.max()) + 1
+    if count == scores.numel():
+        return scores.reshape(-1)
+    sums = torch.zeros(count, dtype=scores.dtype).index_add_(0, units.reshape(-1), scores.reshape(-1))
+    return sums / torch.bincount(units.reshape(-1), minlength=count)
+
+
+def _keep(scores: torch.Tensor, rate: float) -> torch.Tensor:
+    """True for all but the `round(rate * n)` lowest scores (torch.nn.utils.prune's rounding)."""
+    drop = round(rate * scores.numel())
+    kept = torch.ones_like(scores, dtype=torch.bool)
+    kept[torch.topk(scores, drop, largest=False, sorted=False).indices] = False
+    return kept
+
+
+def _n_of_m(scores: torch.Tensor, keep: int, group: int) -> torch.Tensor:
+    """True for the `keep` best of every `group` columns; a ragged last group keeps all that fit."""
+    rows, cols = scores.shape
+    padded = torch.full((rows, -(-cols // group) * group), -2.0, dtype=scores.dtype)
+    padded[:, :cols] = scores
+    grouped = padded.reshape(rows, -1, group)
+    best = grouped.topk(keep, dim=2).indices
+    return torch.zeros_like(grouped, dtype=torch.bool).scatter_(2, best, True).reshape(rows, -1)[:, :cols]
+
+
+def apply(model: nn.Module, chosen: Masks) -> None:
+    """Zero, in place, every weight whose mask is False. The zeros are +0.0."""
+    modules: dict[str, Any] = dict(model.named_modules())
+    with torch.no_grad():
+        for name, mask in chosen.items():
+            modules[name].weight.masked_fill_(~mask, 0.0)
+
+
+def attach(model: nn.Module, chosen: Masks) -> None:
+    """Reparametrise as torch.nn.utils.prune does: the state dict then holds weight_orig and weight_mask."""
+    modules = dict(model.named_modules())
+    for name, mask in chosen.items():
+        torch_prune.custom_from_mask(modules[name], "weight", mask)  # type: ignore[no-untyped-call]
+
+
+def global_magnitude(model: nn.Module, rate: float) -> None:
+    """The lab's own pruning: torch.nn.utils.prune over all conv and linear weights, masks left in."""
+    targets = [(module, "weight") for module in prunable(model).values()]
+    torch_prune.global_unstructured(targets, torch_prune.L1Unstructured, amount=rate)
+
+
+def count_nonzero(model: nn.Module) -> tuple[int, int]:
+    """Non-zeros and size of all conv and linear weights."""
+    weights = [m.weight for m in prunable(model).values() if isinstance(m.weight, torch.Tensor)]
+    return sum(int(w.count_nonzero()) for w in weights), sum(w.numel() for w in weights)
