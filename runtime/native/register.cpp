@@ -1,7 +1,45 @@
 // Entry point that onnxruntime looks up in a custom-op library.
-struct OrtStatus;
-struct OrtSessionOptions;
-struct OrtApiBase;
-extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(OrtSessionOptions*, const OrtApiBase*) {
-  return nullptr;
+#include <mutex>
+
+#include "api.h"
+#include "op.h"
+
+namespace sparse_export {
+namespace {
+
+// Operators and their domain, made once; sessions keep pointers to both, so they are never freed.
+OrtCustomOpDomain* make_domain(const OrtApi* api) {
+  auto* operators = new Operators;
+  add_sparse_operators(*operators, api);
+  OrtCustomOpDomain* domain = nullptr;
+  check(api, abi::CreateCustomOpDomain::call(api, "sparse_export", &domain));
+  for (const auto& op : *operators) {
+    check(api, abi::CustomOpDomainAdd::call(api, domain, static_cast<const OrtCustomOp*>(op.get())));
+  }
+  return domain;
+}
+
+}  // namespace
+}  // namespace sparse_export
+
+extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(OrtSessionOptions* options,
+                                                                              const OrtApiBase* base) {
+  using namespace sparse_export;
+  const OrtApi* api = base->GetApi(abi::api_version);
+  if (api == nullptr) {
+    // Slots 0..2 have not moved since version 1, so even an old runtime gets a readable error.
+    const OrtApi* first = base->GetApi(1);
+    return first == nullptr ? nullptr
+                            : abi::CreateStatus::call(first, int{abi::code_not_implemented},
+                                                      "sparse_export needs onnxruntime 1.17 or later");
+  }
+  return guarded(api, "sparse_export", [&] {
+    static std::mutex mutex;
+    static OrtCustomOpDomain* domain = nullptr;
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (domain == nullptr) {
+      domain = make_domain(api);
+    }
+    check(api, abi::AddCustomOpDomain::call(api, options, domain));
+  });
 }

@@ -1,0 +1,169 @@
+// From a kernel class to the operators that onnxruntime sees.
+//
+// A kernel class `K` has
+//   static constexpr std::array<const char*, n> components;  // names of its packed inputs, between X and scale
+//   K(const Variant&, const KernelInfo&);                    // validates everything, once per session; throws Error
+//   void compute(const Context&) const;                      // may run in several threads at once
+//   static bool infer(const ShapeContext&, std::vector<Dimension>& output);   // false: not known
+// and `add_operators<K>` makes one operator of it per activation (and residual) variant.
+#pragma once
+
+#include <array>
+#include <limits>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "api.h"
+
+namespace sparse_export {
+
+enum class Activation { none, relu, clip };
+
+// What the suffix of an operator's name means: "", Relu, Clip, Add, AddRelu, AddClip.
+struct Variant {
+  const char* suffix;
+  Activation activation;
+  bool residual;
+};
+
+inline constexpr std::array<Variant, 6> variants = {{{"", Activation::none, false},
+                                                     {"Relu", Activation::relu, false},
+                                                     {"Clip", Activation::clip, false},
+                                                     {"Add", Activation::none, true},
+                                                     {"AddRelu", Activation::relu, true},
+                                                     {"AddClip", Activation::clip, true}}};
+
+// Bounds that stand for the activation: Y = min(max(y, low), high); NaN passes through.
+struct Bounds {
+  float low = -std::numeric_limits<float>::infinity();
+  float high = std::numeric_limits<float>::infinity();
+};
+
+inline Bounds read_bounds(const Variant& variant, const KernelInfo& info) {
+  Bounds bounds;
+  if (variant.activation == Activation::relu) {
+    bounds.low = 0;
+  } else if (variant.activation == Activation::clip) {
+    bounds = {info.number("min"), info.number("max")};
+    require(bounds.low <= bounds.high, "attribute 'min' is above 'max', or one is not a number");
+  }
+  return bounds;
+}
+
+// Position of scale, bias and the residual: after X and the packed components.
+struct InputLayout {
+  size_t scale, bias, residual, count;
+};
+
+template <class Kernel>
+constexpr InputLayout input_layout(bool residual) {
+  const size_t packed = 1 + Kernel::components.size();
+  return {packed, packed + 1, packed + 2, packed + 2 + (residual ? 1 : 0)};
+}
+
+inline void require_inputs(const KernelInfo& info, const InputLayout& layout) {
+  require(info.input_count() == layout.count, "wrong number of inputs");
+}
+
+template <class Kernel>
+class Operator : public OrtCustomOp {
+ public:
+  Operator(std::string name, const Variant& variant) : OrtCustomOp{}, name_(std::move(name)), variant_(variant) {
+    version = abi::api_version;
+    GetName = [](const OrtCustomOp* op) { return self(op).name_.c_str(); };
+    GetExecutionProviderType = [](const OrtCustomOp*) -> const char* { return nullptr; };
+    GetInputTypeCount = [](const OrtCustomOp* op) { return self(op).layout().count; };
+    GetInputType = [](const OrtCustomOp* op, size_t index) -> int {
+      const bool packed = index >= 1 && index < self(op).layout().scale;
+      return packed ? abi::element_any : abi::element_float;
+    };
+    GetOutputTypeCount = [](const OrtCustomOp*) { return size_t{1}; };
+    GetOutputType = [](const OrtCustomOp*, size_t) -> int { return abi::element_float; };
+    GetInputCharacteristic = zero_at;
+    GetOutputCharacteristic = zero_at;
+    GetInputMemoryType = zero_at;
+    GetVariadicInputMinArity = [](const OrtCustomOp*) { return 1; };
+    GetVariadicInputHomogeneity = zero;
+    GetVariadicOutputMinArity = [](const OrtCustomOp*) { return 1; };
+    GetVariadicOutputHomogeneity = zero;
+    CreateKernelV2 = create;
+    KernelComputeV2 = compute;
+    KernelDestroy = [](void* kernel) { delete static_cast<Instance*>(kernel); };
+    InferOutputShapeFn = infer;
+    GetStartVersion = [](const OrtCustomOp*) { return 1; };
+    GetEndVersion = [](const OrtCustomOp*) { return std::numeric_limits<int>::max(); };
+  }
+
+ private:
+  struct Instance {
+    const Operator& op;
+    const OrtApi* api;
+    Kernel kernel;
+  };
+
+  static const Operator& self(const OrtCustomOp* op) { return *static_cast<const Operator*>(op); }
+  InputLayout layout() const { return input_layout<Kernel>(variant_.residual); }
+  static int zero(const OrtCustomOp*) { return 0; }
+  static int zero_at(const OrtCustomOp*, size_t) { return 0; }
+
+  static OrtStatus* create(const OrtCustomOp* op, const OrtApi* api, const OrtKernelInfo* info, void** kernel) {
+    *kernel = nullptr;
+    return guarded(api, self(op).name_.c_str(), [&] {
+      const KernelInfo view(api, info);
+      require_inputs(view, self(op).layout());
+      *kernel = new Instance{self(op), api, Kernel(self(op).variant_, view)};
+    });
+  }
+
+  static OrtStatus* compute(void* kernel, OrtKernelContext* context) {
+    const auto& instance = *static_cast<const Instance*>(kernel);
+    return guarded(instance.api, instance.op.name_.c_str(),
+                   [&] { instance.kernel.compute(Context(instance.api, context)); });
+  }
+
+  // Inference only helps planning: what it cannot tell it leaves open, and kernel creation reports what is wrong.
+  static OrtStatus* infer(const OrtCustomOp* op, OrtShapeInferContext* context) {
+    const OrtApi* api = api_of_inference;
+    if (api != nullptr) {
+      OrtStatus* status = guarded(api, self(op).name_.c_str(), [&] {
+        const ShapeContext view(api, context);
+        std::vector<Dimension> output;
+        if (Kernel::infer(view, output)) {
+          view.set_output(output);
+        }
+      });
+      if (status != nullptr) {
+        abi::ReleaseStatus::call(api, status);
+      }
+    }
+    return nullptr;
+  }
+
+  std::string name_;
+  Variant variant_;
+
+ public:
+  // The inference callback gets no api table; registration sets it (the table lives as long as the process).
+  static inline const OrtApi* api_of_inference = nullptr;
+};
+
+// Operators live as long as the library: onnxruntime keeps pointers to them.
+using Operators = std::vector<std::unique_ptr<OrtCustomOp, void (*)(OrtCustomOp*)>>;
+
+// Adds `base` + suffix for each variant; the residual ones only where `with_residual`.
+template <class Kernel>
+void add_operators(Operators& operators, const OrtApi* api, const std::string& base, bool with_residual) {
+  Operator<Kernel>::api_of_inference = api;
+  for (const Variant& variant : variants) {
+    if (!variant.residual || with_residual) {
+      operators.emplace_back(new Operator<Kernel>(base + variant.suffix, variant),
+                             +[](OrtCustomOp* op) { delete static_cast<Operator<Kernel>*>(op); });
+    }
+  }
+}
+
+// One per operator family, each in its own file under ops/.
+void add_sparse_operators(Operators& operators, const OrtApi* api);
+
+}  // namespace sparse_export
