@@ -8,10 +8,18 @@ from importlib import import_module
 from ..errors import InputError
 from .base import Format, Packed, TensorStats
 
-#: Format name -> "module:Class". CLI choices, README table, contract tests, golden files and fuzz seeds derive from it.
+#: Format name -> "module:Class". CLI choices, README table, contract tests, golden files and fuzz seeds
+#: derive from it.
 FORMATS = {
     "dense": "dense:Dense",
     "csr": "csr:Csr",
+    "bsr": "bsr:Bsr",
+    "bitmask": "bitmask:Bitmask",
+    "nm": "nm:Nm",
+    "bitpack": "bitpack:Bitpack",
+    "ternary": "ternary:Ternary",
+    "codebook": "codebook:Codebook",
+    "palette": "palette:Palette",
 }
 
 __all__ = ["FORMATS", "Format", "Packed", "TensorStats", "all_formats", "get"]

@@ -87,6 +87,8 @@ class TensorStats:
         self.size = int(array.size)
         self.nbytes = int(array.nbytes)
         self.rows, self.cols = matrix_shape(self.shape)
+        #: What a format found out about the tensor and will ask again.
+        self.memo: dict[str, Any] = {}
 
     @cached_property
     def bits(self) -> Array:
@@ -149,7 +151,10 @@ class Format(ABC):
     operator: ClassVar[str | None] = None
     #: Components in the order the operators take them, between the activation X and scale, bias.
     operator_inputs: ClassVar[tuple[str, ...]] = ()
-    #: Body in ONNX text that computes `dense` (float, flat) from the components, `shape`, `rows`, `cols`, `size`.
+    #: Component that goes into the operator's `scale` input instead (alpha of each output channel); None: ones.
+    scale_component: ClassVar[str | None] = None
+    #: Body in ONNX text that computes `dense` (float, flat [size]) from the components and the names that
+    #: `exporter.functions` defines before it: shape, rows, cols, size (int64, 1-D), zero1 = [0], axis0 = 0.
     operator_decode: ClassVar[str] = ""
 
     @abstractmethod
@@ -183,6 +188,19 @@ class Format(ABC):
     @abstractmethod
     def unpack(self, packed: Packed, max_bytes: int = MAX_DENSE_BYTES) -> Array:
         """The dense array, bit for bit as it was packed. Runs `check` first."""
+
+    def from_operator(self, components: Mapping[str, Array], attributes: Mapping[str, Any]) -> Packed:
+        """The packed tensor that a node of this format's operator holds; not checked yet.
+
+        Parameters
+        ----------
+        components
+            The node's packed inputs by name.
+        attributes
+            The node's attributes by name; ``shape`` is the dense shape, outputs first.
+        """
+        dtype = components["values"].dtype if "values" in components else np.dtype(np.float32)
+        return Packed(self.name, self.version, tuple(attributes["shape"]), dtype, dict(components))
 
     @abstractmethod
     def examples(self) -> Iterator[tuple[str, Array]]:

@@ -1,0 +1,192 @@
+"""`bsr`: block compressed sparse rows, for weights pruned in blocks such as 4 output channels x 1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..errors import UnsupportedError
+from . import gaps
+from .base import MAX_DENSE_BYTES, Array, Format, Packed, TensorStats, as_bits, check_header, require
+
+#: Rows and columns of the blocks that are tried.
+BLOCKS = ((4, 1), (8, 1), (16, 1), (1, 4), (1, 8), (2, 2), (4, 4), (8, 8))
+LARGEST_BLOCK = 64
+
+
+class Bsr(Format):
+    """The layout of `csr` over a matrix of blocks, with all elements of every non-zero block.
+
+    Components: ``indptr`` and ``gaps`` as in `csr`, over ceil(rows / bh) x ceil(cols / bw) blocks;
+    ``values`` of the tensor's dtype [entries, bh, bw]: their shape says the block size. Elements of a
+    block outside the matrix are +0.0. A block is stored if any bit in it is set.
+
+    Examples
+    --------
+    >>> weight = np.zeros((4, 3), np.float32)
+    >>> weight[:, 2] = 1, 2, 3, 4
+    >>> packed = Bsr().pack(weight)
+    >>> packed.components["gaps"].tolist(), packed.components["values"].ravel().tolist()
+    ([2], [1.0, 2.0, 3.0, 4.0])
+    """
+
+    name = "bsr"
+    summary = "non-zero blocks (4x1, 1x4, 4x4, ...) with in-row gaps; weights pruned in blocks"
+    operator = "Block"
+    operator_inputs = ("indptr", "gaps", "values")
+    operator_decode = (
+        """
+        block_shape = Shape (values)
+        b0 = Constant <value_ints = [0]> ()
+        b1 = Constant <value_ints = [1]> ()
+        b2 = Constant <value_ints = [2]> ()
+        b3 = Constant <value_ints = [3]> ()
+        block_h = Slice (block_shape, b1, b2)
+        block_w = Slice (block_shape, b2, b3)
+        up_h = Add (rows, block_h)
+        up_h1 = Sub (up_h, b1)
+        block_rows = Div (up_h1, block_h)
+        up_w = Add (cols, block_w)
+        up_w1 = Sub (up_w, b1)
+        block_cols = Div (up_w1, block_w)
+"""
+        + gaps.POSITIONS_DECODE.replace("rows)", "block_rows)").replace("cols)", "block_cols)")
+        + """
+        grid = Mul (block_rows, block_cols)
+        block_size = Mul (block_h, block_w)
+        flat_blocks = Concat <axis = 0> (minus1, block_size)
+        grid_shape = Concat <axis = 0> (grid, block_size)
+        empty = ConstantOfShape <value = float[1] {0.0}> (grid_shape)
+        values_f = Cast <to = 1> (values)
+        values_flat = Reshape (values_f, flat_blocks)
+        entry_axis = Concat <axis = 0> (minus1, one1)
+        position_column = Reshape (position, entry_axis)
+        filled = ScatterND (empty, position_column, values_flat)
+        split_shape = Concat <axis = 0> (block_rows, block_cols, block_h, block_w)
+        split = Reshape (filled, split_shape)
+        rows_first = Transpose <perm = [0, 2, 1, 3]> (split)
+        padded_rows = Mul (block_rows, block_h)
+        padded_cols = Mul (block_cols, block_w)
+        padded_shape = Concat <axis = 0> (padded_rows, padded_cols)
+        padded = Reshape (rows_first, padded_shape)
+        limits = Concat <axis = 0> (rows, cols)
+        begins = Concat <axis = 0> (zero1, zero1)
+        matrix = Slice (padded, begins, limits)
+        dense = Reshape (matrix, size)
+    """
+    )
+
+    def applies_to(self, stats: TensorStats) -> bool:
+        return 0 < stats.cols <= np.iinfo(np.uint32).max and stats.rows > 0
+
+    def nbytes(self, stats: TensorStats) -> int:
+        return min(self._choices(stats))[0]
+
+    def pack(self, array: Array, stats: TensorStats | None = None) -> Packed:
+        stats = stats or TensorStats(array)
+        if not self.applies_to(stats):
+            raise UnsupportedError(
+                f"bsr: shape {stats.shape} has no elements or rows of 2^32 columns and more"
+            )
+        _, which = min(self._choices(stats))
+        block = BLOCKS[which]
+        occupied = _occupied(stats, block)
+        sizes = _sizes(occupied, block, stats.dtype.itemsize)
+        indptr, steps, slots = gaps.encode(occupied, gaps.smallest(sizes))
+        flat = _blocks(_padded(stats, block), block).reshape(-1, *block)
+        values = gaps.spread(flat[occupied.positions], slots, steps.size)
+        components = {
+            "indptr": indptr,
+            "gaps": steps,
+            "values": np.ascontiguousarray(values).view(stats.dtype),
+        }
+        return Packed(self.name, self.version, stats.shape, stats.dtype, components)
+
+    def check(self, packed: Packed) -> None:
+        rows, cols = check_header(self, packed, self.operator_inputs)
+        steps, values = packed.components["gaps"], packed.components["values"]
+        require(values.dtype == packed.dtype, f"dtype {values.dtype} is not {packed.dtype}", packed, "values")
+        require(values.ndim == 3, "must have shape [entries, block rows, block columns]", packed, "values")
+        count, height, width = values.shape
+        require(steps.shape == (count,), "must be as many as blocks", packed, "gaps")
+        require(
+            height > 0 and width > 0 and height * width <= LARGEST_BLOCK, f"block {height}x{width}", packed
+        )
+        block_cols = -(-cols // width)
+        gaps.check(packed, -(-rows // height), block_cols)
+        bits = as_bits(values)
+        indptr = packed.components["indptr"]
+        if rows % height:
+            last = bits[int(indptr[-2]) :, rows % height :]
+            require(not last.any(), "rows outside the matrix must be zero", packed, "values")
+        if cols % width:
+            for lo, hi, position in gaps.walk(indptr, steps, block_cols):
+                edge = bits[lo:hi][position % block_cols == block_cols - 1, :, cols % width :]
+                require(not edge.any(), "columns outside the matrix must be zero", packed, "values")
+
+    def unpack(self, packed: Packed, max_bytes: int = MAX_DENSE_BYTES) -> Array:
+        rows, cols = check_header(self, packed, self.operator_inputs, max_bytes)
+        self.check(packed)
+        indptr, steps, values = (packed.components[name] for name in self.operator_inputs)
+        _, height, width = values.shape
+        grid = (-(-rows // height), -(-cols // width))
+        padded = np.zeros((grid[0] * height, grid[1] * width), f"u{packed.dtype.itemsize}")
+        blocks, bits = _blocks(padded, (height, width)), as_bits(values)
+        for lo, hi, position in gaps.walk(indptr, steps, grid[1]):
+            blocks[position // grid[1], position % grid[1]] = bits[lo:hi]
+        dense = np.ascontiguousarray(padded[:rows, :cols])
+        return dense.view(packed.dtype).reshape(packed.shape)
+
+    def examples(self) -> Iterator[tuple[str, Array]]:
+        column = np.zeros((4, 3), np.float32)
+        column[:, 2] = 1, 2, 3, -0.0
+        yield "plain", column
+        ragged = np.zeros((5, 7), np.float32)
+        ragged[4, 6], ragged[:4, 0] = np.nan, [1, 2, 3, 4]
+        yield "ragged", ragged
+        square = np.zeros((8, 8), np.float16)
+        square[:4, 4:] = 1
+        yield "square", square
+        yield "all-zero", np.zeros((4, 2, 3), np.float32)
+
+    def _choices(self, stats: TensorStats) -> list[tuple[int, int]]:
+        """(bytes, index of the block size) for every block size that is tried."""
+        if "bsr" not in stats.memo:
+            stats.memo["bsr"] = [
+                (min(_sizes(_occupied(stats, block), block, stats.dtype.itemsize).values()), which)
+                for which, block in enumerate(BLOCKS)
+            ]
+        choices: list[tuple[int, int]] = stats.memo["bsr"]
+        return choices
+
+
+def _sizes(
+    occupied: TensorStats, block: tuple[int, int], itemsize: int
+) -> dict[np.dtype[np.unsignedinteger], int]:
+    """Exact bytes for each gap width."""
+    return gaps.sizes(occupied, lambda entries: entries * block[0] * block[1] * itemsize)
+
+
+def _occupied(stats: TensorStats, block: tuple[int, int]) -> TensorStats:
+    """Which blocks hold a set bit, as the statistics of a uint8 matrix."""
+    height, width = block
+    grid = (-(-stats.rows // height), -(-stats.cols // width))
+    occupied = np.zeros(grid, np.uint8)
+    row, col = np.divmod(stats.positions, stats.cols)
+    occupied[row // height, col // width] = 1
+    return TensorStats(occupied)
+
+
+def _padded(stats: TensorStats, block: tuple[int, int]) -> Array:
+    """The bits as a matrix whose sides are multiples of the block's."""
+    height, width = block
+    matrix = stats.bits.reshape(stats.rows, stats.cols)
+    return np.pad(matrix, ((0, -stats.rows % height), (0, -stats.cols % width)))
+
+
+def _blocks(padded: Array, block: tuple[int, int]) -> Array:
+    """A view of a matrix as [block rows, block columns, bh, bw]."""
+    height, width = block
+    rows, cols = padded.shape
+    return padded.reshape(rows // height, height, cols // width, width).swapaxes(1, 2)

@@ -1,0 +1,79 @@
+"""The ONNX decode of every format, as stock onnxruntime runs it inside a model-local function."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx.parser
+import onnxruntime as ort
+import pytest
+from sparse_export.formats.base import Array, matrix_shape
+
+from sparse_export import formats
+
+DECODABLE = [fmt.name for fmt in formats.all_formats() if fmt.operator]
+
+#: What exporter.functions puts before every decode.
+PRELUDE = """
+    shape = Constant <value_ints = {shape}> ()
+    rows = Constant <value_ints = [{rows}]> ()
+    cols = Constant <value_ints = [{cols}]> ()
+    size = Constant <value_ints = [{size}]> ()
+    zero1 = Constant <value_ints = [0]> ()
+    axis0 = Constant <value = int64 {{0}}> ()
+"""
+
+
+def decode_in_onnxruntime(fmt: formats.Format, packed: formats.Packed) -> Array:
+    """What `operator_decode` computes, times the scale component, as a matrix."""
+    rows, cols = matrix_shape(packed.shape)
+    inputs = ", ".join(fmt.operator_inputs)
+    prelude = PRELUDE.format(shape=list(packed.shape), rows=rows, cols=cols, size=rows * cols)
+    text = f"""<ir_version: 8, opset_import: ["" : 18, "t" : 1]>
+    g () => (float[N] dense) {{ dense = t.Decode ({inputs}) }}
+    <domain: "t", opset_import: ["" : 18]>
+    Decode ({inputs}) => (dense) {{ {prelude} {fmt.operator_decode} }}"""
+    model = onnx.parser.parse_model(text)
+    for name in fmt.operator_inputs:
+        array = packed.components[name]
+        if array.dtype.kind == "V":
+            tensor = onnx.helper.make_tensor(
+                name, onnx.TensorProto.BFLOAT16, array.shape, array.tobytes(), raw=True
+            )
+        else:
+            tensor = onnx.numpy_helper.from_array(array, name)
+        model.graph.initializer.append(tensor)
+    onnx.checker.check_model(model)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    dense = session.run(None, {})[0].reshape(rows, cols)
+    if fmt.scale_component:
+        dense = dense * packed.components[fmt.scale_component].astype(np.float32)[:, None]
+    return dense
+
+
+@pytest.mark.parametrize("name", DECODABLE)
+def test_onnxruntime_decodes_what_was_packed(name: str) -> None:
+    fmt = formats.get(name)
+    for label, array in fmt.examples():
+        if array.dtype.kind not in "fV" or array.dtype.itemsize > 4 or not array.ndim:
+            continue
+        dense = decode_in_onnxruntime(fmt, fmt.pack(array))
+        expected = array.astype(np.float32).reshape(dense.shape)
+        np.testing.assert_array_equal(dense, expected, err_msg=label)
+
+
+@pytest.mark.parametrize("name", DECODABLE)
+@pytest.mark.parametrize("shape", [(1, 1), (7, 13), (6, 5, 3, 3), (5, 4, 3)])
+def test_onnxruntime_decodes_random_patterns(name: str, shape: tuple[int, ...]) -> None:
+    fmt = formats.get(name)
+    rng = np.random.default_rng(len(shape))
+    array = rng.choice([-0.5, 0.5], shape).astype(np.float32)
+    if name != "bitpack":
+        array[rng.random(shape) >= 0.3] = 0
+    if name == "nm":
+        array = np.zeros(shape, np.float32)
+        array[:, ::4] = rng.standard_normal(array[:, ::4].shape)
+    if name == "palette":
+        array.flat[0] = 0.5
+    dense = decode_in_onnxruntime(fmt, fmt.pack(array))
+    np.testing.assert_array_equal(dense, array.reshape(dense.shape))
