@@ -49,7 +49,7 @@ Examples:
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the plan of every layer, and the tracer's own log.")
 def command(model: Path, format_: str, as_json: bool, quiet: bool, no_verify: bool, **arguments: Any) -> None:
-    """Pack MODEL (.pt, .pth, .safetensors, .pt2, .onnx) into a smaller ONNX file that any onnxruntime runs."""
+    """Pack MODEL (.pt, .pth, .safetensors, .pt2, .onnx) into a smaller ONNX file for any onnxruntime."""
     from ..exporter import api
     from . import render
 

@@ -213,8 +213,8 @@ def _compare(source: Source, written: onnx.ModelProto, path: Path, checking: _Ch
     result.reference = source.reference_name
     if not result.passed:
         raise VerificationError(
-            f"{source.path.name}: outputs of the packed file differ from the source's by up to {result.max_abs:.3g} ({result.max_rel:.2%} of the largest), over the tolerance; "
-            f"--rtol and --atol set it"
+            f"{source.path.name}: outputs of the packed file differ from the source's by up to "
+            f"{result.max_abs:.3g} ({result.max_rel:.2%} of the largest), over the tolerance; --rtol and --atol set it"
         )
     return result
 

@@ -118,7 +118,7 @@ def rewrite(
         for layer in layers
     }
     nodes = []
-    for node in model.graph.node:
+    for node in index.nodes:
         if id(node) in replacement:
             nodes.append(replacement[id(node)])
         elif id(node) not in taken:

@@ -55,11 +55,13 @@ class GraphIndex:
     def __init__(self, model: onnx.ModelProto) -> None:
         self.graph = model.graph
         self.initializers = {tensor.name: tensor for tensor in self.graph.initializer}
-        self.position = {id(node): place for place, node in enumerate(self.graph.node)}
+        # Protobuf hands out a new wrapper at each access: these are held, so their ids stay true.
+        self.nodes = list(self.graph.node)
+        self.position = {id(node): place for place, node in enumerate(self.nodes)}
         self.readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
         self.makers: dict[str, onnx.NodeProto] = {}
         self.pinned = {value.name for value in self.graph.output}
-        for node in self.graph.node:
+        for node in self.nodes:
             for name in node.input:
                 self.readers[name].append(node)
             for name in node.output:

@@ -19,7 +19,7 @@ _MAIN_DOMAINS = ("", "ai.onnx")
 def find(index: GraphIndex) -> list[Layer]:
     """Every Conv, Gemm and MatMul whose weight is constant, in graph order."""
     layers = []
-    for node in index.graph.node:
+    for node in index.nodes:
         if node.domain in _MAIN_DOMAINS and node.op_type in ("Conv", "Gemm", "MatMul"):
             layer = _conv(index, node) if node.op_type == "Conv" else _matmul(index, node)
             if layer is not None:

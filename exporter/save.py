@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
@@ -145,8 +146,6 @@ def _locations(path: Path) -> set[str]:
     try:
         model = onnx.load(str(path), load_external_data=False)
     except Exception:  # not there, or not ours to clean up after
-        return set()
-    if model.producer_name != "sparse-export":
         return set()
     entries = (entry for tensor in model.graph.initializer for entry in tensor.external_data)
     names = {entry.value for entry in entries if entry.key == "location"}

@@ -1,0 +1,46 @@
+# Every target sets up what it needs from a bare checkout.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PACKAGES := bench cli exporter formats runtime training
+SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find runtime/native -name "*.cpp" -o -name "*.h" -o -name CMakeLists.txt)
+TREE := build/tree/sparse_export
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lint typecheck test demo benchmarks report fuzz campaign clean
+
+help: ## Show the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+# torch first, by its exact version: a range may fetch gigabytes of GPU libraries.
+$(VENV)/.dependencies: constraints.txt pyproject.toml
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check "$$(grep -E '^torch==' constraints.txt)"
+	$(PY) -m pip install --quiet --disable-pip-version-check "$$(grep -E '^torchvision==' constraints.txt)"
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt scikit-build-core cmake ninja
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.dependencies $(SOURCES)
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation -c constraints.txt -e '.[bench,dev,lab]'
+	touch $@
+
+setup: $(VENV)/.installed ## Virtual environment with everything in it, native library built
+
+lint: setup ## Style
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+# mypy cannot follow the folder mapping of an editable install: show it the package as it is installed.
+typecheck: setup ## Types
+	mkdir -p $(TREE)
+	ln -sfn $(addprefix $(CURDIR)/,$(wildcard src/sparse_export/*.py) src/sparse_export/py.typed $(PACKAGES)) $(TREE)/
+	MYPYPATH=build/tree $(PY) -m mypy -p sparse_export
+
+test: lint typecheck ## Everything CI runs: style, types, native build, tests
+	$(PY) -m pytest
+
+demo: setup ## Train, prune, export, compare: the main job on real data
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash demo/run.sh
+
+clean: ## Remove what was built
+	rm -rf build $(VENV) demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis
