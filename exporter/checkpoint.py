@@ -1,0 +1,192 @@
+"""What a checkpoint file holds: clean tensors, perhaps a graph, and the doctor's note."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import CorruptFileError, InputError, UnsupportedError
+from . import doctor, folding, guards, loaders, statedict
+from .doctor import Note, listed, shown
+
+if TYPE_CHECKING:
+    import onnx
+    import torch
+
+__all__ = ["Checkpoint", "Note", "load", "refuse_nan"]
+
+#: A sparse tensor may grow to this many dense bytes; a hostile header can declare any shape.
+MAX_DENSE = 4 << 30
+
+
+@dataclass
+class Checkpoint:
+    """What was in the file.
+
+    Attributes
+    ----------
+    kind
+        "state-dict", "module", "safetensors", "pt2" or "onnx".
+    tensors
+        The state dict in its own order: prefixes gone, pruning folded, tied tensors sharing storage. Empty for onnx.
+    module
+        The whole pickled module (only from a trusted file), pruning folded.
+    program
+        The torch.export.ExportedProgram of a .pt2 file.
+    notes
+        The doctor's note.
+    """
+
+    path: Path
+    kind: str
+    tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+    module: torch.nn.Module | None = None
+    program: Any | None = None
+    notes: list[Note] = field(default_factory=list)
+
+    @cached_property
+    def onnx_model(self) -> onnx.ModelProto | None:
+        """The model of an .onnx file with its external data read in, checked; None for other kinds."""
+        if self.kind != "onnx":
+            return None
+        from .onnxfile import read_onnx
+
+        return read_onnx(self.path)
+
+
+def load(path: str | Path, *, trust_checkpoint: bool = False, mmap: bool = True) -> Checkpoint:
+    """Read a checkpoint of any supported kind.
+
+    Parameters
+    ----------
+    trust_checkpoint
+        Allow pickles that run code: whole modules, and .pt2 files with custom objects.
+    mmap
+        Map the weights instead of reading them. The file must then stay as it is while they are used.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be opened, holds no weights, or would run code.
+    CorruptFileError
+        If it breaks its own format.
+    UnsupportedError
+        If it holds something no step can work with, naming the tensor.
+    """
+    path = Path(path)
+    kind = guards.identify(path)
+    if kind == "onnx":
+        return Checkpoint(path, kind)
+    if kind == "pt2":
+        from .pt2 import read_pt2
+
+        program = read_pt2(path, trust=trust_checkpoint)
+        checkpoint = Checkpoint(path, kind, program=program)
+        _take(checkpoint, program.state_dict)
+    elif kind == "safetensors":
+        tensors, _ = loaders.read_safetensors(path)
+        checkpoint = Checkpoint(path, kind)
+        _take(checkpoint, tensors)
+    else:
+        zipped = kind == "torch-zip"
+        loaded = loaders.read_torch(path, zipped=zipped, trust=trust_checkpoint, mmap=mmap)
+        checkpoint = _from_object(path, loaded)
+    checkpoint.notes += doctor.diagnose(checkpoint.tensors)
+    return checkpoint
+
+
+def refuse_nan(checkpoint: Checkpoint) -> None:
+    """Raise InputError if a weight of the checkpoint is NaN, naming the file and the tensor."""
+    try:
+        doctor.refuse_nan(checkpoint.tensors)
+    except InputError as error:
+        raise InputError(f"{shown(checkpoint.path)}: {error}") from error
+
+
+def _from_object(path: Path, loaded: Any) -> Checkpoint:
+    """The checkpoint in what a pickle held: a state dict, a dict around one, or a module."""
+    import torch
+
+    found = statedict.find(loaded, shown(path))
+    if isinstance(found.weights, torch.nn.Module):
+        from .unprune import plain
+
+        module, notes = plain(found.weights, shown(path))
+        checkpoint = Checkpoint(path, "module", module=module, notes=[*found.notes, *notes])
+        _take(checkpoint, module.state_dict())
+        return checkpoint
+    checkpoint = Checkpoint(path, "state-dict", notes=list(found.notes))
+    _take(checkpoint, found.weights)
+    return checkpoint
+
+
+def _take(checkpoint: Checkpoint, weights: Mapping[Any, Any]) -> None:
+    """Clean `weights` into `checkpoint.tensors`, with a note for each thing done.
+
+    A module or a program keeps its names: they are the ones its graph uses.
+    """
+    tensors, notes = statedict.tensors_of(weights)
+    checkpoint.notes += notes
+    if not tensors:
+        raise InputError(f"{shown(checkpoint.path)}: the model has no tensors: nothing to pack")
+    size = checkpoint.path.stat().st_size
+    try:
+        tensors = _plain(tensors, size)
+        if checkpoint.module is None and checkpoint.program is None:
+            for step in (statedict.unprefixed, folding.fold):
+                tensors, notes = step(tensors)
+                checkpoint.notes += notes
+        checkpoint.tensors = tensors
+    except InputError as error:
+        raise type(error)(f"{shown(checkpoint.path)}: {error}") from error
+    halves = sorted({str(t.dtype)[6:] for t in tensors.values() if t.is_floating_point()} - {"float32"})
+    if halves:
+        checkpoint.notes.append(
+            Note("info", f"weights stored as {', '.join(halves)}; the exported graph is float32")
+        )
+    ties = len(tensors) - len(doctor.distinct(tensors))
+    if ties:
+        checkpoint.notes.append(
+            Note("info", f"tied weights: {ties} tensors share another's storage, stored once")
+        )
+
+
+def _plain(tensors: dict[str, torch.Tensor], size: int) -> dict[str, torch.Tensor]:
+    """Dense, contiguous tensors on the CPU; tied ones stay tied.
+
+    Raises
+    ------
+    CorruptFileError
+        If a tensor claims more bytes than the file has.
+    """
+    import torch
+
+    made: dict[tuple[object, ...], torch.Tensor] = {}
+    result, sparse = {}, []
+    for name, tensor in tensors.items():
+        doctor.refuse_unsupported(name, tensor)
+        nbytes = tensor.numel() * tensor.element_size()
+        if tensor.layout is not torch.strided:
+            if nbytes > MAX_DENSE:
+                raise UnsupportedError(
+                    f"'{shown(name)}' is sparse with shape {list(tensor.shape)}: {nbytes:,} bytes when dense"
+                )
+            result[name] = tensor.to_dense()
+            sparse.append(name)
+            continue
+        if nbytes > size:
+            raise CorruptFileError(
+                f"'{shown(name)}' claims {nbytes:,} bytes (shape {listed([*map(str, tensor.shape)], 8)}), the file"
+                f" has {size:,}"
+            )
+        if tensor.is_contiguous() and not tensor.is_neg():
+            result[name] = tensor
+            continue
+        key = doctor.identity(tensor)
+        if key not in made:
+            made[key] = tensor.resolve_neg().contiguous()
+        result[name] = made[key]
+    return result

@@ -1,0 +1,197 @@
+"""Reparametrised weights (pruning masks, weight and spectral norm) as the plain tensors they stand for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..errors import CorruptFileError, UnsupportedError
+from .doctor import Note, identity, listed, shown
+
+if TYPE_CHECKING:
+    import torch
+
+    Tensors = dict[str, torch.Tensor]
+
+_PARAMETRIZED = re.compile(r"^(?P<module>(?:.*\.)?)parametrizations\.(?P<name>[^.]+)\.(?P<part>.+)$")
+
+
+def fold(tensors: Tensors) -> tuple[Tensors, list[Note]]:
+    """`tensors` with every reparametrised weight replaced by its value, at the place of its first part.
+
+    Raises
+    ------
+    CorruptFileError
+        If the parts do not fit together.
+    UnsupportedError
+        If a parametrization cannot be told from the state dict.
+    """
+    folder = _Folder(tensors)
+    for name in tensors:
+        folder.visit(name)
+    return folder.folded, folder.notes()
+
+
+class _Folder:
+    """One pass over the names, which may meet the parts of a weight in any order."""
+
+    def __init__(self, tensors: Tensors) -> None:
+        self.tensors = tensors
+        self.folded: Tensors = {}
+        self.done: set[str] = set()
+        self.masked: list[str] = []
+        self.fractional: list[str] = []
+        self.normed: list[str] = []
+        # Tied reparametrised weights stay tied: same parts, same folded tensor.
+        self.products: dict[tuple[object, ...], torch.Tensor] = {}
+
+    def visit(self, name: str) -> None:
+        if name in self.done:
+            return
+        parametrized = _PARAMETRIZED.match(name)
+        if parametrized:
+            self._parametrization(parametrized["module"], parametrized["name"])
+            return
+        for suffix, others in (
+            ("_orig", ("_mask", "_u", "_v")),
+            ("_mask", ("_orig",)),
+            ("_g", ("_v",)),
+            ("_v", ("_g",)),
+        ):
+            base = name.removesuffix(suffix)
+            if base != name and any(base + other in self.tensors for other in others):
+                self._hooked(base)
+                return
+        if name.endswith("weight_u") and f"{name[:-2]}_orig" in self.tensors:
+            self._hooked(name[:-2])
+            return
+        self.folded[name] = self.tensors[name]
+
+    def _hooked(self, base: str) -> None:
+        """The older reparametrisations, which leave `weight_orig` and friends beside each other."""
+        part = {
+            s: self.tensors[base + s]
+            for s in ("_orig", "_mask", "_u", "_v", "_g")
+            if base + s in self.tensors
+        }
+        if "_orig" in part and "_mask" in part:
+            value = self._once(
+                [part["_orig"], part["_mask"]], lambda: self._masked(base, part["_orig"], part["_mask"])
+            )
+        elif "_orig" in part and "_u" in part:
+            value = self._normed(
+                base, lambda: _spectral(part["_orig"], part["_u"], part.get("_v")), list(part.values())
+            )
+        else:
+            value = self._normed(base, lambda: _weight_norm(part["_g"], part["_v"]), list(part.values()))
+        self.folded[base] = value
+        self.done |= {base + suffix for suffix in part}
+
+    def _parametrization(self, module: str, weight: str) -> None:
+        """torch.nn.utils.parametrize: which one it was is told only by the tensors it left."""
+        start = f"{module}parametrizations.{weight}."
+        part = {name.removeprefix(start): t for name, t in self.tensors.items() if name.startswith(start)}
+        base, names = module + weight, set(part)
+        if names == {"original", "0.mask"}:
+            value = self._once(
+                list(part.values()), lambda: self._masked(base, part["original"], part["0.mask"])
+            )
+        elif names == {"original0", "original1"}:
+            value = self._normed(
+                base, lambda: _weight_norm(part["original0"], part["original1"]), list(part.values())
+            )
+        elif names == {"original", "0._u", "0._v"}:
+            value = self._normed(
+                base, lambda: _spectral(part["original"], part["0._u"], part["0._v"]), list(part.values())
+            )
+        else:
+            raise UnsupportedError(
+                f"'{shown(base)}' is parametrized in a way its state dict does not tell (it holds"
+                f" {listed(sorted(names))}); call torch.nn.utils.parametrize.remove_parametrizations(module,"
+                f" '{shown(weight)}') before saving, or save the whole module and use --trust-checkpoint"
+            )
+        self.folded[base] = value
+        self.done |= {start + name for name in part}
+
+    def _once(self, parts: list[torch.Tensor], compute: Callable[[], torch.Tensor]) -> torch.Tensor:
+        key = tuple(identity(part) for part in parts)
+        if key not in self.products:
+            self.products[key] = compute()
+        return self.products[key]
+
+    def _normed(
+        self, base: str, compute: Callable[[], torch.Tensor], parts: list[torch.Tensor]
+    ) -> torch.Tensor:
+        self.normed.append(base)
+        try:
+            return self._once(parts, compute)
+        except (RuntimeError, IndexError) as error:
+            shapes = ", ".join("x".join(map(str, part.shape)) for part in parts)
+            raise CorruptFileError(
+                f"'{shown(base)}': the shapes of its parts do not fit: {shapes}"
+            ) from error
+
+    def _masked(self, base: str, original: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """`original` x `mask`, with +0.0 (not -0.0 or inf x 0 = NaN) where the mask is 0."""
+        import torch
+
+        if original.shape != mask.shape:
+            raise CorruptFileError(
+                f"'{shown(base)}_mask' has shape {list(mask.shape)}, its weight {list(original.shape)}"
+            )
+        self.masked.append(base)
+        kept = mask != 0
+        if not bool(((mask == 1) | ~kept).all()):
+            self.fractional.append(base)
+            original = original * mask.to(original.dtype)
+        return torch.where(kept, original, torch.zeros((), dtype=original.dtype))
+
+    def notes(self) -> list[Note]:
+        notes = []
+        if self.masked:
+            notes.append(
+                Note("info", f"pruning masks folded into {len(self.masked)} tensors: {listed(self.masked)}")
+            )
+        if self.fractional:
+            notes.append(
+                Note("warn", f"masks with values other than 0 and 1 multiplied in: {listed(self.fractional)}")
+            )
+        if self.normed:
+            notes.append(
+                Note(
+                    "info",
+                    f"weight or spectral norm computed for {len(self.normed)} tensors: {listed(self.normed)}",
+                )
+            )
+        return notes
+
+
+def _weight_norm(magnitude: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
+    """g * v / |v| over every dimension but the one g keeps (Salimans & Kingma 2016)."""
+    import torch
+
+    if magnitude.ndim == 0:
+        return torch._weight_norm(direction, magnitude, -1)
+    kept = [i for i, n in enumerate(magnitude.shape) if n > 1]
+    if magnitude.ndim != direction.ndim or len(kept) > 1:
+        raise RuntimeError("not a weight norm")
+    dimension = kept[0] if kept else 0
+    if magnitude.shape[dimension] != direction.shape[dimension]:
+        raise RuntimeError("not a weight norm")
+    others = [i for i in range(direction.ndim) if i != dimension]
+    norm = torch.linalg.vector_norm(direction, dim=others, keepdim=True)
+    return magnitude * direction / norm
+
+
+def _spectral(original: torch.Tensor, u: torch.Tensor, v: torch.Tensor | None) -> torch.Tensor:
+    """W / (u^T W v), as in evaluation mode (Miyato et al. 2018); u and v are the stored power iteration."""
+    import torch
+
+    # ConvTranspose normalises over dimension 1; the lengths of u and v tell which it was.
+    matrix = original.flatten(1)
+    if v is not None and (matrix.shape != (u.numel(), v.numel())) and original.ndim > 1:
+        matrix = original.transpose(0, 1).flatten(1)
+    if v is None:
+        v = torch.nn.functional.normalize(torch.mv(matrix.t(), u), dim=0)
+    return original / torch.dot(u, torch.mv(matrix, v))
