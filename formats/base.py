@@ -151,7 +151,7 @@ class Format(ABC):
     operator: ClassVar[str | None] = None
     #: Components in the order the operators take them, between the activation X and scale, bias.
     operator_inputs: ClassVar[tuple[str, ...]] = ()
-    #: Component that goes into the operator's `scale` input instead (alpha of each output channel); None: ones.
+    #: Component that goes into the operator's `scale` input instead (alpha of each channel); None: ones.
     scale_component: ClassVar[str | None] = None
     #: Body in ONNX text that computes `dense` (float, flat [size]) from the components and the names that
     #: `exporter.functions` defines before it: shape, rows, cols, size (int64, 1-D), zero1 = [0], axis0 = 0.

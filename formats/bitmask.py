@@ -47,7 +47,7 @@ class Bitmask(Format):
     )
 
     def applies_to(self, stats: TensorStats) -> bool:
-        return stats.size > 0
+        return True
 
     def nbytes(self, stats: TensorStats) -> int:
         return bits.row_bytes(stats.size) + stats.nnz * stats.dtype.itemsize

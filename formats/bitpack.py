@@ -133,7 +133,8 @@ def _find_scales(stats: TensorStats, allow_zeros: bool) -> Array | None:
 
 def _usable(scales: Array) -> bool:
     """Whether every alpha is finite and positive."""
-    return bool((np.isfinite(scales) & (scales > 0)).all())
+    with np.errstate(invalid="ignore"):  # comparing a signalling NaN raises the flag
+        return bool((np.isfinite(scales) & (scales > 0)).all())
 
 
 def check_scales(packed: Packed, rows: int) -> None:

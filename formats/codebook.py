@@ -11,7 +11,7 @@ from ..errors import UnsupportedError
 from . import bits
 from .base import MAX_DENSE_BYTES, Array, Format, Packed, TensorStats, as_bits, check_header, require
 
-#: ONNX text: `entries` float [n] looked up in `table` by the bit planes `indices`, cut to `count` [1] of them.
+#: ONNX text: `entries` float [n] looked up in `table` by the bit planes `indices`, cut to `count` [1].
 LOOKUP = (
     bits.UNPACK_BITS.format(source="indices", target="planes")
     + """

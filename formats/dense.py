@@ -44,6 +44,7 @@ class Dense(Format):
         require(values.dtype == packed.dtype, f"dtype {values.dtype} is not {packed.dtype}", packed, "values")
 
     def unpack(self, packed: Packed, max_bytes: int = MAX_DENSE_BYTES) -> Array:
+        check_header(self, packed, ("values",), max_bytes)
         self.check(packed)
         return packed.components["values"].reshape(packed.shape)
 

@@ -101,7 +101,7 @@ class Ternary(Format):
         yield "per-tensor", np.array([[0.5, 0, -0.5], [0, 0, 0.5]], np.float32)
         digits = (np.arange(3 * 7) % 3 - 1).reshape(3, 7)
         yield "per-channel", (digits * np.array([[0.25], [1], [3]])).astype(np.float32)
-        yield "zero-row", np.array([[0, 0], [2, -2]], np.float16)
+        yield "zero-row", np.array([[0, 0], [2, -2], [4, 0]], np.float16)
 
 
 def _row_bytes(cols: int) -> int:
