@@ -13,6 +13,10 @@
 
 #include "abi.h"
 
+// For functions in shared headers that kernels call: never a symbol of its own, so that no copy compiled for a newer
+// instruction set can replace the baseline one at link time.
+#define SPARSE_EXPORT_INLINE inline __attribute__((always_inline))
+
 namespace sparse_export {
 
 class Error : public std::exception {
@@ -67,7 +71,7 @@ struct Tensor {
   int64_t count = 0;
 
   template <class T>
-  const T* as() const {
+  SPARSE_EXPORT_INLINE const T* as() const {
     return static_cast<const T*>(data);
   }
 };

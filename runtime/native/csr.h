@@ -8,7 +8,7 @@
 
 namespace sparse_export {
 
-inline float half_to_float(uint16_t half) {
+SPARSE_EXPORT_INLINE float half_to_float(uint16_t half) {
   const uint32_t sign = static_cast<uint32_t>(half & 0x8000U) << 16;
   const uint32_t magnitude = half & 0x7FFFU;
   if (magnitude >= 0x7C00U) {  // infinity and NaN
@@ -18,16 +18,16 @@ inline float half_to_float(uint16_t half) {
   return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude << 13) * 0x1p112F));
 }
 
-inline float bfloat_to_float(uint16_t value) { return std::bit_cast<float>(static_cast<uint32_t>(value) << 16); }
+SPARSE_EXPORT_INLINE float bfloat_to_float(uint16_t value) { return std::bit_cast<float>(static_cast<uint32_t>(value) << 16); }
 
 // Storage classes of values; each knows how to give a float.
 struct Float16 {
   uint16_t bits;
-  operator float() const { return half_to_float(bits); }
+  SPARSE_EXPORT_INLINE operator float() const { return half_to_float(bits); }
 };
 struct BFloat16 {
   uint16_t bits;
-  operator float() const { return bfloat_to_float(bits); }
+  SPARSE_EXPORT_INLINE operator float() const { return bfloat_to_float(bits); }
 };
 
 // The weights of one layer. `rows` outputs, `columns` = channels per group x kernel.
@@ -37,7 +37,8 @@ struct CsrWeights {
   int64_t rows = 0, columns = 0, entries = 0;
   Tensor indptr, gaps, values;
 
-  int64_t begin(int64_t row) const {
+  // First entry of a row; `begin(rows)` is `entries`.
+  SPARSE_EXPORT_INLINE int64_t begin(int64_t row) const {
     switch (indptr.type) {
       case abi::element_uint16:
         return indptr.as<uint16_t>()[row];
@@ -51,7 +52,7 @@ struct CsrWeights {
 
 // Calls `body(const Gap* gaps, const Value* values)` with the types the weights have.
 template <class Body>
-decltype(auto) with_csr_types(const CsrWeights& weights, Body&& body) {
+SPARSE_EXPORT_INLINE decltype(auto) with_csr_types(const CsrWeights& weights, Body&& body) {
   const auto with_values = [&](auto* gaps) -> decltype(auto) {
     switch (weights.values.type) {
       case abi::element_float16:

@@ -13,9 +13,9 @@ struct ConvGeometry {
   int64_t outputs = 0, channels = 0, groups = 1;  // `channels` of the whole input
   std::array<int64_t, 2> kernel{1, 1}, strides{1, 1}, dilations{1, 1}, begin{0, 0}, end{0, 0};
 
-  int64_t channels_per_group() const { return channels / groups; }
-  int64_t outputs_per_group() const { return outputs / groups; }
-  int64_t columns() const { return channels_per_group() * kernel[0] * kernel[1]; }
+  SPARSE_EXPORT_INLINE int64_t channels_per_group() const { return channels / groups; }
+  SPARSE_EXPORT_INLINE int64_t outputs_per_group() const { return outputs / groups; }
+  SPARSE_EXPORT_INLINE int64_t columns() const { return channels_per_group() * kernel[0] * kernel[1]; }
 };
 
 // Height and width of an input and of the output it gives.

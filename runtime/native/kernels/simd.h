@@ -1,0 +1,102 @@
+// One vector of floats of the target this file is compiled for. Internal linkage: every target has its own.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#define SPARSE_EXPORT_JOIN_(a, b) a##b
+#define SPARSE_EXPORT_JOIN(a, b) SPARSE_EXPORT_JOIN_(a, b)
+
+namespace sparse_export {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int64_t lanes = 16;
+constexpr int64_t max_tile = 16;  // accumulators, of 32 registers
+#elif defined(__AVX2__)
+constexpr int64_t lanes = 8;
+constexpr int64_t max_tile = 14;  // of 16 registers: one holds the weight
+#else
+constexpr int64_t lanes = 4;
+constexpr int64_t max_tile = 12;  // one holds the weight, one the product
+#endif
+constexpr int64_t vector_bytes = lanes * 4;
+
+typedef float Vec __attribute__((vector_size(lanes * 4)));
+typedef float UnalignedVec __attribute__((vector_size(lanes * 4), aligned(4), may_alias));
+typedef float AlignedVec __attribute__((vector_size(lanes * 4), may_alias));
+typedef int32_t IndexVec __attribute__((vector_size(lanes * 4)));
+
+inline Vec load(const float* p) { return *reinterpret_cast<const UnalignedVec*>(p); }
+inline Vec load_aligned(const float* p) { return *reinterpret_cast<const AlignedVec*>(p); }
+inline void store(float* p, Vec v) { *reinterpret_cast<UnalignedVec*>(p) = v; }
+inline void store_aligned(float* p, Vec v) { *reinterpret_cast<AlignedVec*>(p) = v; }
+
+#if defined(__AVX512F__)
+inline __mmask16 lane_mask(int64_t low, int64_t high) {
+  const uint32_t upto = high >= lanes ? 0xFFFFU : (1U << high) - 1U;
+  return static_cast<__mmask16>(upto & ~((1U << low) - 1U));
+}
+#elif defined(__AVX2__)
+inline __m256i lane_mask(int64_t low, int64_t high) {
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  const __m256i from = _mm256_set1_epi32(static_cast<int32_t>(low) - 1);
+  const __m256i to = _mm256_set1_epi32(static_cast<int32_t>(high));
+  return _mm256_and_si256(_mm256_cmpgt_epi32(lane, from), _mm256_cmpgt_epi32(to, lane));
+}
+#endif
+
+// Lanes [low, high) from p[low..high), zero elsewhere; nothing else is read. 0 <= low <= lanes, high may be larger.
+inline Vec load_lanes(const float* p, int64_t low, int64_t high) {
+  if (low >= high) {
+    return Vec{};
+  }
+#if defined(__AVX512F__)
+  return reinterpret_cast<Vec>(_mm512_maskz_loadu_ps(lane_mask(low, high), p));
+#elif defined(__AVX2__)
+  return reinterpret_cast<Vec>(_mm256_maskload_ps(p, lane_mask(low, high)));
+#else
+  Vec v{};
+  for (int64_t i = low; i < high && i < lanes; ++i) {
+    v[i] = p[i];
+  }
+  return v;
+#endif
+}
+
+// Writes lanes [0, count).
+inline void store_lanes(float* p, Vec v, int64_t count) {
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, lane_mask(0, count), reinterpret_cast<__m512>(v));
+#elif defined(__AVX2__)
+  _mm256_maskstore_ps(p, lane_mask(0, count), reinterpret_cast<__m256>(v));
+#else
+  for (int64_t i = 0; i < count && i < lanes; ++i) {
+    p[i] = v[i];
+  }
+#endif
+}
+
+// The lanes of even index of a followed by b.
+inline Vec even_lanes(Vec a, Vec b) {
+  IndexVec index{};
+  for (int32_t i = 0; i < lanes; ++i) {
+    index[i] = 2 * i;
+  }
+  return __builtin_shuffle(a, b, index);
+}
+
+inline Vec broadcast(float value) { return Vec{} + value; }
+
+// min(max(v, low), high); a NaN stays.
+inline Vec bounded(Vec v, Vec low, Vec high) {
+  v = v < low ? low : v;
+  return v > high ? high : v;
+}
+
+}  // namespace
+}  // namespace sparse_export
