@@ -23,6 +23,12 @@ COMMANDS = {
     "export": ("export", "Pack a checkpoint into a smaller ONNX file (the default command)."),
     "inspect": ("inspect", "Show what is inside a file, with bytes and density per layer."),
     "verify": ("verify", "Compare an exported file with its source."),
+    "bench": ("bench", "Measure models side by side: size, load, memory, latency."),
+    "train": ("train", "Train a net on real images, as an ordinary checkpoint."),
+    "prune": ("prune", "Zero the least important weights of a checkpoint."),
+    "retrain": ("retrain", "Train what pruning left; zeros stay zero."),
+    "binarize": ("binarize", "Give a checkpoint weights of one bit, trained through the sign."),
+    "sweep": ("sweep", "Accuracy and bytes over pruning rates, seeds and ways of retraining."),
     "ops-path": ("ops_path", "Print the path of the native operator library."),
 }
 

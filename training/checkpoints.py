@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,80 +10,36 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import CorruptFileError, InputError
+from ..errors import InputError
+from ..exporter import checkpoint
 from ..exporter.artifact import atomic_file
 from .models import MODELS, create
 
 State = dict[str, torch.Tensor]
 
-#: Keys under which training scripts nest the state dict.
-NESTS = ("state_dict", "model", "net", "model_state_dict", "module")
 
-
-def write(path: str | os.PathLike[str], value: Any, *, force: bool = True) -> None:
+def write(path: str | Path, value: Any, *, force: bool = True) -> None:
     """Save a value with torch.save so that the path holds either the old file or the whole new one."""
     with atomic_file(Path(path), force=force) as handle:
         torch.save(value, handle)
 
 
-def read_raw(path: str | os.PathLike[str]) -> Any:
-    """What a torch file holds, tensors and plain containers only.
+def read_state(path: str | Path) -> State:
+    """The state dict of a checkpoint: found, unprefixed, pruning masks folded, zeros as +0.0.
 
     Raises
     ------
-    InputError, CorruptFileError
-        If there is no such file, or it is not one that torch can read without running code from it.
+    InputError, CorruptFileError, UnsupportedError
+        If there is no such file, it breaks its format, or it holds no state dict.
     """
-    source = Path(path)
-    if not source.is_file():
-        raise InputError(f"no such checkpoint: {source}")
-    try:
-        return torch.load(source, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise CorruptFileError(f"{source}: not a readable torch checkpoint") from error
-    except Exception as error:  # the unpickler's refusals have no common class
-        raise InputError(
-            f"{source}: holds more than tensors and containers; save model.state_dict()"
-        ) from error
+    loaded = checkpoint.load(path, mmap=False)
+    if loaded.kind in ("onnx", "pt2"):
+        raise InputError(f"{path}: the lab reads state dicts (.pt, .pth, .safetensors), not {loaded.kind}")
+    # A mask times a negative weight is -0.0, which has a bit set and would count as a non-zero.
+    return {k: t.masked_fill(t == 0, 0.0) if t.is_floating_point() else t for k, t in loaded.tensors.items()}
 
 
-def read_state(path: str | os.PathLike[str]) -> State:
-    """The state dict of a checkpoint, unnested, prefixes dropped, pruning masks folded into the weights.
-
-    Raises
-    ------
-    InputError
-        If the file holds no state dict.
-    """
-    value = read_raw(path)
-    while isinstance(value, Mapping) and not _is_state(value):
-        nested = next((value[key] for key in NESTS if isinstance(value.get(key), Mapping)), None)
-        if nested is None:
-            break
-        value = nested
-    if not (isinstance(value, Mapping) and _is_state(value)):
-        raise InputError(f"{path}: no state dict in it (looked under {', '.join(NESTS)})")
-    state = {key.removeprefix("_orig_mod.").removeprefix("module."): tensor for key, tensor in value.items()}
-    return fold_masks(state)
-
-
-def _is_state(value: Mapping[Any, Any]) -> bool:
-    return bool(value) and all(isinstance(k, str) and isinstance(t, torch.Tensor) for k, t in value.items())
-
-
-def fold_masks(state: Mapping[str, torch.Tensor]) -> State:
-    """`weight_orig` and `weight_mask` become `weight`; masked entries are +0.0 (a -0.0 has a bit set)."""
-    folded: State = {}
-    for key, tensor in state.items():
-        if key.endswith("_orig") and f"{key.removesuffix('_orig')}_mask" in state:
-            base = key.removesuffix("_orig")
-            folded[base] = tensor.masked_fill(state[f"{base}_mask"] == 0, 0.0)
-        elif not (key.endswith("_mask") and f"{key.removesuffix('_mask')}_orig" in state):
-            folded[key] = tensor
-    return folded
-
-
-def digest(path: str | os.PathLike[str]) -> str:
+def digest(path: str | Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     with Path(path).open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
@@ -107,7 +61,7 @@ def classes_of(state: Mapping[str, torch.Tensor]) -> int:
     return int(sized[-1]) if sized else 0
 
 
-def load_model(path: str | os.PathLike[str], arch: str | None = None) -> tuple[nn.Module, str]:
+def load_model(path: str | Path, arch: str | None = None) -> tuple[nn.Module, str]:
     """The net that a checkpoint belongs to, weights loaded, and the name of its architecture.
 
     Raises

@@ -16,7 +16,8 @@ import torch
 from torch.nn import functional as F
 
 from ..errors import CorruptFileError, InputError, MissingDependencyError
-from .models import import_torchvision, load_factory
+from ..exporter import vision
+from .models import load_factory
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -125,7 +126,9 @@ def cifar10(directory: str | None, download: bool = False) -> Data:
     """
     if directory is None:
         raise InputError("data 'cifar10' needs --data-dir DIR (the folder that holds cifar-10-batches-py)")
-    loader = import_torchvision().datasets.CIFAR10
+    vision.models()
+    from torchvision.datasets import CIFAR10 as loader
+
     if not download and not (Path(directory) / loader.base_folder).is_dir():
         raise InputError(f"no {loader.base_folder} in {directory}: unpack CIFAR-10 there, or add --download")
     splits = []
@@ -186,12 +189,14 @@ def folder(directory: str, image_size: int = 32, held_out: float = 0.2) -> Data:
 
 
 def _image_folder(root: Path, image_size: int) -> Any:
-    torchvision = import_torchvision()
-    transforms = torchvision.transforms
+    vision.models()
+    from torchvision import transforms
+    from torchvision.datasets import ImageFolder
+
     steps = [transforms.Resize((image_size, image_size)), transforms.ToTensor()]
     steps.append(transforms.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)))
     try:
-        return torchvision.datasets.ImageFolder(str(root), transforms.Compose(steps))
+        return ImageFolder(str(root), transforms.Compose(steps))
     except (FileNotFoundError, RuntimeError) as error:
         raise InputError(f"no images in {root}: {str(error).splitlines()[0]}") from error
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..errors import InputError, MissingDependencyError
+from ..errors import InputError
+from ..exporter import vision
 
 VGG11 = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M")
 
@@ -149,22 +149,6 @@ MODELS: dict[str, Callable[[int], nn.Module]] = {
 }
 
 
-def import_torchvision() -> Any:
-    """The torchvision package, also where its compiled operators do not fit a CPU-only torch."""
-    if "torchvision" not in sys.modules:
-        library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
-        for name in ("nms", "qnms"):
-            if not hasattr(torch.ops.torchvision, name):
-                library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
-        import_torchvision.__dict__["library"] = library  # the definitions live as long as this object
-    try:
-        return importlib.import_module("torchvision")
-    except ImportError as error:
-        raise MissingDependencyError(
-            "torchvision is not installed: pip install 'sparse-export[lab]'"
-        ) from error
-
-
 def load_factory(spec: str) -> Callable[..., Any]:
     """The callable that `path/file.py:name` or `package.module:name` names.
 
@@ -216,12 +200,11 @@ def create(arch: str, num_classes: int = 10) -> nn.Module:
         if not isinstance(model, nn.Module):
             raise InputError(f"'{arch}' returned {type(model).__name__}, not a torch.nn.Module")
         return model
-    models = import_torchvision().models
-    if arch not in models.list_models(models):
+    if arch not in vision.names():
         raise InputError(
             f"unknown architecture '{arch}': {', '.join(MODELS)}, a torchvision classifier or FILE.py:FACTORY"
         )
-    return models.get_model(arch, weights=None, num_classes=num_classes)  # type: ignore[no-any-return]
+    return vision.build(arch, num_classes=num_classes)
 
 
 def _takes_argument(factory: Callable[..., Any]) -> bool:

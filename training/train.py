@@ -67,11 +67,11 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 class Constraint:
     """What a run enforces on the weights; the base class enforces nothing."""
 
-    def before_forward(self, done: float) -> None:
-        """Called before a forward pass with the fraction of the run's steps that is done."""
+    def enter(self, done: float) -> None:
+        """Make the weights those the net computes with; `done` is the fraction of the run's steps."""
 
-    def after_backward(self) -> None:
-        """Called when the gradients are there, before the optimizer's step."""
+    def leave(self) -> None:
+        """Back to the weights the optimizer steps on: after a backward pass, and after evaluating."""
 
     def after_step(self) -> None:
         """Called after the optimizer's step."""
@@ -124,10 +124,10 @@ def fit(
     for epoch in range(first, recipe.epochs):
         history.loss.append(_epoch(model, data, recipe, optimizer, constraints, epoch, progress))
         for constraint in constraints:
-            constraint.before_forward((epoch + 1) / recipe.epochs)
+            constraint.enter((epoch + 1) / recipe.epochs)
         history.accuracy.append(accuracy(model, data.test))
         for constraint in constraints:
-            constraint.after_backward()
+            constraint.leave()
         if after_epoch:
             after_epoch(epoch + 1)
         if resume:
@@ -167,12 +167,12 @@ def _epoch(
         for group in optimizer.param_groups:
             group["lr"] = recipe.lr * SCHEDULES[recipe.schedule](done)
         for constraint in constraints:
-            constraint.before_forward(done)
+            constraint.enter(done)
         loss = F.cross_entropy(model(images), labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         for constraint in constraints:
-            constraint.after_backward()
+            constraint.leave()
         optimizer.step()
         for constraint in constraints:
             constraint.after_step()
@@ -201,7 +201,10 @@ class Resume:
         """Load what is there; returns the number of epochs done."""
         if not self.path.exists():
             return 0
-        state = checkpoints.read_raw(self.path)
+        try:
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch has no common class for what a damaged file raises
+            raise CorruptFileError(f"{self.path}: cannot be read; delete it to start afresh") from error
         if not (
             isinstance(state, dict) and {"settings", "epoch", "model", "optimizer", "history"} <= set(state)
         ):

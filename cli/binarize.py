@@ -1,0 +1,59 @@
+"""`sparse-export binarize`: weights of one bit, trained through the sign."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import lab
+
+EPILOG = """\b
+Examples:
+  sparse-export binarize vgg.pt --method ste --epochs 3 -o binary.pt
+  sparse-export binarize vgg.pt --method sign -o collapsed.pt
+  sparse-export binarize vgg.pt --method xnor --epochs 6 -o xnor.pt
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("model", type=lab.FILE)
+@click.option(
+    "--method",
+    type=click.Choice(["ste", "binaryconnect", "xnor", "sign"]),
+    default="ste",
+    show_default=True,
+    help="alpha sign(W) trained; sign(W) trained; weights and activations, trained; alpha sign(W) as it is.",
+)
+@click.option(
+    "--layers", multiple=True, metavar="GLOB", help="Only these layers.  [default: all but first and last]"
+)
+@lab.arch_option
+@lab.data_options
+@lab.recipe_options
+@lab.output_options
+def command(
+    model: Path,
+    method: str,
+    layers: tuple[str, ...],
+    arch: str | None,
+    output: Path,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+    **values: Any,
+) -> None:
+    """Give MODEL weights of exactly plus or minus one number per output channel.
+
+    Training steps on float masters clipped to [-1, 1] (BinaryConnect); what is written is binary.
+    'xnor' needs sign activations: the lab's VGG-11 becomes 'vgg11-cifar-xnor'.
+    """
+    from ..training import runs
+
+    spec, recipe = lab.take(values)
+    with lab.epoch_bar(quiet) as bar:
+        outcome = runs.run_binarize(
+            model, output, arch, spec, recipe, method, layers=layers, force=force, progress=bar
+        )
+    lab.show(outcome, as_json)

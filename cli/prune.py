@@ -1,0 +1,92 @@
+"""`sparse-export prune`: zeros where they matter least."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from . import lab
+
+EPILOG = """\b
+Examples:
+  sparse-export prune dense.pt --amount 0.9235 -o pruned.pt
+  sparse-export prune vgg.pt --amount 0.9 --structure block:4x1 -o blocks.pt
+  sparse-export prune vgg.pt --structure 2:4 --layers 'features.*' -o half.pt
+  sparse-export prune vgg.pt --amount 0.9 --bn-reestimate --evaluate -o repaired.pt
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("model", type=lab.FILE)
+@click.option("--amount", type=float, metavar="RATE", help="Fraction of the weights to zero, in [0, 1).")
+@click.option("--target-nnz", type=click.IntRange(1), metavar="N", help="Instead: how many weights to keep.")
+@click.option(
+    "--scope",
+    type=click.Choice(["global", "layer", "sensitivity"]),
+    default="global",
+    show_default=True,
+    help="One ranking; the same rate in each layer; one ranking relative to each layer's deviation.",
+)
+@click.option("--criterion", type=click.Choice(["l1", "l2", "random"]), default="l1", show_default=True)
+@click.option(
+    "--structure",
+    default="unstructured",
+    show_default=True,
+    metavar="unstructured|block:RxC|N:M|channel",
+    help="What is zeroed together: weights, blocks of outputs x inputs, all but N of M inputs, outputs.",
+)
+@click.option("--layers", multiple=True, metavar="GLOB", help="Only these layers (repeatable).")
+@click.option(
+    "--keep-masks", is_flag=True, help="Write weight_orig and weight_mask, as torch.nn.utils.prune does."
+)
+@click.option("--evaluate", is_flag=True, help="Measure the accuracy afterwards.")
+@click.option(
+    "--bn-reestimate", is_flag=True, help="Measure BatchNorm's statistics anew on the training data."
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31), default=0, show_default=True, help="Of --criterion random."
+)
+@lab.arch_option
+@lab.data_options
+@lab.output_options
+def command(
+    model: Path,
+    amount: float | None,
+    target_nnz: int | None,
+    scope: str,
+    criterion: str,
+    structure: str,
+    layers: tuple[str, ...],
+    keep_masks: bool,
+    evaluate: bool,
+    bn_reestimate: bool,
+    seed: int,
+    arch: str | None,
+    source: str,
+    data_dir: str | None,
+    download: bool,
+    image_size: int,
+    output: Path,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Zero the least important weights of MODEL's convolutions and linear layers.
+
+    The rate counts all weights of the chosen layers, those that are zero already included.
+    """
+    from ..training import prune, runs
+
+    spec = lab.data_spec(source, data_dir, download, image_size)
+    outcome = runs.run_prune(
+        model,
+        output,
+        arch,
+        lambda net: prune.masks(net, amount, target_nnz, scope, criterion, structure, layers, seed),
+        force=force,
+        keep_masks=keep_masks,
+        evaluate=spec if evaluate or bn_reestimate else None,
+        reestimate=bn_reestimate,
+    )
+    lab.show(outcome, as_json)
