@@ -1,25 +1,20 @@
 """From a checkpoint to a module with its weights in it and inputs to trace it with.
 
-The way to a graph, the first that applies: the file brings it (.pt2, a trusted whole module), `--arch` names it,
-or the keys and shapes of the state dict are those of a net we know.
+The way to a graph, the first that applies: the file brings it (.pt2, a trusted whole module), `--arch` names
+it, or the keys and shapes of the state dict are those of a net we know.
 """
 
 from __future__ import annotations
 
 import difflib
-import importlib
-import importlib.util
-import inspect
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..errors import InputError
-from . import recognise, vision
+from . import factory, recognise, vision
 from .checkpoint import Checkpoint
 from .doctor import Note, identity, listed, shown
 from .trace import to_onnx
@@ -44,7 +39,7 @@ class Resolved:
     Attributes
     ----------
     module
-        In evaluation mode, float32, holding the checkpoint's weights (shared, not copied, where they are float32).
+        In evaluation mode, float32, holding the checkpoint's weights (shared, not copied, where float32).
     arch_name
         "resnet18", "net.py:make", "a torch.export program", or the class of a whole module.
     example_inputs
@@ -108,7 +103,7 @@ def example_inputs(
     if not shapes:
         if default is None:
             raise InputError(
-                f"'{shown(name)}' does not tell what input it takes: give --input-shape, e.g. --input-shape 1x3x224x224"
+                f"'{shown(name)}' does not tell its input: give --input-shape, for example 1x3x224x224"
             )
         shapes = [default]
     kinds = dtypes or ["float32"]
@@ -141,8 +136,8 @@ def _from_program(checkpoint: Checkpoint) -> Resolved:
     given, keywords = program.example_inputs or ((), {})
     if keywords or not all(isinstance(item, torch.Tensor) for item in given):
         raise InputError(
-            f"{shown(checkpoint.path)}: the program takes inputs that are no tensors, or by keyword; export it with"
-            " positional tensors only"
+            f"{shown(checkpoint.path)}: the program takes keyword or non-tensor inputs; export it"
+            " with positional tensors only"
         )
     return Resolved(program.module(), "a torch.export program", tuple(given), [], program)
 
@@ -212,7 +207,7 @@ def _named(arch: str, have: Mapping[str, tuple[int, ...]]) -> Recipe:
     if arch in MODELS:
         return recognise.builtin(arch)
     if ":" in arch:
-        return recognise.Recipe(arch, _factory(arch), {}, None)
+        return recognise.Recipe(arch, factory.load(arch), {}, None)
     known = vision.names()
     if arch in known:
         return recognise.torchvision_net(arch, have)
@@ -223,63 +218,6 @@ def _named(arch: str, have: Mapping[str, tuple[int, ...]]) -> Recipe:
         else f"one of {', '.join(MODELS)}, a torchvision classifier"
     )
     raise InputError(f"unknown architecture '{shown(arch)}': {hint} or FILE.py:FACTORY")
-
-
-def _factory(arch: str) -> Callable[..., torch.nn.Module]:
-    """The callable that `file.py:name` or `package.module:name` stands for, checked to make a module."""
-    home, _, name = arch.rpartition(":")
-    try:
-        source = _run_file(Path(home)) if home.endswith(".py") else importlib.import_module(home)
-    except InputError:
-        raise
-    except Exception as error:  # the user's own code may raise anything
-        raise InputError(f"--arch {shown(arch)}: cannot import '{shown(home)}': {_reason(error)}") from error
-    factory = getattr(source, name, None)
-    if isinstance(factory, torch.nn.Module):
-        return lambda: factory
-    if not callable(factory):
-        raise InputError(f"--arch {shown(arch)}: '{shown(home)}' has no callable '{shown(name)}'")
-
-    def make(**options: Any) -> torch.nn.Module:
-        try:
-            module = factory(**options)
-        except Exception as error:
-            raise InputError(f"--arch {shown(arch)}: {shown(name)}() failed: {_reason(error)}") from error
-        if not isinstance(module, torch.nn.Module):
-            raise InputError(
-                f"--arch {shown(arch)}: {shown(name)}() gave {type(module).__name__}, not a torch.nn.Module"
-            )
-        return module
-
-    # What `fit` may pass on: the class count is inferred only for factories that take one.
-    make.__signature__ = _signature(factory)  # type: ignore[attr-defined]
-    return make
-
-
-def _signature(factory: Callable[..., Any]) -> inspect.Signature:
-    try:
-        return inspect.signature(factory)
-    except (TypeError, ValueError):
-        return inspect.Signature()
-
-
-def _run_file(path: Path) -> Any:
-    if not path.is_file():
-        raise InputError(f"--arch: no such file: {shown(path)}")
-    spec = importlib.util.spec_from_file_location(f"sparse_export_arch_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickles in the file look themselves up
-    sys.path.insert(0, str(path.resolve().parent))
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(path.resolve().parent))
-    return module
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {shown(' '.join(str(error).split()))}"
 
 
 def _filled(recipe: Recipe, checkpoint: Checkpoint, notes: list[Note]) -> torch.nn.Module:

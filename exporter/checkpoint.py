@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CorruptFileError, InputError, UnsupportedError
 from . import doctor, folding, guards, loaders, statedict
-from .doctor import Note, listed, shown
+from .doctor import Note, shown
 
 if TYPE_CHECKING:
     import onnx
@@ -31,7 +31,8 @@ class Checkpoint:
     kind
         "state-dict", "module", "safetensors", "pt2" or "onnx".
     tensors
-        The state dict in its own order: prefixes gone, pruning folded, tied tensors sharing storage. Empty for onnx.
+        The state dict in its own order: prefixes gone, pruning folded, tied tensors sharing storage. Empty
+        for onnx.
     module
         The whole pickled module (only from a trusted file), pruning folded.
     program
@@ -57,7 +58,13 @@ class Checkpoint:
         return read_onnx(self.path)
 
 
-def load(path: str | Path, *, trust_checkpoint: bool = False, mmap: bool = True) -> Checkpoint:
+def load(
+    path: str | Path,
+    *,
+    trust_checkpoint: bool = False,
+    mmap: bool = True,
+    keep_negative_zeros: bool = False,
+) -> Checkpoint:
     """Read a checkpoint of any supported kind.
 
     Parameters
@@ -66,6 +73,9 @@ def load(path: str | Path, *, trust_checkpoint: bool = False, mmap: bool = True)
         Allow pickles that run code: whole modules, and .pt2 files with custom objects.
     mmap
         Map the weights instead of reading them. The file must then stay as it is while they are used.
+    keep_negative_zeros
+        Leave -0.0 as it is (an archive gives every bit back). Otherwise it becomes 0: pruning writes -0.0
+        where it masks a negative weight, and formats that keep every bit would store it as a value.
 
     Raises
     ------
@@ -94,6 +104,8 @@ def load(path: str | Path, *, trust_checkpoint: bool = False, mmap: bool = True)
         zipped = kind == "torch-zip"
         loaded = loaders.read_torch(path, zipped=zipped, trust=trust_checkpoint, mmap=mmap)
         checkpoint = _from_object(path, loaded)
+    if not keep_negative_zeros:
+        checkpoint.notes += folding.drop_negative_zeros(checkpoint.tensors)
     checkpoint.notes += doctor.diagnose(checkpoint.tensors)
     return checkpoint
 
@@ -179,8 +191,8 @@ def _plain(tensors: dict[str, torch.Tensor], size: int) -> dict[str, torch.Tenso
             continue
         if nbytes > size:
             raise CorruptFileError(
-                f"'{shown(name)}' claims {nbytes:,} bytes (shape {listed([*map(str, tensor.shape)], 8)}), the file"
-                f" has {size:,}"
+                f"'{shown(name)}' claims {nbytes:,} bytes (shape {shown(list(tensor.shape))}), the file has"
+                f" {size:,}"
             )
         if tensor.is_contiguous() and not tensor.is_neg():
             result[name] = tensor

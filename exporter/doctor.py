@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from ..errors import InputError, UnsupportedError
 
@@ -27,7 +27,7 @@ _SHOWN = 80
 class Note:
     """One line of the doctor's note."""
 
-    level: Literal["info", "warn"]
+    level: str  # "info" or "warn"
     text: str
 
 
@@ -54,8 +54,11 @@ def listed(names: list[str], limit: int = 3) -> str:
     return head if len(names) <= limit else f"{head} and {len(names) - limit} more"
 
 
-def _chunks(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
-    return iter(tensor.detach().reshape(-1).split(_STEP)) if tensor.numel() else iter(())
+def chunks(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Flat views of a contiguous tensor, a few MB each."""
+    flat = tensor.detach().reshape(-1)
+    for start in range(0, flat.numel(), _STEP):
+        yield flat[start : start + _STEP]
 
 
 def examine(tensor: torch.Tensor) -> Findings:
@@ -64,7 +67,7 @@ def examine(tensor: torch.Tensor) -> Findings:
 
     zeros = nans = infinities = negligible = 0
     largest = 0.0
-    for chunk in _chunks(tensor):
+    for chunk in chunks(tensor):
         zeros += chunk.numel() - int(torch.count_nonzero(chunk))
         low, high = (float(bound) for bound in torch.aminmax(chunk))
         if not (abs(low) < float("inf") and abs(high) < float("inf")):  # also true for a NaN
@@ -75,7 +78,7 @@ def examine(tensor: torch.Tensor) -> Findings:
     threshold = largest * NEGLIGIBLE
     if threshold > 0:
         # Every zero is below the threshold too: subtract them.
-        below = sum(int((chunk.abs() < threshold).sum()) for chunk in _chunks(tensor))
+        below = sum(int((chunk.abs() < threshold).sum()) for chunk in chunks(tensor))
         negligible = max(below - zeros, 0)
     return Findings(tensor.numel(), zeros, negligible, nans, infinities)
 
@@ -110,7 +113,7 @@ def refuse_nan(tensors: Mapping[str, torch.Tensor]) -> None:
 
     for name, tensor in tensors.items():
         if tensor.is_floating_point():
-            nans = sum(int(torch.isnan(chunk).sum()) for chunk in _chunks(tensor))
+            nans = sum(int(torch.isnan(chunk).sum()) for chunk in chunks(tensor))
             if nans:
                 raise InputError(
                     f"'{shown(name)}' holds {nans:,} NaN of {tensor.numel():,} values: the training diverged"
@@ -131,7 +134,7 @@ def refuse_unsupported(name: str, tensor: torch.Tensor) -> None:
     kind = str(tensor.dtype).removeprefix("torch.")
     if tensor.is_meta:
         raise UnsupportedError(
-            f"'{shown(name)}' is a meta tensor: it has a shape and no data; save the model with its weights loaded"
+            f"'{shown(name)}' is a meta tensor: a shape without data; save the model with its weights loaded"
         )
     if tensor.is_quantized:
         raise UnsupportedError(
@@ -185,8 +188,8 @@ def _sparsity(weights: dict[str, Findings]) -> list[Note]:
         return [Note("warn", text)]
     notes = [Note("info", overall)]
     if dense:
-        text = f"{len(dense)} of {len(weights)} weight tensors are not sparse (under {SPARSE:.0%} zeros): {listed(dense)}"
-        notes.append(Note("info", text))
+        text = f"{len(dense)} of {len(weights)} weight tensors are not sparse (under {SPARSE:.0%} zeros)"
+        notes.append(Note("info", f"{text}: {listed(dense)}"))
     return notes
 
 

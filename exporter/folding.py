@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..errors import CorruptFileError, UnsupportedError
-from .doctor import Note, identity, listed, shown
+from .doctor import Note, chunks, distinct, identity, listed, shown
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +31,30 @@ def fold(tensors: Tensors) -> tuple[Tensors, list[Note]]:
     for name in tensors:
         folder.visit(name)
     return folder.folded, folder.notes()
+
+
+def drop_negative_zeros(tensors: Tensors) -> list[Note]:
+    """Turn -0.0 into 0 in the weights (two dimensions and more), in place, so ties and modules see it."""
+    import torch
+
+    count, where = 0, []
+    for name, tensor in distinct(tensors).items():
+        if tensor.ndim < 2 or not tensor.is_floating_point():
+            continue
+        found = 0
+        for chunk in chunks(tensor):
+            negative = (chunk == 0) & torch.signbit(chunk)
+            here = int(negative.sum())
+            if here:
+                # Adding +0.0 changes no other value; the pages of a mapped file are copied on write.
+                chunk.add_(0.0)
+                found += here
+        if found:
+            count += found
+            where.append(name)
+    if not where:
+        return []
+    return [Note("info", f"{count:,} negative zeros written as 0 (no output changes), in {listed(where)}")]
 
 
 class _Folder:
@@ -172,7 +196,8 @@ def _weight_norm(magnitude: torch.Tensor, direction: torch.Tensor) -> torch.Tens
     import torch
 
     if magnitude.ndim == 0:
-        return torch._weight_norm(direction, magnitude, -1)
+        scaled: torch.Tensor = direction * (magnitude / torch.linalg.vector_norm(direction))
+        return scaled
     kept = [i for i, n in enumerate(magnitude.shape) if n > 1]
     if magnitude.ndim != direction.ndim or len(kept) > 1:
         raise RuntimeError("not a weight norm")
@@ -181,7 +206,8 @@ def _weight_norm(magnitude: torch.Tensor, direction: torch.Tensor) -> torch.Tens
         raise RuntimeError("not a weight norm")
     others = [i for i in range(direction.ndim) if i != dimension]
     norm = torch.linalg.vector_norm(direction, dim=others, keepdim=True)
-    return magnitude * direction / norm
+    weight: torch.Tensor = magnitude * direction / norm
+    return weight
 
 
 def _spectral(original: torch.Tensor, u: torch.Tensor, v: torch.Tensor | None) -> torch.Tensor:
@@ -194,4 +220,5 @@ def _spectral(original: torch.Tensor, u: torch.Tensor, v: torch.Tensor | None) -
         matrix = original.transpose(0, 1).flatten(1)
     if v is None:
         v = torch.nn.functional.normalize(torch.mv(matrix.t(), u), dim=0)
-    return original / torch.dot(u, torch.mv(matrix, v))
+    weight: torch.Tensor = original / torch.dot(u, torch.mv(matrix, v))
+    return weight

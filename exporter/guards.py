@@ -104,11 +104,12 @@ def identify(path: Path) -> str:
             raise UnsupportedError(f"{shown(path)}: not a checkpoint: it is {what}")
     if path.suffix.lower() == ".safetensors":
         raise CorruptFileError(
-            f"{shown(path)}: header length {int.from_bytes(head[:8], 'little'):,} does not fit a safetensors file"
-            f" of {size:,} bytes"
+            f"{shown(path)}: header length {int.from_bytes(head[:8], 'little'):,} does not fit a safetensors"
+            f" file of {size:,} bytes"
         )
     raise CorruptFileError(
-        f"{shown(path)}: not a checkpoint: no torch, safetensors, .pt2 or .onnx file starts with {head[:8].hex(' ')}"
+        f"{shown(path)}: not a checkpoint: no torch, safetensors, .pt2 or .onnx file starts with"
+        f" {head[:8].hex(' ')}"
     )
 
 

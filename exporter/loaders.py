@@ -60,7 +60,7 @@ def read_torch(path: Path, *, zipped: bool, trust: bool, mmap: bool) -> Any:
     import torch
 
     options: dict[str, Any] = {"map_location": "cpu", "mmap": mmap and zipped}
-    invariants = torch.sparse.check_sparse_tensor_invariants(enable=True)
+    invariants = torch.sparse.check_sparse_tensor_invariants(enable=True)  # type: ignore[no-untyped-call]
     try:
         with quiet(), invariants, torch.serialization.safe_globals(_harmless()):
             return torch.load(path, weights_only=True, **options)
@@ -75,8 +75,8 @@ def read_torch(path: Path, *, zipped: bool, trust: bool, mmap: bool) -> Any:
             return torch.load(path, weights_only=False, **options)
     except (ModuleNotFoundError, AttributeError) as error:
         raise InputError(
-            f"{shown(path)}: its pickle needs code that is not importable here ({shown(error)}); set PYTHONPATH to"
-            " that code, or give a state dict and --arch"
+            f"{shown(path)}: its pickle needs code that cannot be imported ({shown(error)}); set PYTHONPATH"
+            " to that code, or give a state dict and --arch"
         ) from error
     except Exception as error:  # a pickle can raise anything
         raise _torch_error(path, error) from error
@@ -95,8 +95,8 @@ def _wanted_global(error: Exception) -> str | None:
 def _untrusted(path: Path, wanted: str) -> str:
     what = "holds a whole pickled module" if wanted.startswith(_MODEL_MODULES) else "is not only weights"
     return (
-        f"{shown(path)}: {what} (its pickle calls {shown(wanted)}) and reading it runs its code; save a state dict"
-        " (torch.save(model.state_dict(), FILE)) and give --arch, or if you trust the file, --trust-checkpoint"
+        f"{shown(path)}: {what} (its pickle calls {shown(wanted)}) and reading it runs its code; save a state"
+        " dict (torch.save(model.state_dict(), FILE)), or use --trust-checkpoint if you trust the file"
     )
 
 

@@ -34,7 +34,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     size = regular_file(path)
     if size > _MAX_PROTO:
         raise UnsupportedError(
-            f"{shown(path)}: {size:,} bytes, and a protobuf holds at most {_MAX_PROTO:,}; save it with external data"
+            f"{shown(path)}: {size:,} bytes, a protobuf holds {_MAX_PROTO:,}; save it with external data"
         )
     model = onnx.ModelProto()
     try:
@@ -103,7 +103,8 @@ def _read_external(path: Path, tensor: onnx.TensorProto) -> None:
         )
     if offset > available or length > available - offset:
         raise CorruptFileError(
-            f"{name}: bytes {offset:,} to {offset + length:,} of '{shown(target.name)}', which has only {available:,}"
+            f"{name}: bytes {offset:,} to {offset + length:,} of '{shown(target.name)}', which has"
+            f" {available:,}"
         )
     with target.open("rb") as file:
         file.seek(offset)
@@ -118,8 +119,8 @@ def _read_external(path: Path, tensor: onnx.TensorProto) -> None:
 def _safe_target(path: Path, location: str, name: str) -> Path:
     """The data file, which must lie beside the model.
 
-    A link may lead out of the model's folder only to where the model itself is linked from: so the Hugging Face
-    cache, whose snapshots link model and data to one folder of blobs, is readable.
+    A link may lead out of the model's folder only to where the model itself is linked from: so the Hugging
+    Face cache, whose snapshots link model and data to one folder of blobs, is readable.
     """
     parts = PurePosixPath(location).parts
     outside = (
@@ -127,7 +128,7 @@ def _safe_target(path: Path, location: str, name: str) -> Path:
     )
     if not parts or outside or "\0" in location or location.startswith("*/"):
         raise CorruptFileError(
-            f"{name}: external data at '{shown(location)}' is not a path below the model's folder"
+            f"{name}: external data '{shown(location)}' is not a path below the model's folder"
         )
     target = path.parent / location
     try:
@@ -139,10 +140,10 @@ def _safe_target(path: Path, location: str, name: str) -> Path:
         ) from error
     roots = {Path(os.path.realpath(path.parent)), Path(os.path.realpath(path)).parent}
     if not any(real.is_relative_to(root) for root in roots):
-        raise CorruptFileError(f"{name}: '{shown(location)}' is a link that leads out of the model's folder")
+        raise CorruptFileError(f"{name}: '{shown(location)}' is a link out of the model's folder")
     if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
         raise CorruptFileError(
-            f"{name}: '{shown(location)}' is a hard link to a file that has other names too; copy it (cp) to use it"
+            f"{name}: '{shown(location)}' is hard-linked under other names too; copy it (cp) to use it"
         )
     return real
 
@@ -164,5 +165,5 @@ def _nbytes(tensor: onnx.TensorProto, name: str) -> int:
     if tensor.data_type == onnx.TensorProto.STRING:
         raise CorruptFileError(f"{name}: strings cannot be external data")
     bits = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
-    width = bits.get(onnx.TensorProto.DataType.Name(tensor.data_type), dtype.itemsize * 8)
+    width: int = bits.get(onnx.TensorProto.DataType.Name(tensor.data_type), dtype.itemsize * 8)
     return -(-math.prod(tensor.dims) * width // 8)

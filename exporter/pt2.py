@@ -1,8 +1,8 @@
 """A torch.export program (.pt2), screened before torch reads it.
 
-torch.export.load evaluates symbolic expressions as Python (sympy.sympify), resolves operator names by walking
-attributes from the torch module, and falls back to unrestricted pickles. So an untrusted archive is only loaded when
-its expressions are arithmetic, its operators are in torch.ops, and its pickles load with weights_only.
+torch.export.load evaluates symbolic expressions as Python (sympy.sympify), finds operators by walking
+attributes from the torch module, and falls back to unrestricted pickles. So an untrusted archive is only loaded when its
+expressions are arithmetic, its operators are in torch.ops, and its pickles load with weights_only.
 """
 
 from __future__ import annotations
@@ -19,11 +19,34 @@ from ..errors import CorruptFileError, InputError, UnsupportedError
 from .doctor import shown
 from .loaders import quiet
 
-#: Arithmetic over symbols and the functions ShapeEnv writes: no attribute access, no strings, no dunder names.
+#: Arithmetic over symbols and the functions ShapeEnv writes: no attribute access, no strings, no dunders.
 _EXPRESSION = re.compile(r"(?:[A-Za-z][A-Za-z0-9]*|[0-9]+(?:\.[0-9]+)?|[-+*/%(),<>=!&|~ ])*")
 _SYMBOL = re.compile(r"[suz][0-9]+|zuf[0-9]+|int_oo|oo|True|False")
 _FUNCTIONS = frozenset(
-    ["Max", "Min", "Mod", "PythonMod", "CleanDiv", "CeilDiv", "FloorDiv", "ModularIndexing", "Where", "FloatTrueDiv", "IntTrueDiv", "FloatPow", "PowByNatural", "LShift", "RShift", "ToFloat", "TruncToInt", "TruncToFloat", "CeilToInt", "FloorToInt", "RoundToInt", "RoundDecimal", "Identity", "Abs", "Eq", "Ne", "Ge", "Gt", "Le", "Lt", "And", "Or", "Not", "floor", "ceiling", "Piecewise", "Integer", "Float", "Symbol"]
+    {
+        *("Max", "Min", "Mod", "PythonMod", "CleanDiv", "CeilDiv", "FloorDiv", "ModularIndexing", "Where"),
+        *(
+            "FloatTrueDiv",
+            "IntTrueDiv",
+            "FloatPow",
+            "PowByNatural",
+            "LShift",
+            "RShift",
+            "ToFloat",
+            "TruncToInt",
+        ),
+        *(
+            "TruncToFloat",
+            "CeilToInt",
+            "FloorToInt",
+            "RoundToInt",
+            "RoundDecimal",
+            "Identity",
+            "Abs",
+            "Piecewise",
+        ),
+        *("Eq", "Ne", "Ge", "Gt", "Le", "Lt", "And", "Or", "Not", "floor", "ceiling", "Integer", "Float"),
+    }
 )
 #: Where operators may come from: torch's own tables, Python's arithmetic, symbolic helpers.
 _OPERATOR = re.compile(
@@ -51,7 +74,7 @@ def read_pt2(path: Path, *, trust: bool) -> Any:
             raise CorruptFileError(f"{shown(path)}: damaged .pt2 archive: {shown(error)}") from error
         if danger is not None:
             raise InputError(
-                f"{shown(path)}: loading this program may run code ({danger}); if you trust it, --trust-checkpoint"
+                f"{shown(path)}: loading it may run code ({danger}); if you trust it, use --trust-checkpoint"
             )
     try:
         with quiet():

@@ -1,4 +1,4 @@
-"""From whatever `torch.save` was given to one clean state dict: found, unprefixed, reparametrisations folded."""
+"""The state dict inside whatever `torch.save` was given, without the prefixes of wrappers."""
 
 from __future__ import annotations
 

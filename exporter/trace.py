@@ -1,10 +1,10 @@
 """The dense ONNX model of a net, with its weights still the checkpoint's, bit for bit.
 
-What torch.onnx does by default (torch 2.13, onnxscript 0.7): `optimize=True` runs onnxscript's optimizer, whose
-rewrite rules fuse BatchNormalization into the weights of the Conv or Gemm in front of it. That changes every weight
-(and turns -0.0 and pruned rows into other values), so packed bits would no longer be the checkpoint's. With
-`optimize=False` all weights stay, but decompositions leave chains of Shape, CastLike and Expand behind. So: export
-unoptimized, then run the same passes here without the BatchNorm rules, folding no node that reads a weight.
+What torch.onnx does by default (torch 2.13, onnxscript 0.7): `optimize=True` runs onnxscript's optimizer,
+whose rewrite rules fuse BatchNormalization into the weights of the Conv or Gemm in front of it. That changes
+every weight, so packed bits would no longer be the checkpoint's. With `optimize=False` all weights stay, but
+decompositions leave chains of Shape, CastLike and Expand behind. So: export unoptimized, then run the same
+passes here without the BatchNorm rules, folding no node that reads a weight.
 
 The result, checked on torchvision's vgg11, resnet18, densenet121, mobilenet_v2 and vit_b_16:
 
@@ -43,7 +43,7 @@ BATCH = "batch"
 def to_onnx(resolved: Resolved, verbose: bool = False) -> onnx.ModelProto:
     """The net as an ONNX model, with a dynamic batch where it can be traced so.
 
-    A net that cannot is exported with the batch of its example inputs, and a note is added to `resolved.notes`.
+    A net that cannot is exported with the batch of its example inputs, and `resolved.notes` says so.
 
     Raises
     ------
@@ -55,8 +55,7 @@ def to_onnx(resolved: Resolved, verbose: bool = False) -> onnx.ModelProto:
         fixed, fixed_reason = _attempt(resolved, False, verbose)
         if fixed is None:
             raise UnsupportedError(
-                f"'{shown(resolved.arch_name)}' cannot be traced: {fixed_reason or reason}; -v shows the log of"
-                " torch.export"
+                f"'{shown(resolved.arch_name)}' cannot be traced: {fixed_reason or reason}; -v shows more"
             )
         exported = fixed
         batch = (
@@ -126,7 +125,7 @@ def _muted(verbose: bool) -> Iterator[None]:
 
 
 def simplify(model: Any, weights: set[str]) -> None:
-    """Fold constants and tidy an onnx_ir model in place, leaving every weight and BatchNormalization as they are."""
+    """Fold constants and tidy an onnx_ir model in place; every weight and BatchNormalization stays."""
     import onnx_ir as ir
     import onnx_ir.passes.common as passes
     from onnxscript import optimizer, rewriter

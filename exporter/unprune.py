@@ -42,7 +42,7 @@ def plain(module: torch.nn.Module, path: str) -> tuple[torch.nn.Module, list[Not
             if key.endswith("_mask")
         ]:
             if f"{weight}_orig" in child._parameters:
-                prune.remove(child, weight)
+                prune.remove(child, weight)  # type: ignore[no-untyped-call]
                 folded.append(prefix + weight)
         for weight in list(
             getattr(child, "parametrizations", {}) if parametrize.is_parametrized(child) else {}

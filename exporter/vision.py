@@ -1,7 +1,7 @@
 """torchvision's classification models, also beside a CPU-only torch.
 
-torchvision from the package index is a CUDA build; its compiled operators cannot load beside a CPU-only torch,
-and its import then fails on the missing operator schemas. Defining those two schemas first is all it needs.
+torchvision from the package index is a CUDA build; its compiled operators cannot load beside a CPU-only
+torch, and its import then fails on the missing operator schemas. Defining those two first is all it needs.
 """
 
 from __future__ import annotations
@@ -40,10 +40,12 @@ def models() -> ModuleType:
     import torch
 
     if "torchvision" not in sys.modules:
-        library = torch.library.Library("torchvision", "FRAGMENT")
+        library = torch.library.Library(  # type: ignore[no-untyped-call]
+            "torchvision", "FRAGMENT"
+        )
         for name in ("nms", "qnms"):
             if not hasattr(torch.ops.torchvision, name):
-                library.define(f"{name}{_SCHEMA}")
+                library.define(f"{name}{_SCHEMA}")  # type: ignore[no-untyped-call]
         _library.append(library)
     try:
         return importlib.import_module("torchvision.models")
