@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import click
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -125,9 +124,8 @@ def _format_cell(row: dict[str, Any]) -> str:
 
 def verification(result: Verification) -> str:
     """The verification in one or two lines."""
-    return click.style(
+    return (
         f"verified against {result.reference} on {result.inputs} inputs: max abs {result.max_abs:.2e}, "
         f"mean abs {result.mean_abs:.2e},\n  relative {result.max_rel:.2e}, top-1 agreement "
-        f"{result.top1_agreement:.2%}"
-        + (f"; {result.tensors} tensors bit for bit" if result.tensors else ""),
+        f"{result.top1_agreement:.2%}" + (f"; {result.tensors} tensors bit for bit" if result.tensors else "")
     )

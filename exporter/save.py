@@ -149,7 +149,5 @@ def _locations(path: Path) -> set[str]:
         return set()
     entries = (entry for tensor in model.graph.initializer for entry in tensor.external_data)
     names = {entry.value for entry in entries if entry.key == "location"}
-    prefix = path.name.removesuffix(".onnx")
-    return {
-        name for name in names if "/" not in name and name.startswith(f"{prefix}.") and name.endswith(".data")
-    }
+    ours = re.compile(re.escape(path.name.removesuffix(".onnx")) + r"\.[0-9a-f]{12}\.data")
+    return {name for name in names if ours.fullmatch(name)}
