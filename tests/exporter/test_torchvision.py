@@ -26,11 +26,10 @@ def pruned_state(name: str) -> dict[str, torch.Tensor]:
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.8, 1.2)
-        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
-            weight = module.weight.data
-            weight[
-                weight.abs() < weight.abs().flatten().kthvalue(max(1, int(weight.numel() * 0.9))).values
-            ] = 0
+    for name, weight in net.named_parameters():
+        if weight.ndim >= 2 and name.endswith("weight"):
+            threshold = weight.abs().flatten().kthvalue(max(1, int(weight.numel() * 0.9))).values
+            weight.data[weight.abs() < threshold] = 0
     return net.state_dict()
 
 
