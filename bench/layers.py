@@ -1,0 +1,202 @@
+"""Where the bytes of an ONNX file go: layer by layer, and summed by kind."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .onnx_files import read_model
+
+#: Above this, layers are listed without their densities: reading the weights would take too long.
+MAX_READ_BYTES = 1 << 30
+#: Operators through which a stored weight reaches the layer that uses it.
+_CARRIERS = {"DequantizeLinear", "Cast", "Reshape", "Transpose", "Identity", "QuantizeLinear"}
+#: Components of a packed tensor that say where its weights are; the others hold the weights.
+_POSITIONS = {"indptr", "gaps", "mask", "places"}
+
+
+@dataclass
+class Layer:
+    """One node that holds weights.
+
+    Attributes
+    ----------
+    nnz
+        Entries with any bit set, or None where they were not counted.
+    bytes
+        Stored bytes of the weights with their indices; `index_bytes` of them are indices.
+    dense_bytes
+        What the weights take as float32.
+    other_bytes
+        Stored bytes of everything else that only this node reads: bias, scales, zero points.
+    """
+
+    name: str
+    op: str
+    format: str
+    shape: list[int]
+    size: int
+    nnz: int | None
+    bytes: int
+    index_bytes: int
+    dense_bytes: int
+    other_bytes: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON form, with the density."""
+        density = self.nnz / self.size if self.nnz is not None and self.size else None
+        return {**asdict(self), "density": density}
+
+
+def stored_bytes(tensor: Any) -> int:
+    """Bytes of a tensor by its type and shape (INT4 and UINT4 hold two elements a byte)."""
+    import onnx
+
+    count = int(np.prod(tensor.dims, dtype=np.int64)) if tensor.dims else 1
+    if tensor.data_type in {onnx.TensorProto.UINT4, onnx.TensorProto.INT4}:
+        return (count + 1) // 2
+    return int(count * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+
+
+def _nonzeros(tensor: Any) -> int:
+    """Entries of a tensor with any bit set."""
+    import onnx
+
+    array = np.ascontiguousarray(onnx.numpy_helper.to_array(tensor))
+    if array.dtype.itemsize in (1, 2, 4, 8):
+        array = array.view(f"u{array.dtype.itemsize}")
+    return int(np.count_nonzero(array))
+
+
+class _Reader:
+    """The layers of one graph."""
+
+    def __init__(self, graph: Any, counted: bool) -> None:
+        self.tensors = {t.name: t for t in graph.initializer}
+        self.sparse = {t.values.name: t for t in graph.sparse_initializer}
+        self.readers: dict[str, Any] = {}
+        for node in graph.node:
+            for name in node.input:
+                self.readers.setdefault(name, node)
+        self.graph, self.counted = graph, counted
+
+    def layers(self) -> list[Layer]:
+        """Every node that ends up with a weight of two or more dimensions, in graph order."""
+        from .. import formats
+
+        prefixes = {f.operator: f for f in formats.all_formats() if f.operator}
+        owners: dict[int, tuple[Any, list[str]]] = {}
+        for name in [*self.tensors, *self.sparse]:
+            node = self._owner(name)
+            if node is not None:
+                owners.setdefault(id(node), (node, []))[1].append(name)
+        found: list[Layer | None] = []
+        for node in self.graph.node:
+            if id(node) in owners:
+                prefix = next(
+                    (p for p in prefixes if node.op_type.startswith((f"{p}Conv", f"{p}MatMul"))), None
+                )
+                if node.domain == "sparse_export" and prefix:
+                    found.append(self._packed(node, prefixes[prefix], owners[id(node)][1]))
+                else:
+                    found.append(self._plain(node, owners[id(node)][1]))
+        return [layer for layer in found if layer is not None]
+
+    def _owner(self, name: str) -> Any:
+        """The node that a stored tensor serves, behind casts and dequantizations."""
+        node = self.readers.get(name)
+        for _ in range(8):
+            if node is None or node.op_type not in _CARRIERS or not node.output:
+                return node
+            if node.op_type in {"QuantizeLinear", "DequantizeLinear"} and node.input[0] not in self.tensors:
+                return None  # scales of an activation belong to no layer
+            node = self.readers.get(node.output[0])
+        return node
+
+    def _packed(self, node: Any, fmt: Any, owned: list[str]) -> Layer:
+        """A node of ours: components in the order of its format, behind X."""
+        shape = [int(d) for a in node.attribute if a.name == "shape" for d in a.ints]
+        size = int(np.prod(shape)) if shape else 0
+        parts = dict(zip(fmt.operator_inputs, node.input[1:], strict=False))
+        stored = {
+            part: stored_bytes(self.tensors[name]) for part, name in parts.items() if name in self.tensors
+        }
+        index = sum(count for part, count in stored.items() if part in _POSITIONS)
+        nnz = None
+        if self.counted and shape:
+            if "values" in stored:
+                nnz = _nonzeros(self.tensors[parts["values"]])
+            elif "bits" in stored:
+                nnz = size
+        other = sum(stored_bytes(self.tensors[n]) for n in owned if n not in parts.values())
+        total = sum(stored.values())
+        name = node.name or node.output[0]
+        return Layer(name, node.op_type, fmt.name, shape, size, nnz, total, index, 4 * size, other)
+
+    def _plain(self, node: Any, owned: list[str]) -> Layer | None:
+        """A node with an ordinary weight: its largest stored tensor; the rest are scales and bias."""
+        sizes = {n: self._stored(n) for n in owned}
+        weight = max(sizes, key=lambda n: sizes[n])
+        sparse = self.sparse.get(weight)
+        dims = list(sparse.dims if sparse is not None else self.tensors[weight].dims)
+        if len(dims) < 2:
+            return None
+        size = int(np.prod(dims))
+        index = stored_bytes(sparse.indices) if sparse is not None else 0
+        values = sparse.values if sparse is not None else self.tensors[weight]
+        nnz = _nonzeros(values) if self.counted and values.data_type == 1 else None
+        kind = "sparse_initializer" if sparse is not None else _type_name(values)
+        if node.op_type == "MatMulNBits":
+            shape = {a.name: a.i for a in node.attribute}
+            dims, kind = [int(shape["N"]), int(shape["K"])], f"{shape['bits']} bit"
+            size = dims[0] * dims[1]
+        name, other = node.name or node.output[0], sum(sizes.values()) - sizes[weight]
+        return Layer(name, node.op_type, kind, dims, size, nnz, sizes[weight], index, 4 * size, other)
+
+    def _stored(self, name: str) -> int:
+        sparse = self.sparse.get(name)
+        if sparse is None:
+            return stored_bytes(self.tensors[name])
+        return stored_bytes(sparse.values) + stored_bytes(sparse.indices)
+
+
+def _type_name(tensor: Any) -> str:
+    """`float32`, `int8`: the element type as numpy names it."""
+    import onnx
+
+    return str(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
+
+
+def read(path: Path, total_bytes: int) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """Layers of an ONNX file, and what its bytes are spent on.
+
+    Parameters
+    ----------
+    total_bytes
+        Of the file and its data files.
+
+    Returns
+    -------
+    layers
+        One JSON object a layer, see `Layer`.
+    breakdown
+        Bytes by kind: `weights`, `indices`, `other_tensors` (bias, scales, constants) and `structure`
+        (nodes, functions, names); they add up to `total_bytes`.
+    """
+    counted = total_bytes <= MAX_READ_BYTES
+    graph = read_model(path, weights=counted).graph
+    layers = _Reader(graph, counted).layers()
+    stored = sum(stored_bytes(t) for t in graph.initializer)
+    stored += sum(stored_bytes(t.values) + stored_bytes(t.indices) for t in graph.sparse_initializer)
+    indices = sum(layer.index_bytes for layer in layers)
+    weights = sum(layer.bytes for layer in layers) - indices
+    breakdown = {
+        "weights": weights,
+        "indices": indices,
+        "other_tensors": stored - weights - indices,
+        "structure": total_bytes - stored,
+    }
+    return [layer.as_dict() for layer in layers], breakdown

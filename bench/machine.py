@@ -1,0 +1,81 @@
+"""What the figures were measured on: processor, instruction sets, memory, versions, affinity."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+#: Instruction sets that decide which kernel runs; the full flag list would bury them.
+_TELLING_FLAGS = (
+    *("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_vnni"),
+    *("avx_vnni", "avx512_bf16", "avx512_vpopcntdq", "avx512_fp16", "amx_tile", "asimd", "asimddp", "sve"),
+)
+_PACKAGES = ("sparse-export", "onnxruntime", "onnxruntime-gpu", "onnx", "torch", "openvino", "numpy")
+
+
+def cpu_model() -> tuple[str, list[str]]:
+    """Name of the processor and those of its flags that matter here."""
+    name, flags = platform.processor() or platform.machine(), set()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return name, []
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            name = value.strip()
+        elif key.strip() in {"flags", "Features"}:
+            flags = set(value.split())
+            break
+    return name, [flag for flag in _TELLING_FLAGS if flag in flags]
+
+
+def pinned_cpus(threads: int) -> list[int]:
+    """CPUs for that many threads: one a physical core first, from the last core down.
+
+    The first core serves most interrupts, so it is taken last. Fewer CPUs than threads: all of them.
+    """
+    allowed = sorted(os.sched_getaffinity(0), reverse=True)
+    seen: set[str] = set()
+    firsts: list[int] = []
+    siblings: list[int] = []
+    for cpu in allowed:
+        try:
+            core = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text()
+        except OSError:
+            core = str(cpu)
+        (siblings if core in seen else firsts).append(cpu)
+        seen.add(core)
+    return sorted((firsts + siblings)[:threads])
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions of everything that can be measured."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def describe() -> dict[str, Any]:
+    """The machine as JSON: `cpu`, `flags`, `cpus`, `memory_bytes`, `system`, `kernel`, `versions`, `load`."""
+    name, flags = cpu_model()
+    return {
+        "cpu": name,
+        "flags": flags,
+        "cpus": os.cpu_count() or 1,
+        "allowed_cpus": sorted(os.sched_getaffinity(0)),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "architecture": platform.machine(),
+        "system": platform.system(),
+        "kernel": platform.release(),
+        "versions": package_versions(),
+        "target": os.environ.get("SPARSE_EXPORT_TARGET") or "auto",
+        "load_at_start": round(os.getloadavg()[0], 2),
+    }
