@@ -165,5 +165,6 @@ void add_operators(Operators& operators, const OrtApi* api, const std::string& b
 
 // One per operator family, each in its own file under ops/.
 void add_sparse_operators(Operators& operators, const OrtApi* api);
+void add_binary_operators(Operators& operators, const OrtApi* api);
 
 }  // namespace sparse_export

@@ -11,6 +11,7 @@ namespace {
 OrtCustomOpDomain* make_domain(const OrtApi* api) {
   auto* operators = new Operators;
   add_sparse_operators(*operators, api);
+  add_binary_operators(*operators, api);
   OrtCustomOpDomain* domain = nullptr;
   check(api, abi::CreateCustomOpDomain::call(api, "sparse_export", &domain));
   for (const auto& op : *operators) {

@@ -64,12 +64,14 @@ inline void copy_row(const BitCall& call, const float* plane, int64_t row, float
 
 inline void fill_pixels(const BitCall& call, const BitPart& part, InputBlock& block) {
   const ConvGeometry& g = call.geometry;
-  for (int64_t p = 0; p < part.pixels; ++p) {
-    if (call.matrix) {
+  if (call.matrix) {
+    for (int64_t p = 0; p < part.pixels; ++p) {
       block.pixel[p] = p * call.weights.columns;
-      continue;
     }
-    const Window window = window_of(call, part);
+    return;
+  }
+  const Window window = window_of(call, part);
+  for (int64_t p = 0; p < part.pixels; ++p) {
     const int64_t row = (part.pixel + p) / call.size.output[1], column = (part.pixel + p) % call.size.output[1];
     block.pixel[p] = (row * g.strides[0] - window.first_row) * window.width + column * g.strides[1];
   }

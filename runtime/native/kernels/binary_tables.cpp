@@ -1,0 +1,277 @@
+// 1-bit weights times float activations by table look-up, AVX-512.
+//
+// For four inputs x0..x3 of one pixel the 16 sums +-x0 +-x1 +-x2 +-x3 fill one register. Four weight bits of 16
+// output channels, one channel a lane, index it: one `vpermps` and one addition do 64 multiply-adds, exactly as
+// float sums. Idea: Wei et al., "T-MAC: CPU Renaissance via Table Lookup", EuroSys 2025, here with float tables.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 finds them in its own intrinsics (bug 105593)
+#endif
+#include "binary_input.h"
+#include "binary_scratch.h"
+#include "simd.h"
+
+namespace sparse_export {
+namespace {
+
+constexpr int64_t quads = most_columns / 4;       // tables of one pixel and block
+constexpr int64_t words = most_columns / 32;      // of 8 quads each
+constexpr int64_t table_pixels = 4;               // whose tables (32 KiB) are at hand together
+constexpr int64_t group_bytes = words * 64;       // one block of 16 channels: a register for every 32 columns
+
+// r[i][j] <-> r[j][i] of a 16 x 16 matrix of 32-bit lanes.
+inline void transpose(__m512i (&r)[16]) {
+  __m512i t[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+    t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i += 4) {
+    r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+    r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+    r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+    r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i += 8) {
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) {
+      t[i + j] = _mm512_shuffle_i32x4(r[i + j], r[i + j + 4], 0x88);
+      t[i + j + 4] = _mm512_shuffle_i32x4(r[i + j], r[i + j + 4], 0xdd);
+    }
+  }
+#pragma GCC unroll 8
+  for (int j = 0; j < 8; ++j) {
+    r[j] = _mm512_shuffle_i32x4(t[j], t[j + 8], 0x88);
+    r[j + 8] = _mm512_shuffle_i32x4(t[j], t[j + 8], 0xdd);
+  }
+}
+
+// Bits of 16 rows and up to 512 columns: register d holds columns 32 d.. of row i in lane i. Rows past `rows` are 0.
+void load_group(const BitWeights& weights, int64_t row, int64_t rows, int64_t first_byte, int64_t bytes, char* to) {
+  const __mmask64 mask = bytes >= 64 ? ~__mmask64{0} : (__mmask64{1} << bytes) - 1;
+  __m512i r[16];
+#pragma GCC unroll 16
+  for (int64_t i = 0; i < 16; ++i) {
+    r[i] = i < rows ? _mm512_maskz_loadu_epi8(mask, weights.row(row + i) + first_byte) : _mm512_setzero_si512();
+  }
+  transpose(r);
+#pragma GCC unroll 16
+  for (int64_t d = 0; d < words; ++d) {
+    _mm512_store_si512(to + d * 64, r[d]);
+  }
+}
+
+inline __m512 sums(float x0, float x1, float x2, float x3) {
+  const __m512 s0 = _mm512_castsi512_ps(_mm512_setr_epi32(
+      0, INT32_MIN, 0, INT32_MIN, 0, INT32_MIN, 0, INT32_MIN, 0, INT32_MIN, 0, INT32_MIN, 0, INT32_MIN, 0, INT32_MIN));
+  const __m512 one = _mm512_set1_ps(1);
+  const __m512 s1 = _mm512_setr_ps(1, 1, -1, -1, 1, 1, -1, -1, 1, 1, -1, -1, 1, 1, -1, -1);
+  const __m512 s2 = _mm512_setr_ps(1, 1, 1, 1, -1, -1, -1, -1, 1, 1, 1, 1, -1, -1, -1, -1);
+  const __m512 s3 = _mm512_mask_blend_ps(0xFF00, one, _mm512_set1_ps(-1));
+  __m512 t = _mm512_xor_ps(_mm512_set1_ps(x0), s0);
+  t = _mm512_fmadd_ps(_mm512_set1_ps(x1), s1, t);
+  t = _mm512_fmadd_ps(_mm512_set1_ps(x2), s2, t);
+  return _mm512_fmadd_ps(_mm512_set1_ps(x3), s3, t);
+}
+
+// Tables of `pixels` pixels for `count` columns: [quad][pixels], a register each.
+template <int Pixels>
+void build_tables(const InputBlock& block, int64_t pixel, int64_t count, char* to) {
+  const float* x[Pixels];
+  for (int p = 0; p < Pixels; ++p) {
+    x[p] = block.base + block.pixel[pixel + p];
+  }
+  const int64_t* column = block.column;
+  int64_t j = 0;
+  for (; j + 4 <= count; j += 4, to += Pixels * 64) {
+    const int64_t a = column[j], b = column[j + 1], c = column[j + 2], d = column[j + 3];
+#pragma GCC unroll 4
+    for (int p = 0; p < Pixels; ++p) {
+      _mm512_store_ps(to + p * 64, sums(x[p][a], x[p][b], x[p][c], x[p][d]));
+    }
+  }
+  if (j < count) {
+    for (int p = 0; p < Pixels; ++p) {
+      const float x1 = j + 1 < count ? x[p][column[j + 1]] : 0, x2 = j + 2 < count ? x[p][column[j + 2]] : 0;
+      _mm512_store_ps(to + p * 64, sums(x[p][column[j]], x1, x2, 0));
+    }
+  }
+}
+
+// sum[p][16 g ..] += looked-up sums of `count` quads.
+template <int Groups, int Pixels>
+void look_up(const char* index, const char* table, int64_t count, float* sum, int64_t pitch, bool fresh) {
+  __m512 acc[Groups][Pixels];
+#pragma GCC unroll 4
+  for (int g = 0; g < Groups; ++g) {
+#pragma GCC unroll 4
+    for (int p = 0; p < Pixels; ++p) {
+      acc[g][p] = fresh ? _mm512_setzero_ps() : _mm512_load_ps(sum + p * pitch + g * 16);
+    }
+  }
+  const auto step = [&](__m512i (&bits)[Groups]) {
+    __m512 t[Pixels];
+#pragma GCC unroll 4
+    for (int p = 0; p < Pixels; ++p) {
+      t[p] = _mm512_load_ps(table + p * 64);
+    }
+#pragma GCC unroll 4
+    for (int g = 0; g < Groups; ++g) {
+#pragma GCC unroll 4
+      for (int p = 0; p < Pixels; ++p) {
+        acc[g][p] = _mm512_add_ps(acc[g][p], _mm512_permutexvar_ps(bits[g], t[p]));
+      }
+      bits[g] = _mm512_srli_epi32(bits[g], 4);  // vpermps looks at four bits only
+    }
+    table += Pixels * 64;
+  };
+  for (; count > 0; count -= 8, index += 64) {
+    __m512i bits[Groups];
+#pragma GCC unroll 4
+    for (int g = 0; g < Groups; ++g) {
+      bits[g] = _mm512_load_si512(index + g * group_bytes);
+    }
+    if (count >= 8) {
+#pragma GCC unroll 8
+      for (int i = 0; i < 8; ++i) {
+        step(bits);
+      }
+    } else {
+      for (int64_t i = 0; i < count; ++i) {
+        step(bits);
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int g = 0; g < Groups; ++g) {
+#pragma GCC unroll 4
+    for (int p = 0; p < Pixels; ++p) {
+      _mm512_store_ps(sum + p * pitch + g * 16, acc[g][p]);
+    }
+  }
+}
+
+// One unit's scratch, one after the other.
+struct Room {
+  char* index;   // [group of 16 rows][word], registers
+  char* table;   // [quad][pixel], registers
+  float* sum;    // [pixel][row]
+  float* copy;   // padded input
+};
+
+template <int Pixels>
+void advance(const InputBlock& block, int64_t pixel, int64_t count, int64_t groups, bool fresh, const Room& room) {
+  build_tables<Pixels>(block, pixel, count, room.table);
+  const int64_t quad_count = (count + 3) / 4, pitch = groups * 16;
+  float* sum = room.sum + pixel * pitch;
+  int64_t g = 0;
+  for (; g + 4 <= groups; g += 4) {
+    look_up<4, Pixels>(room.index + g * group_bytes, room.table, quad_count, sum + g * 16, pitch, fresh);
+  }
+  const char* index = room.index + g * group_bytes;
+  switch (groups - g) {
+    case 3:
+      return look_up<3, Pixels>(index, room.table, quad_count, sum + g * 16, pitch, fresh);
+    case 2:
+      return look_up<2, Pixels>(index, room.table, quad_count, sum + g * 16, pitch, fresh);
+    case 1:
+      return look_up<1, Pixels>(index, room.table, quad_count, sum + g * 16, pitch, fresh);
+    default:
+      return;
+  }
+}
+
+inline __m512 finish(const BitCall& call, __m512 v, __m512 scale, __m512 bias) {
+  v = _mm512_fmadd_ps(v, scale, bias);
+  return reinterpret_cast<__m512>(bounded(reinterpret_cast<Vec>(v), broadcast(call.bounds.low),
+                                          broadcast(call.bounds.high)));
+}
+
+void store_matrix(const BitCall& call, const BitPart& part, int64_t pitch, const float* sum) {
+  for (int64_t p = 0; p < part.pixels; ++p) {
+    float* y = call.y + (part.pixel + p) * call.weights.rows + part.row;
+    for (int64_t k = 0; k < part.rows; k += 16) {
+      const __mmask16 mask = lane_mask(0, part.rows - k);
+      const __m512 scale = _mm512_maskz_loadu_ps(mask, call.scale + part.row + k);
+      const __m512 bias = _mm512_maskz_loadu_ps(mask, call.bias + part.row + k);
+      _mm512_mask_storeu_ps(y + k, mask, finish(call, _mm512_load_ps(sum + p * pitch + k), scale, bias));
+    }
+  }
+}
+
+void store_image(const BitCall& call, const BitPlan& plan, const BitPart& part, int64_t pitch, const float* sum) {
+  for (int64_t p = 0; p < part.pixels; p += 16) {
+    const __mmask16 mask = lane_mask(0, part.pixels - p);
+    for (int64_t k = 0; k < part.rows; k += 16) {
+      __m512i r[16];
+      for (int64_t i = 0; i < 16; ++i) {
+        r[i] = p + i < part.pixels ? _mm512_load_si512(sum + (p + i) * pitch + k) : _mm512_setzero_si512();
+      }
+      transpose(r);
+      for (int64_t i = 0; i < 16 && k + i < part.rows; ++i) {
+        const int64_t row = part.group * plan.rows + part.row + k + i;
+        const int64_t at = (part.image * call.weights.rows + row) * plan.pixels + part.pixel + p;
+        __m512 bias = _mm512_set1_ps(call.bias[row]);
+        if (call.residual != nullptr) {
+          bias = _mm512_add_ps(bias, _mm512_maskz_loadu_ps(mask, call.residual + at));
+        }
+        const __m512 y = finish(call, _mm512_castsi512_ps(r[i]), _mm512_set1_ps(call.scale[row]), bias);
+        _mm512_mask_storeu_ps(call.y + at, mask, y);
+      }
+    }
+  }
+}
+
+bool reserve(const BitCall& call, const BitPart& part, int64_t groups, Room& room) {
+  thread_local Scratch scratch;
+  const int64_t index = groups * group_bytes, table = quads * table_pixels * 64;
+  const int64_t sum = part.pixels * groups * 64;
+  char* data = scratch.reserve(static_cast<size_t>(index + table + sum + window_floats(call, part) * 4 + 64));
+  room = {data, data + index, reinterpret_cast<float*>(data + index + table),
+          reinterpret_cast<float*>(data + index + table + sum)};
+  return data != nullptr;
+}
+
+bool run(const BitCall& call, const BitPlan& plan, size_t unit) noexcept {
+  const BitPart part = part_of(plan, unit);
+  const BitWeights& weights = call.weights;
+  const int64_t groups = (part.rows + 15) / 16, row = part.group * plan.rows + part.row;
+  Room room;
+  if (!reserve(call, part, groups, room)) {
+    return false;
+  }
+  InputBlock block;
+  fill_pixels(call, part, block);
+  for (int64_t first = 0; first < weights.columns; first += most_columns) {
+    const int64_t left = weights.columns - first, count = left < most_columns ? left : most_columns;
+    for (int64_t g = 0; g < groups; ++g) {
+      load_group(weights, row + g * 16, part.rows - g * 16, first / 8, weights.row_bytes() - first / 8,
+                 room.index + g * group_bytes);
+    }
+    fill_block(call, part, first, count, room.copy, block);
+    int64_t p = 0;
+    for (; p + 4 <= part.pixels; p += 4) {
+      advance<4>(block, p, count, groups, first == 0, room);
+    }
+    for (; p + 2 <= part.pixels; p += 2) {
+      advance<2>(block, p, count, groups, first == 0, room);
+    }
+    if (p < part.pixels) {
+      advance<1>(block, p, count, groups, first == 0, room);
+    }
+  }
+  if (call.matrix) {
+    store_matrix(call, part, groups * 16, room.sum);
+  } else {
+    store_image(call, plan, part, groups * 16, room.sum);
+  }
+  return true;
+}
+
+}  // namespace
+
+extern const BinaryKernels SPARSE_EXPORT_JOIN(binary_, SPARSE_EXPORT_TARGET_NAME) = {run};
+
+}  // namespace sparse_export
