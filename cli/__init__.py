@@ -21,6 +21,7 @@ from .console import clean, error_line
 #: Subcommand -> (module, help line). `export` is the default one.
 COMMANDS = {
     "export": ("export", "Pack a checkpoint into a smaller ONNX file (the default command)."),
+    "tune": ("tune", "Export with the faster of dense and packed for each layer, measured here."),
     "inspect": ("inspect", "Show what is inside a file, with bytes and density per layer."),
     "verify": ("verify", "Compare an exported file with its source."),
     "bench": ("bench", "Measure models side by side: size, load, memory, latency."),

@@ -38,6 +38,7 @@ Examples:
     "--layers", multiple=True, metavar="GLOB=FORMAT", help="Another format for the weights that match."
 )
 @options.source_options
+@options.speed_options
 @options.tolerance_options
 @click.option("--no-verify", is_flag=True, help="Skip the comparison of the written file with the source.")
 @click.option(

@@ -79,6 +79,31 @@ def source_options(function: FunctionT) -> FunctionT:
     return function
 
 
+def speed_options(function: FunctionT) -> FunctionT:
+    """What decides between a smaller and a faster layer."""
+    for option in (
+        click.option(
+            "--threads",
+            type=click.IntRange(1, 1024),
+            default=1,
+            show_default=True,
+            help="Threads to measure on.",
+        ),
+        click.option(
+            "--measure", is_flag=True, help="Time each layer here, dense and packed; write the faster."
+        ),
+        click.option(
+            "--optimize",
+            type=click.Choice(["size", "speed"]),
+            default="size",
+            show_default=True,
+            help="Pack what gets smaller, or only what gets faster too.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
 def tolerance_options(function: FunctionT) -> FunctionT:
     """How close the outputs must be."""
     for option in (

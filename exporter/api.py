@@ -42,6 +42,9 @@ def export(
     input_shape: Sequence[tuple[int, ...]] | None = None,
     input_dtype: Sequence[str] | None = None,
     layers: Sequence[str] = (),
+    optimize: str = "size",
+    measure: bool = False,
+    threads: int = 1,
     dry_run: bool = False,
     force: bool = False,
     verify: bool = True,
@@ -65,6 +68,10 @@ def export(
         Default: the model's name with `.<format>.onnx`, beside it.
     layers
         "GLOB=FORMAT" overrides over weight names; the last that matches wins.
+    optimize
+        "size" packs whatever gets smaller; "speed" only where the native kernel is expected to be faster.
+    measure
+        With "speed": time every layer here, dense and packed, on `threads` threads, and believe that instead.
     rtol, atol
         Tolerance of the verification: |a - b| <= atol + rtol * max |b|.
 
@@ -102,9 +109,27 @@ def export(
     plans = planning.make(
         index, find(index), format, overrides, lambda done, total: progress("planning", done, total)
     )
+    if optimize == "speed" and not measure:
+        from .cost import keep_slow_layers_dense
+
+        keep_slow_layers_dense(source.model, plans, source.example_shapes)
+    packed: dict[str, Packed] = {}
+    if measure or not dry_run:
+        packed = packing.pack(index, plans, lambda done, total: progress("packing", done, total))
+    if measure:
+        from .tune import keep_measured_slow_layers_dense
+
+        keep_measured_slow_layers_dense(
+            index,
+            source.model,
+            plans,
+            packed,
+            source.example_shapes,
+            threads=threads,
+            progress=lambda done, total: progress("measuring", done, total),
+        )
     report = Report.begin(source, target, format, plans)
     if not dry_run:
-        packed = packing.pack(index, plans, lambda done, total: progress("packing", done, total))
         checking = _Checking(verify, rtol, atol, seed, progress)
         report.verification = _write(
             source, index, plans, packed, target, force, external_data, checking, report
@@ -214,7 +239,8 @@ def _compare(source: Source, written: onnx.ModelProto, path: Path, checking: _Ch
     if not result.passed:
         raise VerificationError(
             f"{source.path.name}: outputs of the packed file differ from the source's by up to "
-            f"{result.max_abs:.3g} ({result.max_rel:.2%} of the largest), over the tolerance; --rtol and --atol set it"
+            f"{result.max_abs:.3g} ({result.max_rel:.2%} of the largest), over the tolerance "
+            "that --rtol and --atol set"
         )
     return result
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -109,11 +109,28 @@ def _captured(node: onnx.NodeProto) -> Iterator[str]:
             yield from (value.name for value in graph.output)
 
 
+def concrete_shapes(
+    model: onnx.ModelProto, examples: Sequence[tuple[int, ...]] | None
+) -> dict[str, tuple[object, ...]]:
+    """Inferred shapes of one run: the examples fill in what the graph's inputs leave open, 1 the rest."""
+    slim = _without_data(model)
+    names = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in slim.graph.input if value.name not in names]
+    for place, value in enumerate(inputs):
+        example = examples[place] if examples and place < len(examples) else ()
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if not dim.HasField("dim_value"):
+                dim.dim_value = example[axis] if axis < len(example) else 1
+    del slim.graph.value_info[:]
+    for value in slim.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    return _shapes(slim)
+
+
 def _shapes(model: onnx.ModelProto) -> dict[str, tuple[object, ...]]:
     """Inferred shapes; a symbolic dimension is its name, an unknown one a fresh object equal to no other."""
     try:
-        slim = onnx.ModelProto()
-        slim.CopyFrom(_without_data(model))
+        slim = _without_data(model)
         inferred = onnx.shape_inference.infer_shapes(slim, data_prop=True)
     except Exception:  # shape inference is a help: without it nothing that needs shapes is fused
         inferred = model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -52,15 +52,20 @@ class TensorPlan:
         """Whether the layer's node is replaced."""
         return self.format != "dense"
 
+    def stay_dense(self, reason: str) -> None:
+        """Take the decision back; what was chosen becomes the runner-up."""
+        self.runner_up = (self.format, self.packed_bytes)
+        self.format, self.packed_bytes, self.reason = "dense", self.dense_bytes, reason
+
+    def with_layers(self, layers: list[Layer]) -> TensorPlan:
+        """The same decision for other layers."""
+        return replace(self, layers=layers)
+
     def to_json(self) -> dict[str, Any]:
         """The plan of this weight as JSON-able values."""
-        row = {key: value for key, value in asdict(_without_layers(self)).items() if key != "layers"}
+        row = asdict(self.with_layers([]))
+        del row["layers"]
         return row | {"shape": list(self.shape), "density": self.density}
-
-
-def _without_layers(plan: TensorPlan) -> TensorPlan:
-    values = {name: getattr(plan, name) for name in plan.__dataclass_fields__}
-    return TensorPlan(**(values | {"layers": []}))
 
 
 def parse_overrides(pairs: Iterable[str]) -> list[tuple[str, str]]:

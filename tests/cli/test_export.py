@@ -13,6 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+
 from sparse_export.cli import run
 
 from .. import nets

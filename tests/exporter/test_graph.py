@@ -9,6 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import helper
+
 from sparse_export.exporter import graph, match, pack, plan
 from sparse_export.exporter.layers import GraphIndex
 

@@ -1,0 +1,176 @@
+"""Measuring dense against packed on this machine, layer by layer, then as a whole.
+
+Each layer is timed as a model of its own, in the shapes it has inside the net, dense and packed in turn; the
+faster one is written. The whole net is timed at the end: layouts change between neighbouring layers, so a
+sum of parts can still lose. A net that does not win as a whole stays dense.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from ..formats import Packed
+from ..formats.base import Array
+from ..runtime.session import register
+from .graph import rewrite
+from .layers import GraphIndex, Layer, concrete_shapes
+from .match import find
+from .plan import TensorPlan
+from .verify import make_inputs
+
+_ROUNDS = 7
+_MIN_SECONDS = 0.02
+#: Packed must be this much faster: below it the difference is noise.
+MARGIN = 1.03
+
+Progress = Callable[[int, int], None]
+
+
+def keep_measured_slow_layers_dense(
+    index: GraphIndex,
+    model: onnx.ModelProto,
+    plans: Sequence[TensorPlan],
+    packed: dict[str, Packed],
+    examples: Sequence[tuple[int, ...]] | None,
+    *,
+    threads: int = 1,
+    progress: Progress = lambda done, total: None,
+) -> None:
+    """Turn back to dense, in `plans` and `packed`, every weight whose packed layer measured slower.
+
+    Raises
+    ------
+    MissingDependencyError
+        If the native library is not there to be measured.
+    """
+    shapes = concrete_shapes(model, examples)
+    todo = [plan for plan in plans if plan.packed]
+    for done, plan in enumerate(todo):
+        dense = sparse = 0.0
+        for layer in plan.layers:
+            times = _time_layer(index, model, layer, plan, packed[plan.name], shapes, threads)
+            if times is None:
+                dense, sparse = 0.0, 1.0
+                break
+            dense, sparse = dense + times[0], sparse + times[1]
+        verdict = f"{sparse * 1e3:.3g} ms packed, {dense * 1e3:.3g} ms dense"
+        if sparse * MARGIN >= dense:
+            plan.stay_dense(
+                f"measured slower: {verdict}" if dense else "its shapes are not known, so not measured"
+            )
+            del packed[plan.name]
+        else:
+            plan.reason += f"; measured {verdict}"
+        progress(done + 1, len(todo))
+    _check_whole(index, model, plans, packed, examples, threads)
+
+
+def _check_whole(
+    index: GraphIndex,
+    model: onnx.ModelProto,
+    plans: Sequence[TensorPlan],
+    packed: dict[str, Packed],
+    examples: Sequence[tuple[int, ...]] | None,
+    threads: int,
+) -> None:
+    """Turn everything back to dense where the whole net does not get faster."""
+    if not packed:
+        return
+    # Folding changes layers in place; the measured graph gets layers of its own.
+    fresh = {layer.name: layer for layer in find(index)}
+    copies = [plan.with_layers([fresh[layer.name] for layer in plan.layers]) for plan in plans]
+    feeds = make_inputs(model, examples, 0, 1)
+    dense, sparse = _alternate(
+        _session(model, threads), _session(rewrite(index, model, copies, packed), threads), feeds
+    )
+    if sparse >= dense:
+        for plan in plans:
+            if plan.packed:
+                plan.stay_dense(
+                    f"the whole net measured {sparse * 1e3:.3g} ms packed, {dense * 1e3:.3g} ms dense"
+                )
+        packed.clear()
+
+
+def _time_layer(
+    index: GraphIndex,
+    model: onnx.ModelProto,
+    layer: Layer,
+    plan: TensorPlan,
+    packed: Packed,
+    shapes: dict[str, tuple[object, ...]],
+    threads: int,
+) -> tuple[float, float] | None:
+    """Median seconds of the layer alone, dense and packed; None where its input shape is not known."""
+    shape = shapes.get(layer.x)
+    if shape is None or not all(isinstance(dim, int) for dim in shape):
+        return None
+    alone = _alone(index, model, layer, shape)
+    inner = GraphIndex(alone)
+    (found,) = find(inner)
+    mine = plan.with_layers([found])
+    sparse = rewrite(inner, alone, [mine], {plan.name: packed})
+    rng = np.random.default_rng(0)
+    feeds = {layer.x: rng.standard_normal([int(str(dim)) for dim in shape]).astype(np.float32)}
+    return _alternate(_session(alone, threads), _session(sparse, threads), feeds)
+
+
+def _alone(
+    index: GraphIndex, model: onnx.ModelProto, layer: Layer, shape: tuple[object, ...]
+) -> onnx.ModelProto:
+    """A model of the one dense layer."""
+    node = layer.nodes[0]
+    nodes = [node]
+    maker = index.makers.get(node.input[1])
+    if maker is not None:
+        nodes.insert(0, maker)
+    wanted = {name for item in nodes for name in item.input}
+    initializers = []
+    for name in sorted(wanted & set(index.initializers)):
+        array = index.constant(name)
+        if array is not None:
+            initializers.append(numpy_helper.from_array(array, name))
+    graph = helper.make_graph(
+        nodes,
+        "layer",
+        [helper.make_tensor_value_info(layer.x, onnx.TensorProto.FLOAT, list(shape))],
+        [helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, None)],
+        initializers,
+    )
+    return helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=model.ir_version)
+
+
+def _session(model: onnx.ModelProto, threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = threads
+    register(options)
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def _alternate(first: Any, second: Any, feeds: dict[str, Array]) -> tuple[float, float]:
+    """Median seconds of one run of each, taken in turn."""
+    sessions, times = (first, second), ([], [])  # type: tuple[Any, Any], tuple[list[float], list[float]]
+    repeats = []
+    for session in sessions:
+        session.run(None, feeds)
+        start = time.perf_counter()
+        session.run(None, feeds)
+        repeats.append(max(1, int(_MIN_SECONDS / max(1e-7, time.perf_counter() - start))))
+    for _ in range(_ROUNDS):
+        for session, count, taken in zip(sessions, repeats, times, strict=True):
+            start = time.perf_counter()
+            for _ in range(count):
+                session.run(None, feeds)
+            taken.append((time.perf_counter() - start) / count)
+    return float(np.median(times[0])), float(np.median(times[1]))
