@@ -47,7 +47,7 @@ def parse_rates(text: str) -> list[float]:
             f"rates '{text}': write FIRST:LAST:STEP or R1,R2,…, for example 0:0.98:0.02"
         ) from None
     for rate in rates:
-        if not 0 <= rate < 1:
+        if rate.is_nan() or not 0 <= rate < 1:
             raise InputError(f"rate {rate} is outside [0, 1)")
     return [float(rate) for rate in rates]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from sparse_export.training import checkpoints, models, prune
 
 from sparse_export.errors import InputError
+from sparse_export.training import checkpoints, models, prune
 
 
 def parameters(model: torch.nn.Module) -> int:
