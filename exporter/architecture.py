@@ -143,6 +143,8 @@ def _from_program(checkpoint: Checkpoint) -> Resolved:
 
 
 def _recipe(checkpoint: Checkpoint, arch: str | None) -> tuple[Recipe, list[Note]]:
+    from ..training.models import MODELS
+
     have = recognise.shapes_of(checkpoint.tensors)
     if arch is not None:
         recipe, difference = recognise.fit(_named(arch, have), have)
@@ -155,6 +157,11 @@ def _recipe(checkpoint: Checkpoint, arch: str | None) -> tuple[Recipe, list[Note
                 f"{shown(checkpoint.path)} does not fit '{shown(arch)}': {_told(difference, have)}"
             )
         return recipe, []
+    hint = checkpoint.arch_hint
+    if hint is not None and (hint in MODELS or hint in vision.names()):
+        recipe, difference = recognise.fit(_named(hint, have), have)
+        if difference.size == 0:
+            return recipe, [Note("info", f"architecture named in the file: {hint}")]
     found, closest = recognise.recognise(have)
     notes = []
     if found is None and (stripped := _without_prefix(have)):
@@ -166,7 +173,8 @@ def _recipe(checkpoint: Checkpoint, arch: str | None) -> tuple[Recipe, list[Note
             near = f" (closest: {closest[0]}, {_told(closest[1], have)})"
         raise InputError(f"{shown(checkpoint.path)}: no known architecture has these weights{near}; {_WAYS}")
     classes = f" with {found.options['num_classes']} classes" if "num_classes" in found.options else ""
-    return found, [Note("info", f"architecture recognised: {found.name}{classes}"), *notes]
+    notes.insert(0, Note("info", f"architecture recognised: {found.name}{classes}"))
+    return found, notes
 
 
 def _without_prefix(have: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:

@@ -39,6 +39,8 @@ class Checkpoint:
         The torch.export.ExportedProgram of a .pt2 file.
     notes
         The doctor's note.
+    arch_hint
+        The architecture's name if the training script saved one beside the weights.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class Checkpoint:
     module: torch.nn.Module | None = None
     program: Any | None = None
     notes: list[Note] = field(default_factory=list)
+    arch_hint: str | None = None
 
     @cached_property
     def onnx_model(self) -> onnx.ModelProto | None:
@@ -130,7 +133,7 @@ def _from_object(path: Path, loaded: Any) -> Checkpoint:
         checkpoint = Checkpoint(path, "module", module=module, notes=[*found.notes, *notes])
         _take(checkpoint, module.state_dict())
         return checkpoint
-    checkpoint = Checkpoint(path, "state-dict", notes=list(found.notes))
+    checkpoint = Checkpoint(path, "state-dict", notes=list(found.notes), arch_hint=found.arch)
     _take(checkpoint, found.weights)
     return checkpoint
 

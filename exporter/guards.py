@@ -114,16 +114,17 @@ def identify(path: Path) -> str:
 
 
 def _identify_zip(path: Path, file: BinaryIO, size: int) -> str:
-    members = _members(path, file, size)
+    members = _members(path, file)
     names = [member.filename for member in members]
     tails = {name.partition("/")[2] for name in names}
-    if "models/model.json" in tails or "serialized_exported_program.json" in names:
-        return "pt2"
     if "constants.pkl" in tails or any(tail.startswith("code/") for tail in tails):
         raise UnsupportedError(
             f"{shown(path)}: a TorchScript archive; save its weights with"
             " torch.save(torch.jit.load(FILE).state_dict(), 'state.pt') and give that"
         )
+    _check_members(path, members, size)
+    if "models/model.json" in tails or "serialized_exported_program.json" in names:
+        return "pt2"
     if "data.pkl" not in tails:
         raise CorruptFileError(f"{shown(path)}: a zip file without data.pkl, so not written by torch.save")
     pickle = max(member.file_size for member in members if member.filename.endswith("/data.pkl"))
@@ -134,11 +135,8 @@ def _identify_zip(path: Path, file: BinaryIO, size: int) -> str:
     return "torch-zip"
 
 
-def _members(path: Path, file: BinaryIO, size: int) -> list[zipfile.ZipInfo]:
-    """The zip's directory, checked: nothing compressed, nothing larger than the file.
-
-    torch stores its records uncompressed, so a compressed one is either a bomb or not torch's.
-    """
+def _members(path: Path, file: BinaryIO) -> list[zipfile.ZipInfo]:
+    """The zip's directory."""
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
@@ -148,6 +146,14 @@ def _members(path: Path, file: BinaryIO, size: int) -> list[zipfile.ZipInfo]:
         ) from error
     if len(members) > MAX_MEMBERS:
         raise CorruptFileError(f"{shown(path)}: {len(members):,} zip entries (at most {MAX_MEMBERS:,})")
+    return members
+
+
+def _check_members(path: Path, members: list[zipfile.ZipInfo], size: int) -> None:
+    """Nothing compressed, nothing larger than the file.
+
+    torch stores its records uncompressed, so a compressed one is either a bomb or not torch's.
+    """
     for member in members:
         if member.compress_type != zipfile.ZIP_STORED:
             raise CorruptFileError(
@@ -161,4 +167,3 @@ def _members(path: Path, file: BinaryIO, size: int) -> list[zipfile.ZipInfo]:
             )
     if sum(member.file_size for member in members) > size:
         raise CorruptFileError(f"{shown(path)}: its zip entries overlap")
-    return members

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 #: What the weights-only reader says when a pickle asks for a global outside its list.
-_GLOBAL = re.compile(r"GLOBAL ([\w.]+) was not an allowed global|Unsupported class ([\w.]+)|global ([\w.]+)")
+_GLOBAL = re.compile(r"GLOBAL ([\w.]+)|Unsupported class ([\w.]+)")
 #: Modules whose classes make a whole pickled model, as opposed to an attack or stray metadata.
 _MODEL_MODULES = ("torch.nn.", "torchvision.", "__main__.", "transformers.", "timm.", "models.")
 

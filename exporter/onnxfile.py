@@ -166,4 +166,4 @@ def _nbytes(tensor: onnx.TensorProto, name: str) -> int:
         raise CorruptFileError(f"{name}: strings cannot be external data")
     bits = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
     width: int = bits.get(onnx.TensorProto.DataType.Name(tensor.data_type), dtype.itemsize * 8)
-    return -(-math.prod(tensor.dims) * width // 8)
+    return -(-int(math.prod(tensor.dims)) * width // 8)

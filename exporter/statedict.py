@@ -42,6 +42,7 @@ class Found:
     weights: Any
     where: str
     notes: list[Note]
+    arch: str | None = None
 
 
 def find(loaded: Any, path: str) -> Found:
@@ -77,7 +78,8 @@ def find(loaded: Any, path: str) -> Found:
     where = "".join(f"['{shown(key)}']" for key in place)
     if where:
         notes.insert(0, Note("info", f"weights found under {where}"))
-    return Found(weights, where, notes)
+    arch = next((v for k in ("arch", "architecture") if isinstance(v := loaded.get(k), str)), None)
+    return Found(weights, where, notes, arch)
 
 
 def _place(value: Mapping[Any, Any], depth: int) -> tuple[Any, ...] | None:
