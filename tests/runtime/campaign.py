@@ -1,6 +1,6 @@
 """Random shapes through the sparse operators of one target, against float64.
 
-Run as ``SPARSE_EXPORT_TARGET=avx2 python tests/runtime/campaign.py --cases 2000 --seed 1``. `test_kernels.py` runs
+Run as ``SPARSE_EXPORT_TARGET=avx2 python tests/runtime/campaign.py --cases 2000``. `test_kernels.py` runs
 a few dozen per target; a release runs thousands.
 """
 

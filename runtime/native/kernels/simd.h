@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -81,16 +82,20 @@ inline void store_lanes(float* p, Vec v, int64_t count) {
 #endif
 }
 
-// The lanes of even index of a followed by b.
-inline Vec even_lanes(Vec a, Vec b) {
-  IndexVec index{};
-  for (int32_t i = 0; i < lanes; ++i) {
-    index[i] = 2 * i;
-  }
-  return __builtin_shuffle(a, b, index);
+template <int... I>
+inline Vec take_even(Vec a, Vec b, std::integer_sequence<int, I...>) {
+  return __builtin_shuffle(a, b, IndexVec{(2 * I)...});
 }
 
-inline Vec broadcast(float value) { return Vec{} + value; }
+// The lanes of even index of a followed by b.
+inline Vec even_lanes(Vec a, Vec b) { return take_even(a, b, std::make_integer_sequence<int, lanes>()); }
+
+template <int... I>
+inline Vec repeat(float value, std::integer_sequence<int, I...>) {
+  return Vec{(static_cast<void>(I), value)...};
+}
+
+inline Vec broadcast(float value) { return repeat(value, std::make_integer_sequence<int, lanes>()); }
 
 // min(max(v, low), high); a NaN stays.
 inline Vec bounded(Vec v, Vec low, Vec high) {

@@ -6,18 +6,14 @@
 // Idea: Park et al., "Faster CNNs with Direct Sparse Convolutions and Guided Pruning", ICLR 2017 (direct sparse
 // convolution), without its restriction to unit strides and with blocking over channels.
 #include <cstdlib>
-#include <utility>
 
+#include "sparse_decode.h"
 #include "sparse_pack.h"
+#include "sparse_tile.h"
 #include "sparse_vector.h"
 
 namespace sparse_export {
 namespace {
-
-struct Tap {
-  uint32_t offset;  // bytes from the block's first input
-  float value;
-};
 
 // Scratch of one thread, kept between calls: allocating megabytes afresh costs more than a small layer.
 struct Arena {
@@ -39,61 +35,6 @@ char* scratch(size_t bytes) {
   return arena.data;
 }
 
-// ---- The inner loop -------------------------------------------------------------------------------------------------
-
-// tile (+)= sum over taps of value * input[offset ...]. Few vectors need several sets of accumulators to hide the
-// latency of the multiply-add.
-template <int T>
-void accumulate(const char* input, const Tap* tap, int64_t count, float* tile, bool fresh) {
-  constexpr int sets = T >= 8 ? 1 : T >= 4 ? 2 : T >= 2 ? 4 : 8;
-  Vec sum[sets][T] = {};
-  if (!fresh) {
-#pragma GCC unroll 16
-    for (int i = 0; i < T; ++i) {
-      sum[0][i] = load_aligned(tile + i * lanes);
-    }
-  }
-  const Tap* const end = tap + count;
-  for (; tap + sets <= end; tap += sets) {
-#pragma GCC unroll 8
-    for (int set = 0; set < sets; ++set) {
-      const auto* from = reinterpret_cast<const float*>(input + tap[set].offset);
-      const Vec value = broadcast(tap[set].value);
-#pragma GCC unroll 16
-      for (int i = 0; i < T; ++i) {
-        sum[set][i] += value * load_aligned(from + i * lanes);
-      }
-    }
-  }
-  for (; sets > 1 && tap < end; ++tap) {
-    const auto* from = reinterpret_cast<const float*>(input + tap->offset);
-    const Vec value = broadcast(tap->value);
-#pragma GCC unroll 16
-    for (int i = 0; i < T; ++i) {
-      sum[0][i] += value * load_aligned(from + i * lanes);
-    }
-  }
-#pragma GCC unroll 8
-  for (int set = 1; set < sets; ++set) {
-#pragma GCC unroll 16
-    for (int i = 0; i < T; ++i) {
-      sum[0][i] += sum[set][i];
-    }
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < T; ++i) {
-    store_aligned(tile + i * lanes, sum[0][i]);
-  }
-}
-
-using Accumulate = void (*)(const char*, const Tap*, int64_t, float*, bool);
-
-template <int... T>
-Accumulate accumulate_of(int64_t vectors, std::integer_sequence<int, T...>) {
-  static constexpr Accumulate table[] = {accumulate<T + 1>...};
-  return table[vectors - 1];
-}
-
 // ---- One unit of work -----------------------------------------------------------------------------------------------
 
 // Everything a unit needs to know: its rows, its tiles, and its pieces of the scratch memory.
@@ -102,11 +43,14 @@ struct Unit {
   const SparsePlan& plan;
   int64_t group = 0, first_row = 0, last_row = 0, first_tile = 0, last_tile = 0;
   int64_t blocks = 1;
-  Tap* taps = nullptr;
+  uint32_t* offsets = nullptr;    // of the unit's taps: bytes from the first input of column 0
+  const float* values = nullptr;  // of the unit's taps: in the model file, or converted to float32
+  float* converted = nullptr;
   uint32_t* cuts = nullptr;     // [rows][blocks + 1]: where a row's taps of a block begin
-  uint32_t* offsets = nullptr;  // [block_columns]: of a column, from the block's first input
+  uint32_t* columns = nullptr;  // strips: offset of each weight column
   float* sums = nullptr;        // [rows][tile]
   float* input = nullptr;       // one block
+  float* patches = nullptr;     // pixels: see pack_windows
   int64_t rows() const { return last_row - first_row; }
 };
 
@@ -144,49 +88,62 @@ void find_unit(size_t index, Unit& unit) {
   unit.blocks = ceil_div(unit.call.weights.columns, plan.block_columns);
 }
 
-size_t block_bytes(const SparseCall& call, const SparsePlan& plan) {
+// Distance of the first inputs of two blocks, in bytes.
+int64_t block_bytes(const SparseCall& call, const SparsePlan& plan) {
   if (plan.layout == SparseLayout::strips) {
     const int64_t window = call.geometry.kernel[0] * call.geometry.kernel[1];
-    return static_cast<size_t>(plan.block_columns / window * plan.channel_bytes);
+    return plan.block_columns / window * plan.channel_bytes;
   }
-  return plan.layout == SparseLayout::direct ? 0 : static_cast<size_t>(plan.block_columns * plan.column_bytes);
+  return plan.block_columns * plan.column_bytes;
 }
 
 bool allocate(Unit& unit) {
-  const auto pad = [](size_t bytes) { return (bytes + 63) / 64 * 64; };
-  const size_t rows = static_cast<size_t>(unit.rows());
-  const size_t entries =
-      static_cast<size_t>(unit.call.weights.begin(unit.last_row) - unit.call.weights.begin(unit.first_row));
-  const size_t taps = pad(entries * sizeof(Tap));
-  const size_t cuts = pad(rows * static_cast<size_t>(unit.blocks + 1) * sizeof(uint32_t));
-  const size_t offsets = pad(static_cast<size_t>(unit.plan.block_columns) * sizeof(uint32_t));
-  const size_t sums = rows * static_cast<size_t>(unit.plan.tile * vector_bytes);
-  char* data = scratch(taps + cuts + offsets + sums + 64 + block_bytes(unit.call, unit.plan));
+  const auto pad = [](int64_t bytes) { return static_cast<size_t>((bytes + 63) / 64 * 64); };
+  const CsrWeights& weights = unit.call.weights;
+  const bool strips = unit.plan.layout == SparseLayout::strips;
+  const bool direct = unit.plan.layout == SparseLayout::direct;
+  const int64_t entries = weights.begin(unit.last_row) - weights.begin(unit.first_row);
+  const size_t sizes[] = {
+      pad(entries * 4),
+      pad(weights.values.type == abi::element_float ? 0 : entries * 4),
+      pad(unit.rows() * (unit.blocks + 1) * 4),
+      pad(strips ? weights.columns * 4 : 0),
+      pad(unit.rows() * unit.plan.tile * vector_bytes),
+      direct ? 0 : pad(block_bytes(unit.call, unit.plan)) + vector_bytes,  // packing writes whole vectors
+      unit.plan.layout == SparseLayout::pixels ? pad((patch_floats + patch_slack) * 4) : 0,
+  };
+  size_t all = 0;
+  for (const size_t size : sizes) {
+    all += size;
+  }
+  char* data = scratch(all);
   if (data == nullptr) {
     return false;
   }
-  unit.taps = reinterpret_cast<Tap*>(data);
-  unit.cuts = reinterpret_cast<uint32_t*>(data + taps);
-  unit.offsets = reinterpret_cast<uint32_t*>(data + taps + cuts);
-  unit.sums = reinterpret_cast<float*>(data + taps + cuts + offsets);
-  unit.input = reinterpret_cast<float*>(data + taps + cuts + offsets + sums);
+  const auto take = [&](size_t index) {
+    char* piece = data;
+    data += sizes[index];
+    return piece;
+  };
+  unit.offsets = reinterpret_cast<uint32_t*>(take(0));
+  unit.converted = reinterpret_cast<float*>(take(1));
+  unit.cuts = reinterpret_cast<uint32_t*>(take(2));
+  unit.columns = reinterpret_cast<uint32_t*>(take(3));
+  unit.sums = reinterpret_cast<float*>(take(4));
+  unit.input = reinterpret_cast<float*>(take(5));
+  unit.patches = reinterpret_cast<float*>(take(6));
   return true;
 }
 
-void fill_offsets(Unit& unit) {
+// Strips: where the inputs of each weight column begin.
+void fill_columns(Unit& unit) {
   const ConvGeometry& g = unit.call.geometry;
   const SparsePlan& plan = unit.plan;
-  if (plan.layout != SparseLayout::strips) {
-    for (int64_t i = 0; i < plan.block_columns; ++i) {
-      unit.offsets[i] = static_cast<uint32_t>(i * plan.column_bytes);
-    }
-    return;
-  }
   int64_t index_of_row[max_window];
   int64_t phase_of_index[max_window];
   used_phases(g, index_of_row, phase_of_index);
-  uint32_t* out = unit.offsets;
-  for (int64_t c = 0; c < plan.block_columns / (g.kernel[0] * g.kernel[1]); ++c) {
+  uint32_t* out = unit.columns;
+  for (int64_t c = 0; c < g.channels_per_group(); ++c) {
     for (int64_t r = 0; r < g.kernel[0]; ++r) {
       const int64_t row = index_of_row[r] * plan.phase_rows + r * g.dilations[0] / g.strides[0];
       for (int64_t s = 0; s < g.kernel[1]; ++s) {
@@ -200,27 +157,34 @@ void fill_offsets(Unit& unit) {
 template <class Gap, class Value>
 void decode(Unit& unit, const Gap* gaps, const Value* values) {
   const CsrWeights& weights = unit.call.weights;
-  Tap* tap = unit.taps;
+  const int64_t first = weights.begin(unit.first_row);
   uint32_t* cut = unit.cuts;
   for (int64_t row = unit.first_row; row < unit.last_row; ++row) {
-    int64_t entry = weights.begin(row);
-    const int64_t end = weights.begin(row + 1);
-    int64_t column = -1;
+    const int64_t begin = weights.begin(row);
+    const int64_t count = weights.begin(row + 1) - begin;
+    uint32_t* taps = unit.offsets + (begin - first);
+    decode_columns(gaps + begin, count, taps);
+    int64_t done = 0;
     for (int64_t block = 0; block < unit.blocks; ++block) {
-      const int64_t base = block * unit.plan.block_columns;
-      const int64_t limit = base + unit.plan.block_columns;
-      *cut++ = static_cast<uint32_t>(tap - unit.taps);
-      for (; entry < end; ++entry, ++tap) {
-        const int64_t next = column + 1 + gaps[entry];
-        if (next >= limit) {
-          break;
-        }
-        column = next;
-        *tap = {unit.offsets[column - base], static_cast<float>(values[entry])};
+      *cut++ = static_cast<uint32_t>(begin - first + done);
+      if (block + 1 < unit.blocks) {
+        done = count_below(taps, done, count, static_cast<uint32_t>((block + 1) * unit.plan.block_columns));
       }
     }
-    *cut++ = static_cast<uint32_t>(tap - unit.taps);
+    *cut++ = static_cast<uint32_t>(begin - first + count);
+    if (unit.plan.layout == SparseLayout::strips) {
+      for (int64_t i = 0; i < count; ++i) {
+        taps[i] = unit.columns[taps[i]];
+      }
+    } else {
+      const auto bytes = static_cast<uint32_t>(unit.plan.column_bytes);
+      for (int64_t i = 0; i < count; ++i) {
+        taps[i] *= bytes;
+      }
+    }
   }
+  convert(values + first, weights.begin(unit.last_row) - first, unit.converted);
+  unit.values = weights.values.type == abi::element_float ? weights.values.as<float>() + first : unit.converted;
 }
 
 // One pixel in, one pixel out: X is a matrix [batch, channels].
@@ -230,7 +194,14 @@ bool is_matrix_product(const SparseCall& call) {
   return one(call.size.input) && one(call.size.output) && one(call.geometry.kernel) && !padded;
 }
 
-const char* pack(const Unit& unit, const Tile& tile, int64_t block) {
+// Every output pixel is the input pixel at the same place.
+bool is_plain(const SparseCall& call) {
+  const ConvGeometry& g = call.geometry;
+  const bool unit = g.kernel[0] * g.kernel[1] == 1 && g.strides[0] * g.strides[1] == 1;
+  return unit && call.size.input == call.size.output && g.begin[0] == 0 && g.begin[1] == 0;
+}
+
+const char* pack(const Unit& unit, const Tile& tile, const Windows& windows, int64_t block) {
   const SparseCall& call = unit.call;
   const SparsePlan& plan = unit.plan;
   const ConvGeometry& g = call.geometry;
@@ -247,8 +218,10 @@ const char* pack(const Unit& unit, const Tile& tile, int64_t block) {
     pack_strips(call, plan, tile, group_channel + column / window, columns / window, unit.input);
   } else if (is_matrix_product(call)) {
     pack_transposed(call, plan, tile, group_channel + column, columns, unit.input);
+  } else if (is_plain(call)) {
+    pack_plain(call, plan, tile, group_channel + column, columns, unit.input);
   } else {
-    pack_pixels(call, plan, tile, group_channel, column, columns, unit.input);
+    pack_windows(call, plan, tile, windows, group_channel, column, columns, unit.input, unit.patches);
   }
   return reinterpret_cast<const char*>(unit.input);
 }
@@ -292,21 +265,59 @@ void finish_transposed(const Unit& unit, const Tile& tile) {
   }
 }
 
+// The epilogue of a tile whose output is one run of pixels, or one run of equal length per output row.
+bool direct_epilogue(const Unit& unit, const Tile& tile, Epilogue& out) {
+  const SparseCall& call = unit.call;
+  const bool strips = unit.plan.layout == SparseLayout::strips;
+  if (!strips && tile.runs != 1) {
+    return false;
+  }
+  const int64_t area = call.size.output[0] * call.size.output[1];
+  const int64_t offset = (tile.run[0].image * call.geometry.outputs + unit.first_row) * area + tile.run[0].pixel;
+  out.y = call.y + offset;
+  out.residual = call.residual == nullptr ? nullptr : call.residual + offset;
+  out.step = strips ? call.size.output[1] : lanes;
+  out.count = strips ? tile.run[0].length : lanes;
+  out.last = strips ? tile.run[0].length : tile.count - (tile.vectors - 1) * lanes;
+  out.bounds = call.bounds;
+  return true;
+}
+
 void compute_tile(const Unit& unit, int64_t index) {
+  const SparseCall& call = unit.call;
   Tile tile;
-  find_tile(unit.call, unit.plan, index, tile);
-  const Accumulate sum = accumulate_of(tile.vectors, std::make_integer_sequence<int, max_tile>());
+  find_tile(call, unit.plan, index, tile);
+  Windows windows;
+  if (unit.plan.layout == SparseLayout::pixels && !is_plain(call)) {
+    find_windows(call, tile, windows);
+  }
+  const Accumulate sum = accumulate_of(tile.vectors);
   const int64_t pitch = unit.plan.tile * lanes;
-  const bool transposed = unit.call.size.output[0] * unit.call.size.output[1] == 1;
+  const int64_t area = call.size.output[0] * call.size.output[1];
+  const bool transposed = area == 1;
+  Epilogue epilogue{};
+  const bool direct = !transposed && direct_epilogue(unit, tile, epilogue);
   for (int64_t block = 0; block < unit.blocks; ++block) {
-    const char* input = pack(unit, tile, block);
-    const bool last = block + 1 == unit.blocks && !transposed;
+    // Offsets count from column 0, so the block's first input stands for a place before the buffer.
+    const char* input = pack(unit, tile, windows, block) - block * block_bytes(call, unit.plan);
+    const bool last = block + 1 == unit.blocks;
+    Epilogue out = epilogue;
     for (int64_t i = 0; i < unit.rows(); ++i) {
       const uint32_t* cut = unit.cuts + i * (unit.blocks + 1) + block;
       float* sums = unit.sums + i * pitch;
-      sum(input, unit.taps + cut[0], static_cast<int64_t>(cut[1]) - cut[0], sums, block == 0);
-      if (last) {
-        finish(unit.call, tile, unit.first_row + i, sums);
+      const int64_t row = unit.first_row + i;
+      const int64_t taps = static_cast<int64_t>(cut[1]) - cut[0];
+      if (last && direct) {
+        out.scale = call.scale[row];
+        out.bias = call.bias[row];
+        sum(input, unit.offsets + cut[0], unit.values + cut[0], taps, sums, block == 0, &out);
+        out.y += area;
+        out.residual = out.residual == nullptr ? nullptr : out.residual + area;
+        continue;
+      }
+      sum(input, unit.offsets + cut[0], unit.values + cut[0], taps, sums, block == 0, nullptr);
+      if (last && !transposed) {
+        finish(call, tile, row, sums);
       }
     }
   }
@@ -327,7 +338,9 @@ bool run(const SparseCall& call, const SparsePlan& plan, size_t index) noexcept 
   if (!allocate(unit)) {
     return false;
   }
-  fill_offsets(unit);
+  if (plan.layout == SparseLayout::strips) {
+    fill_columns(unit);
+  }
   with_csr_types(call.weights, [&](const auto* gaps, const auto* values) { decode(unit, gaps, values); });
   for (int64_t tile = unit.first_tile; tile < unit.last_tile; ++tile) {
     compute_tile(unit, tile);
@@ -373,11 +386,10 @@ SparseLayout choose_layout(const SparseCall& call) {
   const int64_t height = call.size.output[0];
   const int64_t width = call.size.output[1];
   if (g.kernel[0] * g.kernel[1] == 1) {
-    const bool plain = g.strides[0] * g.strides[1] == 1 && call.size.input == call.size.output;
     // Planes a multiple of 4096 bytes apart would all fall into the same few cache sets.
     const bool spread = height * width * 4 % 4096 != 0;
     const bool aligned = height * width % lanes == 0 && reinterpret_cast<uintptr_t>(call.x) % vector_bytes == 0;
-    return plain && spread && aligned ? SparseLayout::direct : SparseLayout::pixels;
+    return is_plain(call) && spread && aligned ? SparseLayout::direct : SparseLayout::pixels;
   }
   if (height < 4 || g.kernel[0] > max_window || g.kernel[1] > max_window) {
     return SparseLayout::pixels;

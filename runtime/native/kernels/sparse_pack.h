@@ -130,27 +130,21 @@ inline void pack_strips(const SparseCall& call, const SparsePlan& plan, const Ti
   }
 }
 
+// Writes whole vectors: up to lanes - 1 floats behind the run are overwritten with zeros.
 inline void copy_run(const float* from, float* to, int64_t length) {
   int64_t i = 0;
   for (; i + lanes <= length; i += lanes) {
     store(to + i, load(from + i));
   }
   if (i < length) {
-    store_lanes(to + i, load_lanes(from + i, 0, length - i), length - i);
+    store(to + i, load_lanes(from + i, 0, length - i));
   }
 }
 
-// One output row's worth of one tap: input columns x0, x0 + stride, ... with zeros outside the row.
-inline void copy_segment(const float* row, int64_t x0, int64_t width, int64_t stride, float* to, int64_t length) {
-  for (int64_t i = 0; i < length; i += lanes) {
-    const Vec v = load_row(row, x0 + i * stride, width, stride);
-    store_lanes(to + i, v, smaller(lanes, length - i));
-  }
-}
-
+// As `copy_run`, of zeros.
 inline void zero_run(float* to, int64_t length) {
   for (int64_t i = 0; i < length; i += lanes) {
-    store_lanes(to + i, Vec{}, smaller(lanes, length - i));
+    store(to + i, Vec{});
   }
 }
 
@@ -159,55 +153,190 @@ inline void pack_transposed(const SparseCall& call, const SparsePlan& plan, cons
                             int64_t columns, float* out) {
   const int64_t pitch = plan.column_bytes / 4;
   const int64_t padded = tile.vectors * lanes;
+  for (int64_t c = 0; c < columns && tile.count < padded; ++c) {
+    zero_run(out + c * pitch + tile.count, padded - tile.count);
+  }
   for (int64_t i = 0; i < tile.count; ++i) {
     const float* from = call.x + (tile.first + i) * call.geometry.channels + first_channel;
     for (int64_t c = 0; c < columns; ++c) {
       out[c * pitch + i] = from[c];
     }
   }
-  for (int64_t c = 0; c < columns && tile.count < padded; ++c) {
-    zero_run(out + c * pitch + tile.count, padded - tile.count);
+}
+
+// Pixels of 1 x 1 windows without stride or padding: [columns][tile], every run is contiguous in the input.
+inline void pack_plain(const SparseCall& call, const SparsePlan& plan, const Tile& tile, int64_t channel,
+                       int64_t columns, float* out) {
+  const int64_t area = call.size.input[0] * call.size.input[1];
+  const int64_t padded = tile.vectors * lanes;
+  for (int64_t c = channel; c < channel + columns; ++c, out += plan.column_bytes / 4) {
+    for (int64_t n = 0; n < tile.runs; ++n) {
+      const Run& run = tile.run[n];
+      copy_run(call.x + (run.image * call.geometry.channels + c) * area + run.pixel, out + run.position, run.length);
+    }
+    zero_run(out + tile.count, padded - tile.count);
   }
 }
 
-// Pixels of windows: one line per weight column, [columns][tile].
-inline void pack_pixels(const SparseCall& call, const SparsePlan& plan, const Tile& tile, int64_t group_channel,
-                        int64_t column, int64_t columns, float* out) {
+// Windows of small maps. A channel's rows are first copied into a padded patch (unless the window never leaves the
+// input); then each tap's line is put together from pieces, every piece a part of one output row.
+struct Piece {
+  int64_t from;    // floats from the origin of the channel, for tap (0, 0)
+  int64_t to;      // position in the tile
+  int64_t length;  // at most `lanes`
+};
+
+struct Windows {
+  bool patched = false, gathered = false;
+  int64_t pitch = 0;       // of the rows the pieces count in
+  int64_t patch_left = 0;  // patched: first column, in the padded input
+  int64_t pieces = 0;
+  Piece piece[max_runs];
+};
+
+constexpr int64_t patch_floats = 32 << 10;
+constexpr int64_t patch_slack = lanes;  // whole vectors are written
+
+// Rows of the padded input that a run reads.
+struct PatchRows {
+  int64_t top, rows;
+};
+
+inline PatchRows patch_rows(const SparseCall& call, const Run& run) {
+  const ConvGeometry& g = call.geometry;
+  const int64_t width = call.size.output[1];
+  const int64_t top = run.pixel / width * g.strides[0];
+  const int64_t bottom = (run.pixel + run.length - 1) / width * g.strides[0] + (g.kernel[0] - 1) * g.dilations[0];
+  return {top, bottom + 1 - top};
+}
+
+// Where the patches begin and how wide they are; false where they do not fit the buffer (long dilated windows).
+inline bool place_patches(const SparseCall& call, const Tile& tile, Windows& windows) {
+  const ConvGeometry& g = call.geometry;
+  const int64_t width = call.size.output[1];
+  const int64_t first = tile.run[0].pixel;
+  const int64_t last = first + tile.run[0].length - 1;
+  const bool one_row = tile.runs == 1 && first / width == last / width;
+  const int64_t left = one_row ? first % width : 0;
+  const int64_t right = one_row ? last % width : width - 1;
+  windows.patch_left = left * g.strides[1];
+  windows.pitch = (right - left) * g.strides[1] + (g.kernel[1] - 1) * g.dilations[1] + 1;
+  int64_t rows = 0;
+  for (int64_t n = 0; n < tile.runs; ++n) {
+    rows += patch_rows(call, tile.run[n]).rows;
+  }
+  return windows.pitch <= patch_floats && rows <= patch_floats / windows.pitch;
+}
+
+inline void find_windows(const SparseCall& call, const Tile& tile, Windows& windows) {
+  const ConvGeometry& g = call.geometry;
+  const int64_t width = call.size.output[1];
+  const int64_t area = call.size.input[0] * call.size.input[1];
+  // Without padding no window leaves the input: its extent is what the output's size comes from.
+  windows.patched = g.begin[0] + g.begin[1] + g.end[0] + g.end[1] != 0;
+  windows.pitch = call.size.input[1];
+  windows.gathered = g.strides[1] > 2 || (windows.patched && !place_patches(call, tile, windows));
+  if (windows.gathered) {
+    return;
+  }
+  int64_t patch = 0;
+  for (int64_t n = 0; n < tile.runs; ++n) {
+    const Run& run = tile.run[n];
+    const PatchRows rows = patch_rows(call, run);
+    const int64_t origin = windows.patched ? patch - rows.top * windows.pitch - windows.patch_left
+                                           : run.image * g.channels * area;
+    patch += rows.rows * windows.pitch;
+    for (int64_t done = 0; done < run.length;) {
+      const int64_t y = (run.pixel + done) / width;
+      const int64_t x = (run.pixel + done) % width;
+      const int64_t length = smaller(lanes, smaller(width - x, run.length - done));
+      const int64_t from = origin + y * g.strides[0] * windows.pitch + x * g.strides[1];
+      windows.piece[windows.pieces++] = {from, run.position + done, length};
+      done += length;
+    }
+  }
+}
+
+inline void fill_patches(const SparseCall& call, const Tile& tile, const Windows& windows, int64_t channel, float* out) {
   const ConvGeometry& g = call.geometry;
   const int64_t height = call.size.input[0];
   const int64_t width = call.size.input[1];
-  const int64_t out_width = call.size.output[1];
-  const bool plain = g.kernel[0] * g.kernel[1] * g.strides[0] * g.strides[1] == 1 && call.size.output == call.size.input &&
-                     g.begin[0] == 0 && g.begin[1] == 0;
-  const int64_t padded = tile.vectors * lanes;
-  for (int64_t i = column; i < column + columns; ++i, out += plan.column_bytes / 4) {
-    const int64_t s = i % g.kernel[1];
-    const int64_t r = i / g.kernel[1] % g.kernel[0];
-    const int64_t c = group_channel + i / (g.kernel[0] * g.kernel[1]);
-    const int64_t top = r * g.dilations[0] - g.begin[0];
-    const int64_t left = s * g.dilations[1] - g.begin[1];
-    for (int64_t n = 0; n < tile.runs; ++n) {
-      const Run& run = tile.run[n];
-      const float* plane = call.x + (run.image * g.channels + c) * height * width;
-      if (plain) {
-        copy_run(plane + run.pixel, out + run.position, run.length);
-        continue;
-      }
-      int64_t oy = run.pixel / out_width;
-      int64_t ox = run.pixel % out_width;
-      for (int64_t done = 0; done < run.length; ++oy, ox = 0) {
-        const int64_t length = smaller(out_width - ox, run.length - done);
-        const int64_t y = oy * g.strides[0] + top;
-        float* to = out + run.position + done;
-        if (y >= 0 && y < height) {
-          copy_segment(plane + y * width, ox * g.strides[1] + left, width, g.strides[1], to, length);
-        } else {
-          zero_run(to, length);
-        }
-        done += length;
+  for (int64_t n = 0; n < tile.runs; ++n) {
+    const PatchRows rows = patch_rows(call, tile.run[n]);
+    const float* plane = call.x + (tile.run[n].image * g.channels + channel) * height * width;
+    for (int64_t row = 0; row < rows.rows; ++row, out += windows.pitch) {
+      const int64_t y = rows.top + row - g.begin[0];
+      const bool inside = y >= 0 && y < height;
+      for (int64_t x = 0; x < windows.pitch; x += lanes) {
+        store(out + x, inside ? load_row(plane + y * width, windows.patch_left + x - g.begin[1], width, 1) : Vec{});
       }
     }
-    zero_run(out + tile.count, padded - tile.count);
+  }
+}
+
+// One tap's line: pieces in ascending order, so that what a whole vector writes too much is overwritten by the next.
+inline void copy_pieces(const Windows& windows, const float* from, int64_t stride, float* out) {
+  const Piece* const end = windows.piece + windows.pieces;
+  if (stride == 1) {
+    for (const Piece* piece = windows.piece; piece < end; ++piece) {
+      store(out + piece->to, load_lanes(from + piece->from, 0, piece->length));
+    }
+    return;
+  }
+  for (const Piece* piece = windows.piece; piece < end; ++piece) {
+    const float* source = from + piece->from;
+    const int64_t extent = 2 * piece->length - 1;
+    const Vec a = load_lanes(source, 0, smaller(lanes, extent));
+    const Vec b = load_lanes(source + lanes, 0, smaller(lanes, larger(0, extent - lanes)));
+    store(out + piece->to, even_lanes(a, b));
+  }
+}
+
+// Without pieces: every element by itself.
+inline void gather_tap(const SparseCall& call, const Run& run, int64_t channel, int64_t r, int64_t s, float* to) {
+  const ConvGeometry& g = call.geometry;
+  const int64_t height = call.size.input[0];
+  const int64_t width = call.size.input[1];
+  const float* plane = call.x + (run.image * g.channels + channel) * height * width;
+  for (int64_t i = 0; i < run.length; ++i) {
+    const int64_t pixel = run.pixel + i;
+    const int64_t y = pixel / call.size.output[1] * g.strides[0] + r * g.dilations[0] - g.begin[0];
+    const int64_t x = pixel % call.size.output[1] * g.strides[1] + s * g.dilations[1] - g.begin[1];
+    to[i] = y >= 0 && y < height && x >= 0 && x < width ? plane[y * width + x] : 0;
+  }
+}
+
+// Pixels of windows: one line per weight column, [columns][tile]. `buffer` holds the patches.
+inline void pack_windows(const SparseCall& call, const SparsePlan& plan, const Tile& tile, const Windows& windows,
+                         int64_t group_channel, int64_t column, int64_t columns, float* out, float* buffer) {
+  const ConvGeometry& g = call.geometry;
+  const int64_t area = call.size.input[0] * call.size.input[1];
+  int64_t s = column % g.kernel[1];
+  int64_t r = column / g.kernel[1] % g.kernel[0];
+  int64_t channel = group_channel + column / (g.kernel[0] * g.kernel[1]);
+  bool fresh = true;
+  for (int64_t i = 0; i < columns; ++i, out += plan.column_bytes / 4) {
+    if (windows.gathered) {
+      for (int64_t n = 0; n < tile.runs; ++n) {
+        gather_tap(call, tile.run[n], channel, r, s, out + tile.run[n].position);
+      }
+    } else {
+      if (fresh && windows.patched) {
+        fill_patches(call, tile, windows, channel, buffer);
+      }
+      const float* source = windows.patched ? buffer : call.x + channel * area;
+      copy_pieces(windows, source + r * g.dilations[0] * windows.pitch + s * g.dilations[1], g.strides[1], out);
+    }
+    zero_run(out + tile.count, tile.vectors * lanes - tile.count);
+    fresh = false;
+    if (++s == g.kernel[1]) {
+      s = 0;
+      if (++r == g.kernel[0]) {
+        r = 0;
+        ++channel;
+        fresh = true;
+      }
+    }
   }
 }
 

@@ -1,0 +1,102 @@
+// The inner loop: one row's taps of one block of columns, added to one tile held in registers.
+#pragma once
+
+#include <utility>
+
+#include "simd.h"
+#include "sparse.h"
+
+namespace sparse_export {
+namespace {
+
+// Where and how a finished tile goes: vector i to y + i * step, `count` lanes (the last vector: `last`).
+struct Epilogue {
+  float* y;
+  const float* residual;  // null: none; same layout as y
+  int64_t step, count, last;
+  float scale, bias;
+  Bounds bounds;
+};
+
+template <int T>
+inline void finish_tile(const Vec* sum, const Epilogue& out) {
+  const Vec scale = broadcast(out.scale);
+  const Vec bias = broadcast(out.bias);
+  const Vec low = broadcast(out.bounds.low);
+  const Vec high = broadcast(out.bounds.high);
+#pragma GCC unroll 16
+  for (int i = 0; i < T; ++i) {
+    const int64_t count = i + 1 == T ? out.last : out.count;
+    Vec v = sum[i] * scale + bias;
+    if (out.residual != nullptr) {
+      v += load_lanes(out.residual + i * out.step, 0, count);
+    }
+    store_lanes(out.y + i * out.step, bounded(v, low, high), count);
+  }
+}
+
+// sums (+)= sum over taps of value * input[offset ...]; with `out`, the sums are finished instead of stored.
+// Few vectors need several sets of accumulators to hide the latency of the multiply-add.
+template <int T>
+void accumulate(const char* input, const uint32_t* offsets, const float* values, int64_t taps, float* sums, bool fresh,
+                const Epilogue* out) {
+  constexpr int sets = T >= 8 ? 1 : T >= 4 ? 2 : T >= 2 ? 4 : 8;
+  Vec sum[sets][T] = {};
+  if (!fresh) {
+#pragma GCC unroll 16
+    for (int i = 0; i < T; ++i) {
+      sum[0][i] = load_aligned(sums + i * lanes);
+    }
+  }
+  int64_t tap = 0;
+  for (; tap + sets <= taps; tap += sets) {
+#pragma GCC unroll 8
+    for (int set = 0; set < sets; ++set) {
+      const auto* from = reinterpret_cast<const float*>(input + offsets[tap + set]);
+      const Vec value = broadcast(values[tap + set]);
+#pragma GCC unroll 16
+      for (int i = 0; i < T; ++i) {
+        sum[set][i] += value * load_aligned(from + i * lanes);
+      }
+    }
+  }
+  for (; sets > 1 && tap < taps; ++tap) {
+    const auto* from = reinterpret_cast<const float*>(input + offsets[tap]);
+    const Vec value = broadcast(values[tap]);
+#pragma GCC unroll 16
+    for (int i = 0; i < T; ++i) {
+      sum[0][i] += value * load_aligned(from + i * lanes);
+    }
+  }
+#pragma GCC unroll 8
+  for (int set = 1; set < sets; ++set) {
+#pragma GCC unroll 16
+    for (int i = 0; i < T; ++i) {
+      sum[0][i] += sum[set][i];
+    }
+  }
+  if (out != nullptr) {
+    finish_tile<T>(sum[0], *out);
+    return;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < T; ++i) {
+    store_aligned(sums + i * lanes, sum[0][i]);
+  }
+}
+
+using Accumulate = void (*)(const char*, const uint32_t*, const float*, int64_t, float*, bool, const Epilogue*);
+
+template <int... T>
+Accumulate accumulate_table(int64_t vectors, std::integer_sequence<int, T...>) {
+  static constexpr Accumulate table[] = {accumulate<T + 1>...};
+  return table[vectors - 1];
+}
+
+// The loop for tiles of this many vectors.
+inline Accumulate accumulate_of(int64_t vectors) {
+  return accumulate_table(vectors, std::make_integer_sequence<int, max_tile>());
+}
+
+}  // namespace
+}  // namespace sparse_export
