@@ -18,6 +18,7 @@ Examples:
   sparse-export model.pt --arch densenet121 --input-shape 1x3x224x224
   sparse-export model.pt --arch nets.py:make_net -o small.onnx
   sparse-export model.onnx --layers '*fc*=dense' --json
+  sparse-export model.pt --report report.html --card model-card.md
 """
 
 
@@ -44,16 +45,31 @@ Examples:
 @click.option(
     "--external-data", is_flag=True, help="Put the weights in an aligned data file beside the model."
 )
+@click.option("--report", "html", type=click.Path(path_type=Path), help="Write an HTML report of the export.")
+@click.option("--card", type=click.Path(path_type=Path), help="Write a short Markdown model card.")
 @click.option("--force", is_flag=True, help="Overwrite the output.")
 @click.option("--dry-run", is_flag=True, help="Print the plan; write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the plan of every layer, and the tracer's own log.")
-def command(model: Path, format_: str, as_json: bool, quiet: bool, no_verify: bool, **arguments: Any) -> None:
+def command(
+    model: Path,
+    format_: str,
+    as_json: bool,
+    quiet: bool,
+    no_verify: bool,
+    html: Path | None,
+    card: Path | None,
+    **arguments: Any,
+) -> None:
     """Pack MODEL (.pt, .pth, .safetensors, .pt2, .onnx) into a smaller ONNX file for any onnxruntime."""
     from ..exporter import api
+    from ..exporter.artifact import check_target
     from . import render
 
+    for document in (html, card):
+        if document:
+            check_target(document, force=arguments["force"], sources=[model])
     with console.progress(quiet or as_json) as progress:
         report = api.export(model, format=format_, verify=not no_verify, progress=progress, **arguments)
     report.command = shlex.join(["sparse-export", *sys.argv[1:]])
@@ -61,3 +77,20 @@ def command(model: Path, format_: str, as_json: bool, quiet: bool, no_verify: bo
         console.print_json(report.to_json())
     elif not quiet:
         render.export(report, verbose=arguments["verbose"], dry_run=arguments["dry_run"])
+    _write_documents(report.to_json(), html, card, arguments["force"])
+
+
+def _write_documents(report: dict[str, Any], html: Path | None, card: Path | None, force: bool) -> None:
+    """The report as a page and as a model card, where asked for."""
+    from ..exporter.artifact import atomic_file
+
+    if html:
+        from ..bench.html import render_export_report
+
+        with atomic_file(html, force=force) as file:
+            file.write(render_export_report(report).encode())
+    if card:
+        from ..bench.card import render
+
+        with atomic_file(card, force=force) as file:
+            file.write(render(report).encode())

@@ -19,7 +19,7 @@ Examples:
     epilog=EPILOG, params=[item for item in export.params if item.name not in ("measure", "optimize")]
 )
 @click.pass_context
-def command(ctx: click.Context, **arguments: Any) -> None:
+def command(ctx: click.Context, /, **arguments: Any) -> None:
     """Time every layer of MODEL here, dense and packed, and write the faster of the two.
 
     The same as `export --optimize speed --measure`.

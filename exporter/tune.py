@@ -139,7 +139,7 @@ def _alone(
     graph = helper.make_graph(
         nodes,
         "layer",
-        [helper.make_tensor_value_info(layer.x, onnx.TensorProto.FLOAT, list(shape))],
+        [helper.make_tensor_value_info(layer.x, onnx.TensorProto.FLOAT, [int(str(dim)) for dim in shape])],
         [helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, None)],
         initializers,
     )

@@ -85,6 +85,22 @@ def test_exports_every_kind_of_layer(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert report["verification"]["top1_agreement"] == 1.0
 
 
+def test_writes_the_report_page_and_the_model_card(checkpoint: Path) -> None:
+    page, card = checkpoint.with_name("report.html"), checkpoint.with_name("card.md")
+    assert run([str(checkpoint), "-q", "--report", str(page), "--card", str(card), *ARCH]) == 0
+    assert "<html" in page.read_text() and "0.weight" in page.read_text()
+    assert "csr" in card.read_text()
+
+
+def test_refuses_a_report_over_an_existing_file_before_working(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = checkpoint.with_name("report.html")
+    page.write_text("mine")
+    assert "--force" in refuse([str(checkpoint), "--report", str(page), *ARCH], capsys)
+    assert page.read_text() == "mine" and not checkpoint.with_name("model.csr.onnx").exists()
+
+
 def test_external_data_goes_beside_the_model(checkpoint: Path) -> None:
     assert run([str(checkpoint), "--external-data", *ARCH]) == 0
     assert len(list(checkpoint.parent.glob("model.csr.*.data"))) == 1
