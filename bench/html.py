@@ -196,6 +196,7 @@ def render_export_report(report: Document) -> str:
         The export report as its JSON form.
     """
     layers = report.get("layers") or []
+    report = {**dict.fromkeys(("source", "format", "seconds", "command")), **report}
     return _render(
         "export.html.j2",
         title=Path(str(report.get("output") or report.get("source") or "model")).name,
