@@ -73,24 +73,27 @@ FULL = Size(
 
 def commands(size: Size, work: str) -> dict[str, str]:
     """Name of each result -> the command that makes it, in the order to run them."""
-    data = "--image-size 16 " if "--image-size 16" in size.dense_recipe else ""
-    again = size.dense_recipe.replace("--epochs 4", f"--epochs {size.epochs}").replace(
-        "--epochs 12", f"--epochs {size.epochs}"
-    )
+    side = "--image-size 16 " if "--image-size 16" in size.dense_recipe else ""
+    recipe = size.dense_recipe.partition("--batch-size")[2]
+    again = f"--schedule lr-rewind {side}--epochs {size.epochs} --batch-size{recipe}"
     nets = " ".join(f"{work}/dense/seed{seed}.pt" for seed in range(size.way_seeds))
+    vgg = f"{size.vgg_recipe} {size.vgg_rates} --seeds {size.seeds}"
+    dense = f"{size.dense_recipe} {size.dense_rates} --seeds {size.seeds}"
     found = {
-        "vgg": f"sweep --arch vgg11-cifar {size.vgg_recipe} {size.vgg_rates} --seeds {size.seeds} -o {work}/vgg",
-        "dense": f"sweep --arch densenet-cifar {size.dense_recipe} {size.dense_rates} --seeds {size.seeds} "
-        f"-o {work}/dense",
-        "pruned": f"prune {work}/dense/seed0.pt --amount {CHOSEN} {data}--evaluate --json -o {work}/pruned.pt",
-        "retrained": f"retrain {work}/pruned.pt --schedule lr-rewind {again} --json -o {work}/retrained.pt",
-        "unpruned": f"retrain {work}/dense/seed0.pt --schedule lr-rewind {again} --json -o {work}/unpruned.pt",
+        "vgg": f"sweep --arch vgg11-cifar {vgg} -o {work}/vgg",
+        "dense": f"sweep --arch densenet-cifar {dense} -o {work}/dense",
+        "pruned": f"prune {work}/dense/seed0.pt --amount {CHOSEN} {side}--evaluate --json "
+        f"-o {work}/pruned.pt",
+        "retrained": f"retrain {work}/pruned.pt {again} --json -o {work}/retrained.pt",
+        "unpruned": f"retrain {work}/dense/seed0.pt {again} --json -o {work}/unpruned.pt",
     }
     for method in ("sign", "binaryconnect", "ste", "xnor"):
         epochs = 0 if method == "sign" else size.binary_epochs
         found[method] = (
             f"binarize {work}/vgg/seed0.pt --method {method} --epochs {epochs} --json -o {work}/{method}.pt"
         )
+    found["csr-file"] = f"export {work}/retrained.pt --format csr --json -o {work}/retrained.csr.onnx"
+    found["bit-file"] = f"export {work}/ste.pt --format bitpack --json -o {work}/ste.bitpack.onnx"
     found["ways"] = (
         f"sweep {nets} {size.dense_recipe} --rates {size.way_rates} --retrain {size.ways} "
         f"--retrain-epochs {size.epochs} -o {work}/ways"

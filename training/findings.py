@@ -1,0 +1,204 @@
+"""What the numbers say: the sentences of the lab report, each chosen by the measurement it states."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .campaign import METHODS
+from .plots import Row, spread
+
+
+def pct(value: float) -> str:
+    """A share for people: 99.7 %."""
+    return f"{100 * value:.1f} %"
+
+
+def mean_at(rows: Sequence[Row], rate: float, method: str | None = None, key: str = "accuracy") -> float:
+    """Mean over seeds at that rate."""
+    found = [
+        r[key] for r in rows if abs(r["rate"] - rate) < 1e-9 and (method is None or r["method"] == method)
+    ]
+    return float(np.mean(found))
+
+
+def collapse(rows: Sequence[Row], net: str) -> str:
+    """Where pruning without retraining stops being free, and where the net is gone."""
+    rates, mean, low, high, seeds = spread(rows, "rate", "accuracy")
+    free = max(rate for rate, value in zip(rates, mean, strict=True) if value >= mean[0] - 0.01)
+    gone = next((rate for rate, value in zip(rates, mean, strict=True) if value < 0.5), None)
+    wide = int(np.argmax(high - low))
+    first = (
+        f"Without any retraining {net} keeps its {pct(mean[0])} to within a point up to a rate of {pct(free)}"
+        + (f" and is below half at {pct(gone)}" if gone is not None else " and never falls below half")
+        + f" (means of {seeds} seeds)."
+    )
+    second = (
+        f"In the fall the seeds differ most: at {pct(rates[wide])} they lie between {pct(low[wide])} "
+        f"and {pct(high[wide])}, so a single net's curve says little about where exactly it falls."
+    )
+    return f"{first} {second}"
+
+
+@dataclass(frozen=True)
+class Rise:
+    """The largest gain in accuracy that pruning *more* brought a net, between two neighbouring rates."""
+
+    gain: float
+    start: float
+    end: float
+
+
+def largest_rise(rates: Sequence[float], values: Sequence[float]) -> Rise:
+    """The largest rise of a curve from any low to any later point."""
+    best, low = Rise(0.0, rates[0], rates[0]), 0
+    for index in range(1, len(rates)):
+        if values[index] < values[low]:
+            low = index
+        elif values[index] - values[low] > best.gain:
+            best = Rise(float(values[index] - values[low]), rates[low], rates[index])
+    return best
+
+
+def oscillation(rows: Sequence[Row], held_out: int, first: float = 0.80, last: float = 0.90) -> str:
+    """Is the oscillation in that range real? Judged by the seeds, against the error of counting."""
+    zone = [r for r in rows if first - 1e-9 <= r["rate"] <= last + 1e-9]
+    seeds = sorted({r["seed"] for r in zone})
+    rises = {}
+    for seed in seeds:
+        curve = sorted((r["rate"], r["accuracy"]) for r in zone if r["seed"] == seed)
+        rises[seed] = largest_rise([x for x, _ in curve], [y for _, y in curve])
+    rates, mean, *_ = spread(zone, "rate", "accuracy")
+    common = largest_rise(list(rates), list(mean))
+    top = max(rises, key=lambda seed: rises[seed].gain)
+    level = float(np.mean(mean))
+    error = 2 * math.sqrt(2 * level * (1 - level) / held_out)
+    first_sentence = (
+        f"Between {pct(first)} and {pct(last)} the largest rise of a single net is "
+        f"{100 * rises[top].gain:.1f} points "
+        f"(seed {top}, from {pct(rises[top].start)} to {pct(rises[top].end)}; the others: "
+        f"{', '.join(f'{100 * rises[s].gain:.1f}' for s in seeds if s != top)}), where {held_out} "
+        "held-out images "
+        f"leave an error of about ±{100 * error:.1f} points on the difference of two independent "
+        "measurements."
+    )
+    if rises[top].gain <= error:
+        verdict = (
+            "So on these nets there is no oscillation beyond the error of counting: what looks like "
+            "one in a single "
+            "run is within it."
+        )
+    elif common.gain <= error:
+        verdict = (
+            f"So a single net does oscillate, but the mean over {len(seeds)} seeds rises by "
+            f"{100 * common.gain:.1f} "
+            "points at most: the bump belongs to that net, not to the rate, and one run cannot tell "
+            "the two apart."
+        )
+    else:
+        verdict = (
+            f"So the rise is real and shared: the mean over {len(seeds)} seeds too gains "
+            f"{100 * common.gain:.1f} points "
+            f"from {pct(common.start)} to {pct(common.end)}."
+        )
+    return f"{first_sentence} {verdict}"
+
+
+def footprint(sizes: Mapping[str, int], nonzeros: int) -> str:
+    """The correct units, and how the real files compare with the theory."""
+    theory, archive = sizes["theory"], sizes["archive"]
+    relation = "smaller" if archive < theory else "larger"
+    return (
+        f"The lab's {nonzeros:,} x 32 = {32 * nonzeros:,} are bits: {theory:,} bytes "
+        f"({theory / 1024:.0f} KiB), and they "
+        "leave out where the non-zeros are; with the positions the order-0 bound is "
+        f"{sizes['bound']:,} bytes, "
+        f"narrow CSR takes {sizes['csr']:,} and the best format of each layer {sizes['auto']:,}, "
+        f"{sizes['dense'] / sizes['auto']:.1f}x below dense. "
+        "The archive, which holds the whole checkpoint bit for bit (biases and BatchNorm too), is "
+        f"{archive:,} bytes, "
+        f"{abs(1 - archive / theory):.0%} {relation} than that theory, because the exponents of "
+        "surviving weights "
+        "compress; the verified ONNX file "
+        f"is {sizes['onnx']:,} bytes against {sizes['onnx dense']:,} dense."
+    )
+
+
+def retraining(pruned: Mapping[str, Any], retrained: Mapping[str, Any], dense: float, unpruned: float) -> str:
+    """What retraining brings the pruned and the unpruned net."""
+    gain = retrained["accuracy"] - pruned["accuracy"]
+    rest = dense - retrained["accuracy"]
+    return (
+        f"At the chosen rate retraining takes the net from {pct(pruned['accuracy'])} to "
+        f"{pct(retrained['accuracy'])} "
+        f"({100 * gain:+.1f} points) with exactly {retrained['nonzeros']:,} non-zeros before and after. "
+        f"The unpruned net goes from {pct(dense)} to {pct(unpruned)} on the same schedule, so "
+        + (
+            f"the price of losing {pct(1 - retrained['nonzeros'] / retrained['weights'])} of the weights "
+            f"is {100 * (unpruned - retrained['accuracy']):.1f} points."
+            if rest > 0 or unpruned > retrained["accuracy"]
+            else "losing the weights costs nothing that these held-out images can show."
+        )
+    )
+
+
+def binarization(dense: float, scores: Mapping[str, float], same: int, total: int, ratio: float) -> str:
+    """How much of what sign() loses comes back, and what the 1-bit file does."""
+    lost = dense - scores["sign"]
+    back = (
+        {m: (scores[m] - scores["sign"]) / lost for m in ("ste", "binaryconnect", "xnor")} if lost > 0 else {}
+    )
+    first = (
+        f"sign() alone takes the net from {pct(dense)} to {pct(scores['sign'])}; trained through the "
+        "sign it reaches "
+        f"{pct(scores['ste'])} with scaled weights (BinaryConnect {pct(scores['binaryconnect'])}, "
+        "XNOR with binary "
+        f"activations too {pct(scores['xnor'])})"
+    )
+    regained = f", which is {back['ste']:.0%} of the loss regained." if back else "."
+    second = (
+        f"The 1-bit file of the trained net is {ratio:.1f}x smaller than the dense ONNX file and in "
+        "stock onnxruntime "
+        f"gives the same class as the checkpoint in torch on {same} of {total} held-out images."
+    )
+    return f"{first}{regained} {second}"
+
+
+def ways(rows: Sequence[Row], rate: float, epochs: int) -> str:
+    """The answer to the open question: which weights and which learning rate to go on with."""
+    methods = [m for m in dict.fromkeys(r["method"] for r in rows) if m not in ("none", "bn")]
+    score = {m: mean_at(rows, rate, m) for m in methods}
+    seeds = len({r["seed"] for r in rows})
+    ranking = sorted(methods, key=lambda m: -score[m])
+    listing = ", ".join(f"{METHODS[m][0]} {pct(score[m])}" for m in ranking)
+    none, repaired = mean_at(rows, rate, "none"), mean_at(rows, rate, "bn")
+    first = (
+        f"At {pct(rate)} with the same {epochs} epochs (means of {seeds} seeds): {listing}; without "
+        "retraining "
+        f"{pct(none)}, with BatchNorm re-estimated {pct(repaired)}."
+    )
+    replay = np.mean([score["lr-rewind"], score["han-rewind"]])
+    small = np.mean([score["fine-tune"], score["han"]])
+    rounds = np.mean([score["han"], score["han-rewind"]])
+    once = np.mean([score["fine-tune"], score["lr-rewind"]])
+    spreads = [
+        max(values) - min(values)
+        for m in methods
+        if (values := [r["accuracy"] for r in rows if r["method"] == m and abs(r["rate"] - rate) < 1e-9])
+    ]
+    noise = float(np.mean(spreads))
+    winner = "replaying the original learning rate" if replay >= small else "a small learning rate"
+    pruning = "in rounds" if rounds >= once else "in one shot"
+    second = (
+        f"So for the subsequent pruning: keep the surviving trained weights and retrain with {winner} "
+        f"({100 * abs(replay - small):.1f} points over the other), which matters "
+        f"{'more' if abs(replay - small) >= abs(rounds - once) else 'less'} than whether one prunes "
+        "in rounds or at "
+        f"once (here {pruning}, by {100 * abs(rounds - once):.1f}); the seeds of one way lie "
+        f"{100 * noise:.1f} points apart on average, so smaller differences say nothing."
+    )
+    return f"{first} {second}"
