@@ -204,8 +204,14 @@ def decode(
     parameters: list[list[int]],
     lengths: list[list[int]],
     where: str,
+    targets: list[Array | None],
 ) -> list[Array]:
     """Bit patterns of every piece of a chunk, their checksums verified.
+
+    Parameters
+    ----------
+    targets
+        For every piece the array of zeros to put it in, or None for one of its own.
 
     Raises
     ------
@@ -222,7 +228,7 @@ def decode(
         streams.finish()
     if offset != len(data):
         raise CorruptFileError(f"{where}: streams of {offset} bytes in a chunk of {len(data)}")
-    return [_piece(row, decoded, where) for row in rows]
+    return [_piece(row, decoded, where, target) for row, target in zip(rows, targets, strict=True)]
 
 
 def _segment(kind: int, rows: list[Row], parameters: list[int], streams: Streams, where: str) -> list[Array]:
@@ -262,13 +268,15 @@ def _decode_signs(rows: list[Row], streams: Streams, where: str) -> list[Array]:
     return result
 
 
-def _piece(row: Row, decoded: list[Any], where: str) -> Array:
+def _piece(row: Row, decoded: list[Any], where: str, target: Array | None) -> Array:
     """One piece put together from its segments."""
     dtype = np.dtype(f"u{row.dtype.itemsize}")
     if row.entries == row.size and row.entries:
         patterns: Array = next(decoded[row.values])
+        if target is not None:
+            target[:] = patterns
     else:
-        patterns = np.zeros(row.size, dtype)
+        patterns = np.zeros(row.size, dtype) if target is None else target
         position = next(decoded[row.positions]) if row.positions >= 0 else np.zeros(0, np.int64)
         if row.signs >= 0:
             zeros = np.ones(row.size, np.bool_)

@@ -47,8 +47,8 @@ def fold(source: Source) -> None:
     source.tree = visit(source.tree)
     if folded:
         source.notes.append(
-            f"{len(folded)} pruning masks folded into their weights (weight_orig x weight_mask); the pairs are"
-            " not in the archive, --no-fold keeps them"
+            f"{len(folded)} pruning masks folded into their weights (weight_orig x weight_mask); the pairs"
+            " are not in the archive, --no-fold keeps them"
         )
     if kept:
         source.notes.append(f"{len(kept)} pruning pairs kept as they are: their masks are not 0 and 1")

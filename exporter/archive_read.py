@@ -26,11 +26,17 @@ FORMAT = "sparse-export archive"
 VERSION = "1"
 U8 = np.dtype(np.uint8)
 Step = Callable[[int, int], None]
+#: (tensor, part, first element, size) to zeroed memory for it, or None.
+Place = Callable[[int, int, int, int], Array | None]
 T = TypeVar("T")
 
 
 def silent(done: int, total: int) -> None:
     """A step that says nothing."""
+
+
+def nowhere(tensor: int, part: int, start: int, size: int) -> None:
+    """No memory of the caller's: every piece gets its own."""
 
 
 @dataclass
@@ -106,9 +112,10 @@ class Archive:
         return index, len(stored)
 
     def chunks(
-        self, threads: int | None = None, progress: Step = silent
+        self, threads: int | None = None, progress: Step = silent, place: Place = nowhere
     ) -> Iterator[tuple[int, list[Array]]]:
         """(first piece, bit patterns of its pieces) of every chunk in order, checksums verified."""
+        places = list(self._places())
         rows = self._rows()
         jobs, piece, segment = [], 0, 0
         for number, (pieces, segments) in enumerate(
@@ -129,6 +136,7 @@ class Archive:
                 columns.parameters[low:high],
                 columns.streams[low:high],
                 where,
+                [place(*places[i], rows[i].size) for i in range(first, first + len(members))],
             )
 
         for done, result in enumerate(in_order(decode, jobs, threads)):
@@ -157,11 +165,16 @@ class Archive:
                     size -= pieces.size[i]
         return rows
 
-    def read(self, threads: int | None = None, progress: Step = silent) -> Iterator[tuple[int, int, Array]]:
-        """(tensor, first element, bit patterns) of every piece of every tensor, in order."""
+    def read(
+        self, threads: int | None = None, progress: Step = silent, place: Place = nowhere
+    ) -> Iterator[tuple[int, int, Array]]:
+        """(tensor, first element, bit patterns) of every piece of every tensor, in order.
+
+        `place` may give zeroed memory for a piece of a tensor that is not SCALED.
+        """
         places = list(self._places())
         alphas: dict[int, Array] = {}
-        for first, pieces in self.chunks(threads, progress):
+        for first, pieces in self.chunks(threads, progress, place):
             for patterns, (tensor, part, start) in zip(pieces, places[first:], strict=False):
                 if self.index.tensors.kind[tensor] == PLAIN:
                     yield tensor, start, patterns

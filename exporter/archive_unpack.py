@@ -14,6 +14,7 @@ from ..errors import CorruptFileError, InputError
 from ..formats.base import MAX_DENSE_BYTES, Array
 from ..formats.container import DTYPES, header_bytes, storage_order
 from . import artifact
+from .archive_index import PLAIN
 from .archive_read import Archive, Step, silent
 from .archive_source import torch_dtype
 from .archive_tree import fill
@@ -96,17 +97,17 @@ def _dense(archive: Archive, threads: int | None, step: Step) -> list[Array]:
     """Bit patterns of every tensor, flat."""
     tensors = archive.index.tensors
     sizes = [math.prod(shape) for shape in tensors.shape]
-    dense: list[Array | None] = [None] * len(sizes)
-    for tensor, start, patterns in archive.read(threads, step):
-        if patterns.size == sizes[tensor]:
-            dense[tensor] = patterns
-            continue
-        target = dense[tensor]
-        if target is None:
-            target = dense[tensor] = np.empty(sizes[tensor], patterns.dtype)
-        target[start : start + patterns.size] = patterns
-    widths = [DTYPES[name].itemsize for name in tensors.dtype]
-    return [np.zeros(0, f"u{w}") if d is None else d for d, w in zip(dense, widths, strict=True)]
+    dense = [
+        np.zeros(size, f"u{DTYPES[name].itemsize}") for size, name in zip(sizes, tensors.dtype, strict=True)
+    ]
+
+    def place(tensor: int, part: int, start: int, size: int) -> Array | None:
+        return dense[tensor][start : start + size] if tensors.kind[tensor] == PLAIN else None
+
+    for tensor, start, patterns in archive.read(threads, step, place):
+        if tensors.kind[tensor] != PLAIN:
+            dense[tensor][start : start + patterns.size] = patterns
+    return dense
 
 
 def _object(archive: Archive, threads: int | None, step: Step) -> Any:

@@ -27,7 +27,7 @@ from .entropy import Bytes, order0_bits, squeeze
 ESCAPE = 255
 MASK = -1
 #: Symbols needed before a finer head pays for its longer code table.
-SAMPLE = 1 << 16
+SAMPLE = 1 << 14
 TABLE_BITS = 5.0
 
 #: Reads the next stream, given its size before coding.
@@ -64,7 +64,7 @@ def encode_values(patterns: Array, kind: str) -> Segment:
 
 
 def decode_values(parameters: list[int], read: Reader, count: int, itemsize: int, kind: str) -> Array:
-    """The `count` patterns of a segment, as unsigned integers of that width."""
+    """The `count` patterns of a segment, as unsigned integers of that width (a fresh array)."""
     dtype = np.dtype(f"u{itemsize}")
     size, low, base = parameters
     if not (0 <= size <= 256 and 0 <= low <= max(0, itemsize * 8 - 1) and 0 <= base < 1 << itemsize * 8):
@@ -185,8 +185,10 @@ def _turn(patterns: Array, kind: str) -> Array:
 def _turn_back(turned: Array, kind: str) -> Array:
     one, top = turned.dtype.type(1), turned.dtype.type(turned.dtype.itemsize * 8 - 1)
     if kind == "f":
-        rotated: Array = (turned >> one) | (turned << top)
-        return rotated
+        signs = turned << top
+        turned >>= one
+        turned |= signs
+        return turned
     if kind == "i":
         zigzag: Array = (turned >> one) ^ (np.zeros((), turned.dtype) - (turned & one))
         return zigzag
@@ -230,9 +232,11 @@ def _unpack_low(read: Reader, count: int, low: int, dtype: np.dtype[np.unsignedi
     if low % 8:
         length = row_bytes(count)
         planes = read(length * (low % 8)).reshape(low % 8, length)
-        odd = np.zeros(count, np.uint8)
-        for bit in range(low % 8):
-            odd |= np.unpackbits(planes[bit], count=count, bitorder="little") << np.uint8(bit)
+        odd = np.unpackbits(planes[0], count=count, bitorder="little")
+        for bit in range(1, low % 8):
+            more = np.unpackbits(planes[bit], count=count, bitorder="little")
+            more <<= np.uint8(bit)
+            odd |= more
         octets[:, low // 8] = odd
     return octets.view(dtype).reshape(count)
 
@@ -241,7 +245,7 @@ def _encode_table(patterns: Array, table: Array) -> Segment:
     indices = index_of(patterns, table)
     streams = [table.tobytes()]
     if table.size > 1:
-        streams.append(squeeze(indices))
+        streams.append(squeeze(_join(indices, _table_width(table.size))))
     return Segment([int(table.size), 0, 0], streams)
 
 
@@ -249,7 +253,29 @@ def _decode_table(size: int, read: Reader, count: int, dtype: np.dtype[np.unsign
     table = read(size * dtype.itemsize).view(dtype)
     if size == 1:
         return np.full(count, table[0], dtype)
-    indices = read(count)
+    width = _table_width(size)
+    indices = _split(read(-(-count * width // 8)), count, width)
     if int(indices.max(initial=0)) >= size:
         raise CorruptFileError(f"an index is outside the table of {size}")
     return table[indices]
+
+
+def _table_width(size: int) -> int:
+    """Bits of an index as it is stored. Several short ones share a byte: a code word has at least a bit."""
+    return 1 if size <= 2 else 2 if size <= 4 else 4 if size <= 16 else 8
+
+
+def _join(indices: Bytes, width: int) -> Bytes:
+    """Indices of `width` bits, the first in the lowest bits of a byte."""
+    share = 8 // width
+    padded = np.zeros(-(-indices.size // share) * share, np.uint8)
+    padded[: indices.size] = indices
+    shifts = np.arange(0, 8, width, dtype=np.uint8)
+    joined: Bytes = np.bitwise_or.reduce(padded.reshape(-1, share) << shifts, axis=1)
+    return joined
+
+
+def _split(joined: Bytes, count: int, width: int) -> Bytes:
+    """What `_join` took."""
+    shifts = np.arange(0, 8, width, dtype=np.uint8)
+    return ((joined[:, None] >> shifts) & np.uint8((1 << width) - 1)).reshape(-1)[:count]

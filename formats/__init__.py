@@ -7,6 +7,7 @@ from importlib import import_module
 
 from ..errors import InputError
 from .base import Format, Packed, TensorStats
+from .choice import Choice, choose
 
 #: Format name -> "module:Class". CLI choices, README table, contract tests, golden files and fuzz seeds
 #: derive from it.
@@ -22,7 +23,7 @@ FORMATS = {
     "palette": "palette:Palette",
 }
 
-__all__ = ["FORMATS", "Format", "Packed", "TensorStats", "all_formats", "get"]
+__all__ = ["FORMATS", "Choice", "Format", "Packed", "TensorStats", "all_formats", "choose", "get"]
 
 
 @cache

@@ -7,9 +7,9 @@ import onnx
 import onnx.parser
 import onnxruntime as ort
 import pytest
-from sparse_export.formats.base import Array, matrix_shape
 
 from sparse_export import formats
+from sparse_export.formats.base import Array, matrix_shape
 
 DECODABLE = [fmt.name for fmt in formats.all_formats() if fmt.operator]
 

@@ -1,0 +1,242 @@
+"""The archive: every tensor back bit for bit, whatever the checkpoint looks like."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors
+import safetensors.torch
+import torch
+import torch.nn.utils.prune
+
+from sparse_export.errors import InputError, UnsupportedError
+from sparse_export.exporter import archive, archive_write
+
+
+def pruned(shape: tuple[int, ...], density: float = 0.1, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(shape, generator=generator) * 0.05
+    return weight.masked_fill(torch.rand(shape, generator=generator) >= density, 0.0)
+
+
+def same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if one.dtype != other.dtype or one.shape != other.shape or one.stride() != other.stride():
+        return False
+    flat = (t.contiguous().reshape(-1).view(torch.uint8) for t in (one, other))
+    return bool((next(flat) == next(flat)).all())
+
+
+def round_trip(value: object, tmp_path: Path, **options: object) -> object:
+    source, packed, back = tmp_path / "m.pt", tmp_path / "m.packed.safetensors", tmp_path / "back.pt"
+    torch.save(value, source)
+    archive.write(source, packed, force=True, **options)
+    archive.unpack(packed, back, force=True)
+    return torch.load(back, weights_only=True)
+
+
+def test_state_dict_comes_back_bit_for_bit_in_order(tmp_path: Path) -> None:
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.Linear(8, 4))
+    model[0].weight.data = pruned((8, 3, 3, 3))
+    state = model.state_dict()
+    back = round_trip(state, tmp_path)
+    assert type(back) is OrderedDict and list(back) == list(state)
+    assert all(same(back[name], state[name]) for name in state)
+    assert back._metadata == state._metadata
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        *(
+            torch.float32,
+            torch.float16,
+            torch.bfloat16,
+            torch.float64,
+            torch.float8_e4m3fn,
+            torch.float8_e5m2,
+        ),
+        *(torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64, torch.bool),
+        *(torch.uint16, torch.uint32, torch.uint64),
+    ],
+)
+def test_every_dtype_round_trips_at_every_density(dtype: torch.dtype, tmp_path: Path) -> None:
+    tensors = {}
+    for density in (0.0, 0.02, 0.4, 0.97, 1.0):
+        values = pruned((37, 29), density) * 100
+        tensors[str(density)] = (
+            (values != 0) if dtype == torch.bool else values.to(torch.float64).abs().to(dtype)
+        )
+    back = round_trip(tensors, tmp_path)
+    assert all(same(back[name], tensors[name]) for name in tensors)
+
+
+def test_special_values_negative_zeros_and_payloads_are_kept(tmp_path: Path) -> None:
+    bits = torch.zeros(4, 64, dtype=torch.int32)
+    bits[:, ::7] = torch.tensor([-(2**31), 0x7FC00001, 1, -1])[:, None].to(torch.int32)
+    tensors = {
+        "special": bits.view(torch.float32),
+        "signed zeros": torch.tensor([0.0, -0.0] * 50),
+        "all negative zeros": torch.full((33,), -0.0),
+        "half": bits.clone().view(torch.float16),
+    }
+    back = round_trip(tensors, tmp_path)
+    assert all(same(back[name], tensors[name]) for name in tensors)
+
+
+def test_odd_shapes_layouts_and_empty_tensors(tmp_path: Path) -> None:
+    tensors = {
+        "scalar": torch.tensor(7),
+        "empty": torch.zeros(0, 3),
+        "one": torch.ones(1),
+        "rank 7": pruned((2, 1, 3, 1, 2, 1, 5)),
+        "channels last": pruned((4, 3, 5, 5), 0.5).to(memory_format=torch.channels_last),
+        "transposed": pruned((6, 9), 0.5).t(),
+        "repeated": torch.full((100, 100), 3.25),
+    }
+    back = round_trip(tensors, tmp_path)
+    assert all(same(back[name], tensors[name]) for name in tensors)
+
+
+def test_tied_tensors_stay_tied(tmp_path: Path) -> None:
+    weight = pruned((20, 20))
+    back = round_trip({"a.weight": weight, "b.weight": weight, "c.weight": weight.clone()}, tmp_path)
+    assert back["a.weight"].data_ptr() == back["b.weight"].data_ptr() != back["c.weight"].data_ptr()
+    report = archive.info(tmp_path / "m.packed.safetensors")
+    assert report.tied == {"b.weight": "a.weight"} and report.dense_bytes == 3200
+
+
+def test_nested_checkpoint_keeps_plain_data_and_notes_the_rest(tmp_path: Path) -> None:
+    value = {
+        "net": OrderedDict(w=pruned((8, 8))),
+        "acc": 91.07,
+        "epoch": 3,
+        "names": ["a", ("b", None, True)],
+        "big": 2**70,
+        "nan": float("inf"),
+        5: torch.arange(3),
+        "set": {1, 2},
+    }
+    back = round_trip(value, tmp_path)
+    assert (
+        back["acc"] == 91.07 and back["epoch"] == 3 and back["big"] == 2**70 and back["nan"] == float("inf")
+    )
+    assert back["names"] == ["a", ("b", None, True)] and type(back["names"][1]) is tuple
+    assert same(back[5], value[5]) and back["set"] is None
+    assert any("set" in note for note in archive.info(tmp_path / "m.packed.safetensors").notes)
+
+
+def test_pruning_masks_fold_by_default_and_stay_on_request(tmp_path: Path) -> None:
+    layer = torch.nn.utils.prune.l1_unstructured(torch.nn.Linear(30, 20), "weight", amount=0.9)
+    state = layer.state_dict()
+    back = round_trip(state, tmp_path)
+    assert list(back) == ["bias", "weight"]
+    assert (
+        torch.equal(back["weight"], layer.weight)
+        and not torch.signbit(back["weight"][back["weight"] == 0]).any()
+    )
+    folded = (tmp_path / "m.packed.safetensors").stat().st_size
+    kept = round_trip(state, tmp_path, fold_masks=False)
+    assert all(same(kept[name], state[name]) for name in state)
+    assert (tmp_path / "m.packed.safetensors").stat().st_size > folded
+
+
+def test_a_mask_of_other_numbers_is_not_folded(tmp_path: Path) -> None:
+    state = {"weight_orig": torch.ones(4, 4), "weight_mask": torch.full((4, 4), 0.5)}
+    assert list(round_trip(state, tmp_path)) == list(state)
+
+
+def test_binary_and_ternary_layers_take_one_or_two_bits_a_weight(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(1)
+    signs = torch.randint(0, 2, (256, 64, 3, 3), generator=generator) * 2.0 - 1
+    alphas = torch.rand(256, 1, 1, 1, generator=generator) + 0.1
+    ternary = signs * (torch.rand(signs.shape, generator=generator) < 0.5)
+    tensors = {"binary": signs * alphas, "ternary": ternary * alphas + 0.0}
+    back = round_trip(tensors, tmp_path)
+    assert all(same(back[name], tensors[name]) for name in tensors)
+    sizes = archive.info(tmp_path / "m.packed.safetensors").tensors
+    assert sizes["binary"]["dense_bytes"] / sizes["binary"]["packed_bytes"] > 29
+    assert sizes["ternary"]["dense_bytes"] / sizes["ternary"]["packed_bytes"] > 18
+
+
+def test_large_tensors_are_cut_and_threads_do_not_change_the_bytes(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(archive_write, "CHUNK_BYTES", 1 << 16)
+    torch.save({"w": pruned((300, 500), 0.05), "b": pruned((70,), 1.0)}, tmp_path / "m.pt")
+    files = [tmp_path / "one.packed.safetensors", tmp_path / "four.packed.safetensors"]
+    for file, threads in zip(files, (1, 4), strict=True):
+        archive.write(tmp_path / "m.pt", file, threads=threads)
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert len(safetensors.safe_open(files[0], "np").keys()) > 8
+    assert np.array_equal(archive.arrays(files[0])["w"], pruned((300, 500), 0.05).numpy())
+
+
+def test_safetensors_in_and_out_keep_tensors_metadata_and_order(tmp_path: Path) -> None:
+    tensors = {"z": pruned((40, 30)), "a": torch.arange(5), "m": pruned((3, 3), 1.0).to(torch.bfloat16)}
+    source, packed, back = tmp_path / "m.safetensors", tmp_path / "p.safetensors", tmp_path / "b.safetensors"
+    safetensors.torch.save_file(tensors, source, metadata={"format": "pt", "who": "me"})
+    archive.write(source, packed)
+    assert archive.unpack(packed, back) == []
+    opened = safetensors.safe_open(back, "pt")
+    assert opened.metadata() == {"format": "pt", "who": "me"}
+    assert all(same(opened.get_tensor(name), tensors[name]) for name in tensors)
+    archive.unpack(packed, tmp_path / "b.pt")
+    assert set(torch.load(tmp_path / "b.pt", weights_only=True)) == set(tensors)
+
+
+def test_shards_become_one_archive(tmp_path: Path) -> None:
+    tensors = {f"layer{i}.weight": pruned((20, 30), seed=i) for i in range(4)}
+    names = list(tensors)
+    for number, part in enumerate((names[::2], names[1::2])):
+        safetensors.torch.save_file({n: tensors[n] for n in part}, tmp_path / f"model-{number}.safetensors")
+    index = {
+        "metadata": {"total_size": 1},
+        "weight_map": {n: f"model-{names.index(n) % 2}.safetensors" for n in names},
+    }
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    report = archive.write(tmp_path / "model.safetensors.index.json", tmp_path / "p.safetensors")
+    assert list(report.tensors) == names
+    back = archive.arrays(tmp_path / "p.safetensors")
+    assert all(np.array_equal(back[name], tensors[name].numpy()) for name in names)
+
+
+def test_default_name_and_refusals(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"w": pruned((4, 4))}, "net.pt")
+    assert archive.write(Path("net.pt")).path.name == "net.packed.safetensors"
+    assert archive.default_target(Path("x/model.safetensors.index.json")) == Path("model.packed.safetensors")
+    assert archive.is_archive(Path("net.packed.safetensors")) and not archive.is_archive(Path("net.pt"))
+    with pytest.raises(InputError, match="--force"):
+        archive.write(Path("net.pt"))
+    with pytest.raises(InputError, match=r"\.pt or"):
+        archive.unpack(Path("net.packed.safetensors"), Path("back.bin"))
+    with pytest.raises(InputError, match="is not an archive"):
+        safetensors.torch.save_file({"w": torch.ones(2)}, "plain.safetensors")
+        archive.info(Path("plain.safetensors"))
+
+
+@pytest.mark.parametrize(
+    "tensor", [torch.eye(3).to_sparse(), torch.ones(2, dtype=torch.complex64)], ids=["sparse", "complex"]
+)
+def test_refuses_tensors_it_cannot_hold_and_leaves_no_file(tensor: torch.Tensor, tmp_path: Path) -> None:
+    torch.save({"w": tensor}, tmp_path / "m.pt")
+    with pytest.raises(UnsupportedError):
+        archive.write(tmp_path / "m.pt", tmp_path / "p.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["m.pt"]
+
+
+def test_unpack_command_writes_the_checkpoint(tmp_path: Path) -> None:
+    state = {"w": pruned((30, 30))}
+    torch.save(state, tmp_path / "m.pt")
+    archive.write(tmp_path / "m.pt", tmp_path / "p.safetensors")
+    command = [sys.executable, "-m", "sparse_export.cli", "unpack", "p.safetensors", "-o", "b.pt", "--json"]
+    code = "import sys; from sparse_export.cli import main; main(sys.argv[1:])"
+    command[1:3] = ["-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["output"] == "b.pt"
+    assert same(torch.load(tmp_path / "b.pt", weights_only=True)["w"], state["w"])

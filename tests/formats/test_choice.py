@@ -1,0 +1,71 @@
+"""The choice among formats: exact, never bigger than dense."""
+
+from __future__ import annotations
+
+import doctest
+
+import numpy as np
+import pytest
+
+from sparse_export import formats
+from sparse_export.errors import InputError
+from sparse_export.formats import TensorStats, choice, choose
+
+
+def pick(array: np.ndarray, optimize: str = "size") -> formats.Choice:
+    return choose(TensorStats(array), formats.all_formats(), optimize)
+
+
+def random(rng: np.random.Generator, density: float, shape=(64, 64, 3, 3)) -> np.ndarray:
+    weight = rng.standard_normal(shape).astype(np.float32)
+    weight[rng.random(shape) >= density] = 0
+    return weight
+
+
+def test_doctest() -> None:
+    assert doctest.testmod(choice).failed == 0
+
+
+@pytest.mark.parametrize(
+    ("density", "chosen"), [(0.01, "csr"), (0.1, "csr"), (0.5, "bitmask"), (1.0, "dense")]
+)
+def test_unstructured_weights_get_csr_then_bitmask_then_dense(rng, density: float, chosen: str) -> None:
+    assert pick(random(rng, density)).chosen == chosen
+
+
+def test_structured_weights_get_their_own_format(rng) -> None:
+    signs = rng.choice(np.array([-0.1, 0.1], np.float32), (32, 288))
+    assert pick(signs).chosen == "bitpack"
+    half = np.where(rng.random(signs.shape) < 0.5, signs, np.float32(0))
+    assert pick(half).chosen == "ternary"
+    assert pick(np.where(rng.random(signs.shape) < 0.05, signs, np.float32(0))).chosen == "palette"
+    assert pick(rng.integers(0, 16, (32, 288)).astype(np.float32)).chosen == "codebook"
+    two_of_four = rng.standard_normal((32, 288)).astype(np.float32)
+    order = np.argsort(rng.random((32, 72, 4)), axis=2).reshape(32, 288)
+    two_of_four[order < 2] = 0
+    assert pick(two_of_four).chosen == "nm"
+    blocks = np.repeat(random(rng, 0.1, (16, 288)), 4, axis=0) + 0
+    blocks *= rng.uniform(1, 2, blocks.shape).astype(np.float32)
+    assert pick(blocks).chosen == "bsr"
+
+
+def test_sizes_are_exact_and_never_over_dense(rng) -> None:
+    for density in (0.0, 0.03, 0.2, 0.8, 1.0):
+        weight = random(rng, density, (7, 5, 3, 3))
+        choice = pick(weight)
+        assert choice.nbytes == formats.get(choice.chosen).pack(weight).nbytes == min(choice.sizes.values())
+        assert choice.nbytes <= weight.nbytes
+        assert list(choice.sizes.values()) == sorted(choice.sizes.values())
+
+
+def test_speed_takes_a_format_with_a_kernel_if_it_costs_little(rng) -> None:
+    weight = random(rng, 0.13)
+    size, speed = pick(weight), pick(weight, "speed")
+    assert size.sizes["csr"] <= 1.1 * size.nbytes
+    assert speed.chosen == "csr"
+    assert pick(random(rng, 0.6), "speed").chosen == "bitmask"
+
+
+def test_rejects_an_unknown_goal(rng) -> None:
+    with pytest.raises(InputError, match="size"):
+        pick(random(rng, 0.1), "beauty")
