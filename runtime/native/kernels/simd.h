@@ -27,6 +27,10 @@ constexpr int64_t max_tile = 12;  // one holds the weight, one the product
 #endif
 constexpr int64_t vector_bytes = lanes * 4;
 
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
 typedef float Vec __attribute__((vector_size(lanes * 4)));
 typedef float UnalignedVec __attribute__((vector_size(lanes * 4), aligned(4), may_alias));
 typedef float AlignedVec __attribute__((vector_size(lanes * 4), may_alias));
@@ -51,22 +55,35 @@ inline __m256i lane_mask(int64_t low, int64_t high) {
 }
 #endif
 
-// Lanes [low, high) from p[low..high), zero elsewhere; nothing else is read. 0 <= low <= lanes, high may be larger.
-inline Vec load_lanes(const float* p, int64_t low, int64_t high) {
-  if (low >= high) {
-    return Vec{};
-  }
 #if defined(__AVX512F__)
-  return reinterpret_cast<Vec>(_mm512_maskz_loadu_ps(lane_mask(low, high), p));
+typedef __mmask16 LaneMask;
 #elif defined(__AVX2__)
-  return reinterpret_cast<Vec>(_mm256_maskload_ps(p, lane_mask(low, high)));
+typedef __m256i LaneMask;
+#else
+struct LaneMask {
+  int64_t low, high;
+};
+inline LaneMask lane_mask(int64_t low, int64_t high) { return {low, high < lanes ? high : lanes}; }
+#endif
+
+// The lanes of the mask from p, zero elsewhere; nothing else is read.
+inline Vec load_masked(const float* p, LaneMask mask) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Vec>(_mm512_maskz_loadu_ps(mask, p));
+#elif defined(__AVX2__)
+  return reinterpret_cast<Vec>(_mm256_maskload_ps(p, mask));
 #else
   Vec v{};
-  for (int64_t i = low; i < high && i < lanes; ++i) {
+  for (int64_t i = mask.low; i < mask.high; ++i) {
     v[i] = p[i];
   }
   return v;
 #endif
+}
+
+// Lanes [low, high) from p[low..high), zero elsewhere; nothing else is read. 0 <= low <= lanes, high may be larger.
+inline Vec load_lanes(const float* p, int64_t low, int64_t high) {
+  return low >= high ? Vec{} : load_masked(p, lane_mask(low, high));
 }
 
 // Writes lanes [0, count).

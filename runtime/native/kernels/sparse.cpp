@@ -17,13 +17,13 @@ const SparseKernels& sparse_kernels() {
   return chosen;
 }
 
-void run_sparse(const Context& context, const SparseCall& call) {
+void run_sparse(const Context& context, const ThreadCount& threads, const SparseCall& call) {
   if (call.size.batch == 0) {
     return;
   }
   const SparseKernels& kernels = sparse_kernels();
   SparsePlan plan;
-  kernels.plan(call, 2, plan);
+  kernels.plan(call, threads.get(context), plan);
   std::atomic<bool> done{true};
   context.parallel(plan.units, [&](size_t unit) {
     if (!kernels.run(call, plan, unit)) {

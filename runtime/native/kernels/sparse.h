@@ -8,6 +8,7 @@
 #include "../csr.h"
 #include "../geometry.h"
 #include "../op.h"
+#include "../parallel.h"
 
 namespace sparse_export {
 
@@ -68,6 +69,6 @@ extern const SparseKernels sparse_avx512;
 const SparseKernels& sparse_kernels();
 
 // Plans and runs a call on the session's threads.
-void run_sparse(const Context& context, const SparseCall& call);
+void run_sparse(const Context& context, const ThreadCount& threads, const SparseCall& call);
 
 }  // namespace sparse_export

@@ -56,11 +56,11 @@ inline IndexVec widen(const Gap* gaps) {
   return v;
 }
 
-// Columns of one row's entries. Columns are below 2^31: `check_csr`.
+// Columns of one row's entries, the first of which follows column `before`. Columns are below 2^31: `check_csr`.
 template <class Gap>
-void decode_columns(const Gap* gaps, int64_t count, uint32_t* columns) {
+inline void decode_columns(const Gap* gaps, int64_t count, uint32_t* columns, int32_t before = -1) {
   const IndexVec last = IndexVec{} + static_cast<int32_t>(lanes - 1);
-  IndexVec base = IndexVec{} - 1;
+  IndexVec base = IndexVec{} + before;
   int64_t i = 0;
   for (; i + lanes <= count; i += lanes) {
     const IndexVec v = prefix_sum(widen(gaps + i) + 1) + base;
@@ -71,6 +71,20 @@ void decode_columns(const Gap* gaps, int64_t count, uint32_t* columns) {
   for (; i < count; ++i) {
     column += 1U + static_cast<uint32_t>(gaps[i]);
     columns[i] = column;
+  }
+}
+
+// indices[i] = table[indices[i]].
+inline void look_up(const uint32_t* table, uint32_t* indices, int64_t count) {
+  int64_t i = 0;
+#if defined(__AVX512F__)
+  for (; i + lanes <= count; i += lanes) {
+    const __m512i at = _mm512_loadu_si512(indices + i);
+    _mm512_storeu_si512(indices + i, _mm512_mask_i32gather_epi32(at, 0xFFFF, at, table, 4));
+  }
+#endif
+  for (; i < count; ++i) {
+    indices[i] = table[indices[i]];
   }
 }
 

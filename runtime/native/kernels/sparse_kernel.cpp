@@ -173,9 +173,7 @@ void decode(Unit& unit, const Gap* gaps, const Value* values) {
     }
     *cut++ = static_cast<uint32_t>(begin - first + count);
     if (unit.plan.layout == SparseLayout::strips) {
-      for (int64_t i = 0; i < count; ++i) {
-        taps[i] = unit.columns[taps[i]];
-      }
+      look_up(unit.columns, taps, count);
     } else {
       const auto bytes = static_cast<uint32_t>(unit.plan.column_bytes);
       for (int64_t i = 0; i < count; ++i) {
@@ -215,7 +213,8 @@ const char* pack(const Unit& unit, const Tile& tile, const Windows& windows, int
   }
   if (plan.layout == SparseLayout::strips) {
     const int64_t window = g.kernel[0] * g.kernel[1];
-    pack_strips(call, plan, tile, group_channel + column / window, columns / window, unit.input);
+    const auto pack_strips_of = g.strides[1] == 1 ? pack_strips<1> : g.strides[1] == 2 ? pack_strips<2> : pack_strips<0>;
+    pack_strips_of(call, plan, tile, group_channel + column / window, columns / window, unit.input);
   } else if (is_matrix_product(call)) {
     pack_transposed(call, plan, tile, group_channel + column, columns, unit.input);
   } else if (is_plain(call)) {
@@ -330,6 +329,9 @@ bool run(const SparseCall& call, const SparsePlan& plan, size_t index) noexcept 
   Unit unit{call, plan};
   find_unit(index, unit);
   if (plan.layout == SparseLayout::vector) {
+    with_csr_types(call.weights, [&](const auto* gaps, const auto* values) {
+      multiply_vector(call, unit.first_row, unit.last_row, gaps, values);
+    });
     return true;
   }
   if (unit.rows() == 0) {
@@ -385,6 +387,9 @@ SparseLayout choose_layout(const SparseCall& call) {
   const ConvGeometry& g = call.geometry;
   const int64_t height = call.size.output[0];
   const int64_t width = call.size.output[1];
+  if (call.size.batch == 1 && is_matrix_product(call)) {
+    return SparseLayout::vector;
+  }
   if (g.kernel[0] * g.kernel[1] == 1) {
     // Planes a multiple of 4096 bytes apart would all fall into the same few cache sets.
     const bool spread = height * width * 4 % 4096 != 0;
@@ -436,6 +441,11 @@ void plan_units(const SparseCall& call, int64_t threads, SparsePlan& plan) {
 
 void plan(const SparseCall& call, size_t threads, SparsePlan& plan) {
   plan.layout = choose_layout(call);
+  if (plan.layout == SparseLayout::vector) {
+    plan.row_chunks = smaller(call.geometry.outputs_per_group(), threads > 1 ? static_cast<int64_t>(threads) * 4 : 1);
+    plan.units = static_cast<size_t>(call.geometry.groups * plan.row_chunks);
+    return;
+  }
   if (plan.layout == SparseLayout::strips) {
     plan_strips(call, plan);
   } else {

@@ -23,10 +23,6 @@ struct Tile {
   Run run[max_runs];
 };
 
-inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-
 inline void add_run(Tile& tile, int64_t image, int64_t pixel, int64_t length, int64_t position) {
   tile.run[tile.runs++] = {image, pixel, length, position};
 }
@@ -64,17 +60,20 @@ inline void find_tile(const SparseCall& call, const SparsePlan& plan, int64_t in
   }
 }
 
-// One vector of input columns left, left + stride, ...; zero outside [0, width).
-inline Vec load_row(const float* row, int64_t left, int64_t width, int64_t stride) {
+// Which lanes of a vector that begins at column `left` are inside [0, width).
+inline LaneMask inside_mask(int64_t left, int64_t width) {
+  const int64_t low = smaller(lanes, larger(0, -left));
+  return lane_mask(low, larger(low, smaller(lanes, width - left)));
+}
+
+// One vector of input columns left, left + stride, ...; zero outside the row. The masks are `inside_mask` of `left`
+// and `left + lanes`.
+inline Vec load_row(const float* row, int64_t left, int64_t width, int64_t stride, LaneMask a, LaneMask b) {
   if (stride == 1) {
-    const int64_t low = smaller(lanes, larger(0, -left));
-    return load_lanes(row + left, low, smaller(lanes, width - left));
+    return load_masked(row + left, a);
   }
   if (stride == 2) {
-    const int64_t next = left + lanes;
-    const Vec a = load_lanes(row + left, smaller(lanes, larger(0, -left)), smaller(lanes, width - left));
-    const Vec b = load_lanes(row + next, smaller(lanes, larger(0, -next)), smaller(lanes, width - next));
-    return even_lanes(a, b);
+    return even_lanes(load_masked(row + left, a), load_masked(row + left + lanes, b));
   }
   Vec v{};
   for (int64_t i = 0; i < lanes; ++i) {
@@ -106,11 +105,13 @@ inline int64_t used_phases(const ConvGeometry& geometry, int64_t* index_of_row, 
 constexpr int64_t max_window = 32;  // strips: kernel height and width
 
 // Strips: channel by channel [S][phase][row][lanes].
-inline void pack_strips(const SparseCall& call, const SparsePlan& plan, const Tile& tile, int64_t channel,
-                        int64_t channels, float* out) {
+template <int Stride>
+void pack_strips(const SparseCall& call, const SparsePlan& plan, const Tile& tile, int64_t channel, int64_t channels,
+                 float* out) {
   const ConvGeometry& g = call.geometry;
   const int64_t height = call.size.input[0];
   const int64_t width = call.size.input[1];
+  const int64_t stride = Stride == 0 ? g.strides[1] : Stride;
   int64_t index_of_row[max_window];
   int64_t phase_of_index[max_window];
   const int64_t phases = used_phases(g, index_of_row, phase_of_index);
@@ -118,12 +119,19 @@ inline void pack_strips(const SparseCall& call, const SparsePlan& plan, const Ti
   for (int64_t c = channel; c < channel + channels; ++c) {
     const float* plane = call.x + (tile.image * g.channels + c) * height * width;
     for (int64_t s = 0; s < g.kernel[1]; ++s) {
-      const int64_t left = tile.left * g.strides[1] + s * g.dilations[1] - g.begin[1];
+      const int64_t left = tile.left * stride + s * g.dilations[1] - g.begin[1];
+      const LaneMask a = inside_mask(left, width);
+      const LaneMask b = inside_mask(left + lanes, width);
       for (int64_t phase = 0; phase < phases; ++phase, out += plan.phase_rows * lanes) {
         int64_t y = tile.top * g.strides[0] + phase_of_index[phase] - g.begin[0];
         for (int64_t row = 0; row < rows; ++row, y += g.strides[0]) {
           const bool inside = y >= 0 && y < height;
-          store_aligned(out + row * lanes, inside ? load_row(plane + y * width, left, width, g.strides[1]) : Vec{});
+          const float* from = plane + y * width;
+          if (s == 0) {
+            // Short rows far apart: the hardware does not see the pattern of the next channel.
+            __builtin_prefetch(from + height * width + left + lanes / 2);
+          }
+          store_aligned(out + row * lanes, inside ? load_row(from, left, width, stride, a, b) : Vec{});
         }
       }
     }
@@ -268,7 +276,8 @@ inline void fill_patches(const SparseCall& call, const Tile& tile, const Windows
       const int64_t y = rows.top + row - g.begin[0];
       const bool inside = y >= 0 && y < height;
       for (int64_t x = 0; x < windows.pitch; x += lanes) {
-        store(out + x, inside ? load_row(plane + y * width, windows.patch_left + x - g.begin[1], width, 1) : Vec{});
+        const int64_t left = windows.patch_left + x - g.begin[1];
+        store(out + x, inside ? load_masked(plane + y * width + left, inside_mask(left, width)) : Vec{});
       }
     }
   }

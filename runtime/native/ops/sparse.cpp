@@ -26,7 +26,7 @@ class SparseConv {
     const float* scale = context.floats(layout_.scale, "scale", geometry_.outputs);
     const float* bias = context.floats(layout_.bias, "bias", geometry_.outputs);
     const float* residual = residual_ ? context.floats(layout_.residual, "Z", shape) : nullptr;
-    run_sparse(context, {weights_, geometry_, size, x.as<float>(), scale, bias, residual, bounds_,
+    run_sparse(context, threads_, {weights_, geometry_, size, x.as<float>(), scale, bias, residual, bounds_,
                          context.output(0, shape)});
   }
 
@@ -37,6 +37,7 @@ class SparseConv {
   CsrWeights weights_;
   Bounds bounds_;
   InputLayout layout_;
+  ThreadCount threads_;
   bool residual_;
 };
 
@@ -65,7 +66,7 @@ class SparseMatMul {
     checked_count(shape);
     const float* scale = context.floats(layout_.scale, "scale", weights_.rows);
     const float* bias = context.floats(layout_.bias, "bias", weights_.rows);
-    run_sparse(context, {weights_, geometry_, size, x.as<float>(), scale, bias, nullptr, bounds_,
+    run_sparse(context, threads_, {weights_, geometry_, size, x.as<float>(), scale, bias, nullptr, bounds_,
                          context.output(0, shape)});
   }
 
@@ -81,6 +82,7 @@ class SparseMatMul {
   ConvGeometry geometry_;
   Bounds bounds_;
   InputLayout layout_;
+  ThreadCount threads_;
 };
 
 }  // namespace

@@ -1,0 +1,25 @@
+// How many threads a session gives its kernels.
+//
+// The ABI has no question for it, and work cut for more threads than there are does double work. So the first calls
+// of a kernel look: onnxruntime cuts a loop into one contiguous range per thread, and where a second thread begins
+// tells how many there are.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "api.h"
+
+namespace sparse_export {
+
+class ThreadCount {
+ public:
+  // At least 1; may grow during the first calls.
+  size_t get(const Context& context) const;
+
+ private:
+  mutable std::atomic<int> looks_left_{3};
+  mutable std::atomic<size_t> most_{1};
+};
+
+}  // namespace sparse_export
