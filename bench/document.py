@@ -96,7 +96,9 @@ def result_entry(series: Series, baseline: Series | None, seed: int) -> dict[str
         "batch": series.batch,
         "status": "failed" if series.error else "ok" if series.rounds else "not run",
         "error": series.error,
-        **dict.fromkeys(("load", "memory", "latency", "noise", "speedup", "throughput", "affinity")),
+        **dict.fromkeys(
+            ("load", "memory", "latency", "noise", "speedup", "throughput", "affinity", "target")
+        ),
         "accuracy": None,
         "difference": None,
     }
@@ -107,7 +109,7 @@ def result_entry(series: Series, baseline: Series | None, seed: int) -> dict[str
     entry["latency"] = {**stats.summarize(latencies), "round_medians_ms": [median(r) for r in latencies]}
     entry["noise"] = stats.noise(latencies)
     entry["throughput"] = 1e3 * series.batch / entry["latency"]["mean_ms"]
-    entry["affinity"] = series.rounds[0]["cpus"]
+    entry["affinity"], entry["target"] = series.rounds[0]["cpus"], series.rounds[0]["target"]
     if baseline is not None and baseline is not series and baseline.rounds:
         entry["speedup"] = stats.speedup(*_paired(baseline, series), seed=seed)
     return entry

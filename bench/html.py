@@ -73,7 +73,7 @@ def _tiles(document: Document, hero: dict[str, Any], base: dict[str, Any]) -> li
         times = tuple(milliseconds(r["latency"]["median_ms"]) for r in (theirs, ours))
         quick = ours["speedup"]
         tile = _tile("latency", quick["value"] if quick else None, times, _SPEED_WORDS)
-        if quick and quick["low"]:
+        if quick and quick["low"] and quick["high"] < 100 * quick["low"]:
             tile["note"] = f"99 % interval {quick['low']:.2f}–{quick['high']:.2f}x: {quick['verdict']}"
         tiles.append(tile)
     if ours["memory"] and theirs["memory"]:
@@ -177,7 +177,10 @@ def _machine(document: Document) -> list[tuple[str, str]]:
     return [
         ("Processor", f"{m['cpu']}, {m['cpus']} CPUs, {m['memory_bytes'] / 2**30:.0f} GiB"),
         ("Instruction sets", " ".join(m["flags"]) or "unknown"),
-        ("Kernels", "chosen by CPU detection" if m["target"] == "auto" else f"forced to {m['target']}"),
+        (
+            "Kernels",
+            ", ".join(sorted({r["target"] for r in document["results"] if r["target"]})) or "none of ours",
+        ),
         ("Pinned to CPUs", ", ".join(map(str, pinned)) or "none"),
         ("System", f"{m['system']} {m['kernel']}, {m['architecture']}"),
         ("Versions", ", ".join(f"{name} {number}" for name, number in m["versions"].items())),

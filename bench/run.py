@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -151,6 +152,8 @@ def _export_dense(base: Subject, options: Options, folder: Path, progress: Progr
     shapes = [options.input_shape] if options.input_shape else None
     source = open_source(base.path, arch=options.architecture, input_shapes=shapes)
     onnx.save(source.model, folder / "dense.onnx")
+    del source
+    gc.collect()  # a checkpoint that stays mapped cannot be dropped from the page cache
     return folder / "dense.onnx"
 
 

@@ -72,12 +72,15 @@ class OnnxRuntime:
         self._options.inter_op_num_threads = 1
         self._options.log_severity_level = 3
         self._make = onnxruntime.InferenceSession
-        if not stock:
-            _register(self._options)
+        self._target = None if stock else _register(self._options)
 
     def load(self) -> None:
         self._session = self._make(self._path, self._options, providers=[self._provider])
         self._run = self._session.run
+
+    def target(self) -> str | None:
+        """Instruction set of our kernels, where they are registered."""
+        return self._target
 
     def inputs(self) -> list[InputSpec]:
         return onnx_inputs(self._session)
@@ -87,11 +90,19 @@ class OnnxRuntime:
         return outputs
 
 
-def _register(options: Any) -> None:
-    """Add the operator library to the session options."""
+def _register(options: Any) -> str | None:
+    """Add the operator library to the session options; the instruction set that its kernels use."""
+    import ctypes
+
     from ..runtime import session
 
     session.register(options)
+    try:
+        name = ctypes.CDLL(str(session.library_path())).SparseExportTarget
+    except (AttributeError, OSError):
+        return None
+    name.restype = ctypes.c_char_p
+    return str(name().decode()) or None
 
 
 class Torch:
@@ -101,6 +112,8 @@ class Torch:
         self, path: str, threads: int, compiled: bool, arch: str | None, shape: list[int] | None
     ) -> None:
         import torch
+
+        from ..exporter import architecture, checkpoint  # noqa: F401  part of the runtime, not of the load
 
         torch.set_num_threads(threads)
         self._torch, self._path, self._compiled = torch, path, compiled

@@ -35,11 +35,13 @@ def milliseconds(value: float | None) -> str:
 
 
 def speedup(entry: dict[str, Any] | None) -> str:
-    """`2.31x (2.25–2.38)`."""
+    """`2.31x (2.25–2.38)`; an interval over two decades says only that it has no bounds."""
     if not entry:
         return "–"
     if entry["low"] is None:
         return f"{entry['value']:.2f}x"
+    if entry["high"] > 100 * entry["low"]:
+        return f"{entry['value']:.2f}x (unbounded)"
     return f"{entry['value']:.2f}x ({entry['low']:.2f}–{entry['high']:.2f})"
 
 
@@ -126,9 +128,10 @@ def machine_line(document: dict[str, Any]) -> str:
         f"{k} {m['versions'][k]}" for k in ("onnxruntime", "torch", "openvino") if k in m["versions"]
     )
     pinned = sorted({cpu for row in document["results"] for cpu in row["affinity"] or []})
-    target = f", kernels: {m['target']}" if m["target"] != "auto" else ""
+    target = ", ".join(sorted({row["target"] for row in document["results"] if row["target"]}))
+    kernels = f", kernels: {target}" if target else ""
     return (
-        f"{document['created'][:10]}, {m['cpu']} ({m['cpus']} CPUs, pinned to {pinned}){target}, {versions}"
+        f"{document['created'][:10]}, {m['cpu']} ({m['cpus']} CPUs, pinned to {pinned}){kernels}, {versions}"
     )
 
 

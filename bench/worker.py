@@ -89,8 +89,15 @@ def measure(job: Job) -> dict[str, Any]:
     device = getattr(runner, "device_memory", None)
     if device:
         used["device"] = device()
-    cpus = sorted(os.sched_getaffinity(0))
-    return {"load": load, "memory": used, "first_ms": first_ms, "latencies_ms": latencies, "cpus": cpus}
+    target = getattr(runner, "target", None)
+    return {
+        "load": load,
+        "memory": used,
+        "first_ms": first_ms,
+        "latencies_ms": latencies,
+        "cpus": sorted(os.sched_getaffinity(0)),
+        "target": target() if target else None,
+    }
 
 
 def evaluate(job: Job) -> dict[str, Any]:
@@ -113,6 +120,13 @@ def evaluate(job: Job) -> dict[str, Any]:
     return {"accuracy": right / len(x), "samples": len(x)}
 
 
+def _brief(error: Exception) -> str:
+    """What a runtime says, on one line; its list of source files left out."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    said = " ".join(line for line in lines if line and not line.startswith("Exception from "))
+    return (said[:300] + " …" if len(said) > 300 else said) or type(error).__name__
+
+
 def main() -> None:
     """Read the job from stdin, answer with one line of JSON on stdout."""
     answer = os.fdopen(os.dup(1), "w")
@@ -125,8 +139,7 @@ def main() -> None:
     except SparseExportError as error:
         result = {"error": str(error), "kind": type(error).__name__}
     except Exception as error:  # a row that says so, not the end of the run
-        text = str(error).strip().splitlines()
-        result = {"error": text[0] if text else type(error).__name__, "kind": type(error).__name__}
+        result = {"error": _brief(error), "kind": type(error).__name__}
     json.dump(result, answer)
     answer.close()
 

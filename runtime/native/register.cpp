@@ -2,6 +2,7 @@
 #include <mutex>
 
 #include "api.h"
+#include "dispatch.h"
 #include "op.h"
 
 namespace sparse_export {
@@ -43,4 +44,13 @@ extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(O
     }
     check(api, abi::AddCustomOpDomain::call(api, options, domain));
   });
+}
+
+// Name of the instruction set in use, for whoever reports measurements; empty when the forced one is refused.
+extern "C" __attribute__((visibility("default"))) const char* SparseExportTarget() {
+  try {
+    return sparse_export::target_names[static_cast<size_t>(sparse_export::detect_target())];
+  } catch (...) {
+    return "";
+  }
 }

@@ -51,6 +51,7 @@ def test_packed_model_runs_with_and_without_our_operators(
         (m["label"], r["status"], r["error"]) for m, r in zip(found["models"], found["results"], strict=True)
     ]
     assert [status for _, status, _ in rows] == ["ok"] * 4, rows
+    assert [bool(r["target"]) for r in found["results"]] == [False, False, True, False]
     assert all(r["difference"]["max_abs"] < 1e-4 for r in found["results"] if r["difference"])
 
 

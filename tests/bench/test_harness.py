@@ -89,7 +89,7 @@ def test_fixed_batch_is_an_error_of_that_row_only(models: dict[str, Path]) -> No
 
 
 def test_interrupt_keeps_what_is_measured(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = iter([{"latencies_ms": [1.0]}, {"latencies_ms": [1.0]}])
+    calls = iter([{"latencies_ms": [1.0]}] * 2)
 
     def worker(*_: Any) -> dict[str, Any]:
         try:

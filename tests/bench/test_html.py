@@ -79,7 +79,9 @@ def test_names_from_files_are_escaped(document: dict[str, Any]) -> None:
 
 
 def test_failed_and_interrupted_rows_are_shown(document: dict[str, Any]) -> None:
-    empty = dict.fromkeys(("load", "memory", "latency", "noise", "speedup", "throughput", "affinity"))
+    empty = dict.fromkeys(
+        ("load", "memory", "latency", "noise", "speedup", "throughput", "affinity", "target")
+    )
     rows = [
         {**r, **empty, "status": "failed", "error": "the process crashed (SIGSEGV)"}
         for r in document["results"]
