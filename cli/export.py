@@ -15,6 +15,7 @@ from . import console, options
 EPILOG = """\b
 Examples:
   sparse-export model.pt --format csr
+  sparse-export model.pt
   sparse-export model.pt --arch densenet121 --input-shape 1x3x224x224
   sparse-export model.pt --arch nets.py:make_net -o small.onnx
   sparse-export model.onnx --layers '*fc*=dense' --json
@@ -27,13 +28,20 @@ Examples:
 @click.option(
     "--format",
     "format_",
-    type=click.Choice([*FORMATS]),
-    default="csr",
+    type=click.Choice(["auto", *FORMATS]),
+    default="auto",
     show_default=True,
-    help="Format of the weights.",
+    help="Format of the weights; auto: the smallest of all for each.",
 )
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: MODEL.<format>.onnx]"
+)
+@click.option(
+    "--values",
+    default="fp32",
+    show_default=True,
+    metavar="fp32|fp16|bf16|int8|codebook:N",
+    help="How non-zeros are stored; all but fp32 are lossy.",
 )
 @click.option(
     "--layers", multiple=True, metavar="GLOB=FORMAT", help="Another format for the weights that match."

@@ -112,9 +112,9 @@ def rewrite(
     for layer in layers:
         match.fold(index, layer, taken)
     writer = _Writer(model)
-    formats_of = {plan.name: plan.format for plan in plans}
+    plan_of = {plan.name: plan for plan in plans}
     replacement = {
-        id(layer.nodes[-1]): writer.node(layer, formats_of[layer.weight], packed[layer.weight])
+        id(layer.nodes[-1]): writer.node(layer, plan_of[layer.weight], packed[layer.weight])
         for layer in layers
     }
     nodes = []
@@ -138,16 +138,17 @@ class _Writer:
         self._used = {tensor.name for tensor in model.graph.initializer}
         self._used |= {name for node in model.graph.node for name in [*node.input, *node.output]}
 
-    def node(self, layer: Layer, format_name: str, packed: Packed) -> onnx.NodeProto:
+    def node(self, layer: Layer, plan: TensorPlan, packed: Packed) -> onnx.NodeProto:
         """The packed node of a layer; its components become initializers."""
-        fmt = formats.get(format_name)
+        fmt = formats.get(plan.format)
         options = {"residual": layer.residual is not None, "activation": layer.activation}
         name = functions.operator_name(fmt, layer.kind, **options)  # type: ignore[arg-type]
         if name not in self.functions:
             self.functions[name] = functions.build(fmt, layer.kind, opset=self.opset, **options)  # type: ignore[arg-type]
         components = [self._component(layer.weight, part, packed) for part in fmt.operator_inputs]
         alpha = packed.components[fmt.scale_component].astype(np.float64) if fmt.scale_component else 1.0
-        scale = self._vector(layer.scale * alpha, f"{layer.weight}.scale")
+        factor = plan.encoded.scale if plan.encoded and plan.encoded.scale is not None else 1.0
+        scale = self._vector(layer.scale * alpha * factor, f"{layer.weight}.scale")
         bias = self._vector(layer.bias, f"{layer.weight}.bias")
         inputs = [layer.x, *components, scale, bias, *([layer.residual] if layer.residual else [])]
         attributes: dict[str, Any] = dict(layer.attributes)

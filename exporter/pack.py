@@ -7,12 +7,10 @@ from collections.abc import Callable, Sequence
 from .. import formats
 from ..errors import SparseExportError
 from ..formats import Packed
-from .layers import GraphIndex
-from .plan import TensorPlan, rows_first
+from .plan import TensorPlan
 
 
 def pack(
-    index: GraphIndex,
     plans: Sequence[TensorPlan],
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Packed]:
@@ -26,9 +24,8 @@ def pack(
     todo = [plan for plan in plans if plan.packed]
     result = {}
     for done, plan in enumerate(todo):
-        array = index.constant(plan.name)
-        assert array is not None
-        packed = formats.get(plan.format).pack(rows_first(array, plan.layers[0]))
+        assert plan.encoded is not None
+        packed = formats.get(plan.format).pack(plan.encoded.array)
         if packed.nbytes != plan.packed_bytes:
             raise SparseExportError(
                 f"{plan.name}: {plan.format} took {packed.nbytes} B, not {plan.packed_bytes} B"

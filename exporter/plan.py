@@ -12,8 +12,9 @@ import numpy as np
 
 from .. import formats
 from ..errors import InputError
-from ..formats import Format, TensorStats
-from ..formats.base import Array
+from ..formats import Format, TensorStats, values
+from ..formats.base import as_bits
+from ..formats.values import LOSSLESS, Encoded, Spec
 from .layers import GraphIndex, Layer
 
 #: Weights below this many bytes stay dense: node and tensor headers would eat the gain.
@@ -39,8 +40,10 @@ class TensorPlan:
     dense_bytes: int
     packed_bytes: int
     reason: str
+    values: str = "fp32"
     runner_up: tuple[str, int] | None = None
     layers: list[Layer] = field(default_factory=list, repr=False)
+    encoded: Encoded | None = field(default=None, repr=False)
 
     @property
     def density(self) -> float:
@@ -56,6 +59,7 @@ class TensorPlan:
         """Take the decision back; what was chosen becomes the runner-up."""
         self.runner_up = (self.format, self.packed_bytes)
         self.format, self.packed_bytes, self.reason = "dense", self.dense_bytes, reason
+        self.values, self.encoded = "fp32", None
 
     def with_layers(self, layers: list[Layer]) -> TensorPlan:
         """The same decision for other layers."""
@@ -63,8 +67,8 @@ class TensorPlan:
 
     def to_json(self) -> dict[str, Any]:
         """The plan of this weight as JSON-able values."""
-        row = asdict(self.with_layers([]))
-        del row["layers"]
+        row = asdict(replace(self, layers=[], encoded=None))
+        del row["layers"], row["encoded"]
         return row | {"shape": list(self.shape), "density": self.density}
 
 
@@ -91,6 +95,8 @@ def make(
     layers: Sequence[Layer],
     format_name: str,
     overrides: Sequence[tuple[str, str]] = (),
+    spec: Spec = LOSSLESS,
+    optimize: str = "size",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[TensorPlan]:
     """One plan for each weight that a layer reads.
@@ -101,6 +107,10 @@ def make(
         Format for every weight it fits, or "auto": the smallest of all that fit.
     overrides
         (glob, format) pairs over weight names; the last that matches wins.
+    spec
+        How values are stored.
+    optimize
+        "size", or "speed": of two formats of about the same size the one that a kernel runs.
 
     Raises
     ------
@@ -118,30 +128,34 @@ def make(
     plans = []
     for done, (name, group) in enumerate(by_weight.items()):
         wanted = next((fmt for glob, fmt in reversed(overrides) if fnmatchcase(name, glob)), format_name)
-        plans.append(_plan_weight(index, name, group, wanted))
+        plans.append(_plan_weight(index, name, group, wanted, spec, optimize))
         progress(done + 1, len(by_weight))
     return plans
 
 
-def rows_first(array: Array, layer: Layer) -> Array:
-    """The weight with outputs as its first axis, as packed operators read it."""
-    return np.ascontiguousarray(array.T) if layer.transposed else array
-
-
-def _plan_weight(index: GraphIndex, name: str, group: list[Layer], wanted: str) -> TensorPlan:
+def encode(index: GraphIndex, name: str, layer: Layer, spec: Spec) -> Encoded:
+    """What is packed for a weight: outputs as its first axis, its values as asked for."""
     array = index.constant(name)
     assert array is not None
-    stats = TensorStats(rows_first(array, group[0]))
+    return values.encode(np.ascontiguousarray(array.T) if layer.transposed else array, spec)
+
+
+def _plan_weight(
+    index: GraphIndex, name: str, group: list[Layer], wanted: str, spec: Spec, optimize: str
+) -> TensorPlan:
+    array = index.constant(name)
+    assert array is not None
+    nnz = int(np.count_nonzero(as_bits(array)))
     plan = TensorPlan(
         name=name,
         op="/".join(sorted({layer.op_type for layer in group})),
         shape=tuple(array.shape),
         dtype=str(array.dtype),
-        nnz=stats.nnz,
-        size=stats.size,
+        nnz=nnz,
+        size=int(array.size),
         format="dense",
-        dense_bytes=stats.nbytes,
-        packed_bytes=stats.nbytes,
+        dense_bytes=int(array.nbytes),
+        packed_bytes=int(array.nbytes),
         reason="",
         layers=group,
     )
@@ -151,10 +165,15 @@ def _plan_weight(index: GraphIndex, name: str, group: list[Layer], wanted: str) 
     if wanted == "dense":
         plan.reason = "asked for"
         return plan
-    if stats.nbytes < MIN_DENSE_BYTES:
+    if plan.dense_bytes < MIN_DENSE_BYTES:
         plan.reason = f"under {MIN_DENSE_BYTES} B: headers would eat the gain"
         return plan
-    _choose(plan, stats, _candidates(wanted))
+    plan.encoded = encode(index, name, group[0], spec)
+    _choose(plan, TensorStats(plan.encoded.array), _candidates(wanted), optimize)
+    if plan.packed:
+        plan.values = str(spec)
+    else:
+        plan.encoded = None
     return plan
 
 
@@ -181,18 +200,23 @@ def _candidates(wanted: str) -> list[Format]:
     return [fmt for fmt in named if fmt.operator is not None]
 
 
-def _choose(plan: TensorPlan, stats: TensorStats, candidates: Sequence[Format]) -> None:
-    sizes = sorted((fmt.nbytes(stats), fmt.name) for fmt in candidates if fmt.applies_to(stats))
-    if not sizes:
+def _choose(plan: TensorPlan, stats: TensorStats, candidates: Sequence[Format], optimize: str) -> None:
+    fitting = [fmt for fmt in candidates if fmt.applies_to(stats)]
+    if not fitting:
         plan.reason = f"{', '.join(fmt.name for fmt in candidates) or 'the format'} cannot hold it"
         return
-    best, name = sizes[0]
-    ranked = sorted([*sizes, (stats.nbytes, "dense")])
-    if best + NODE_OVERHEAD >= stats.nbytes:
-        plan.reason = f"density {plan.density:.1%}: {name} would take {best:,} B"
-        plan.runner_up = (name, best)
+    choice = formats.choose(stats, fitting, optimize)
+    name = choice.chosen if choice.chosen != "dense" else str(choice.runner_up)
+    nbytes = choice.sizes[name]
+    if nbytes + NODE_OVERHEAD >= plan.dense_bytes:
+        plan.reason = f"density {plan.density:.1%}: {name} would take {nbytes:,} B"
+        plan.runner_up = (name, nbytes)
         return
-    plan.format, plan.packed_bytes = name, best
-    second = next(entry for entry in ranked if entry[1] != name)
-    plan.runner_up = (second[1], second[0])
-    plan.reason = f"{stats.nbytes / best:.1f}x smaller at density {plan.density:.1%}"
+    plan.format, plan.packed_bytes = name, nbytes
+    others = {other: size for other, size in choice.sizes.items() if other not in (name, "dense")}
+    others["dense"] = plan.dense_bytes
+    second = min(others, key=lambda other: others[other])
+    plan.runner_up = (second, others[second])
+    plan.reason = f"{plan.dense_bytes / nbytes:.1f}x smaller at density {plan.density:.1%}"
+    if name != min(choice.sizes, key=lambda other: choice.sizes[other]) and choice.sizes[second] < nbytes:
+        plan.reason += f"; {second} would be smaller, but has no kernel"

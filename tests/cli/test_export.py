@@ -21,6 +21,7 @@ from ..onnx_models import residual_net
 
 HERE = Path(__file__).parents[1]
 ARCH = ["--arch", f"{HERE / 'nets.py'}:small", "--input-shape", "1x64"]
+CSR = ["--format", "csr", *ARCH]
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def test_exports_next_to_the_checkpoint(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([str(checkpoint), "--format", "csr", *ARCH]) == 0
+    assert run([str(checkpoint), *CSR]) == 0
     out = capsys.readouterr().out
     written = checkpoint.with_name("model.csr.onnx")
     assert "top-1 agreement 100.00%" in out and f"{written.stat().st_size:,}" in out
@@ -45,8 +46,22 @@ def test_exports_next_to_the_checkpoint(checkpoint: Path, capsys: pytest.Capture
     )
 
 
+def test_auto_takes_the_smallest_format_for_each_weight(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = {}
+    for name in ("auto", "csr", "bitmask"):
+        assert run([str(checkpoint), "--json", "--dry-run", "--format", name, *ARCH]) == 0
+        rows = json.loads(capsys.readouterr().out)["layers"]
+        sizes[name] = {row["name"]: row["packed_bytes"] for row in rows}
+        assert name != "auto" or all(row["runner_up"] for row in rows if row["format"] != "dense")
+    assert all(
+        sizes["auto"][name] <= min(sizes["csr"][name], sizes["bitmask"][name]) for name in sizes["auto"]
+    )
+
+
 def test_json_report_is_data_on_stdout(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["export", str(checkpoint), "--json", *ARCH]) == 0
+    assert run(["export", str(checkpoint), "--json", *CSR]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["verification"]["passed"] and report["file_bytes"] < report["dense_file_bytes"]
     assert {row["format"] for row in report["layers"]} <= {"csr", "dense"}
@@ -54,18 +69,18 @@ def test_json_report_is_data_on_stdout(checkpoint: Path, capsys: pytest.CaptureF
 
 def test_dry_run_writes_nothing(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = sorted(checkpoint.parent.iterdir())
-    assert run([str(checkpoint), "--dry-run", *ARCH]) == 0
+    assert run([str(checkpoint), "--dry-run", *CSR]) == 0
     assert "nothing was written" in capsys.readouterr().out
     assert sorted(checkpoint.parent.iterdir()) == before
 
 
 def test_quiet_prints_nothing(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([str(checkpoint), "-q", *ARCH]) == 0
+    assert run([str(checkpoint), "-q", *CSR]) == 0
     assert capsys.readouterr() == ("", "")
 
 
 def test_layers_option_overrides_the_format(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([str(checkpoint), "--json", "--layers", "0.*=dense", *ARCH]) == 0
+    assert run([str(checkpoint), "--json", "--layers", "0.*=dense", *CSR]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["layers"]}
     assert rows["0.weight"]["format"] == "dense" and rows["0.weight"]["reason"] == "asked for"
 
@@ -79,7 +94,7 @@ def test_exports_an_onnx_file(tmp_path: Path, rng: np.random.Generator) -> None:
 def test_exports_every_kind_of_layer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save(nets.pruned(nets.mixed, 0.7).state_dict(), tmp_path / "m.pt")
     arch = ["--arch", f"{HERE / 'nets.py'}:mixed", "--input-shape", "1x3x20x20"]
-    assert run([str(tmp_path / "m.pt"), "--json", *arch]) == 0
+    assert run([str(tmp_path / "m.pt"), "--json", "--format", "csr", *arch]) == 0
     report = json.loads(capsys.readouterr().out)
     assert {row["op"] for row in report["layers"] if row["format"] == "csr"} >= {"Conv", "Gemm"}
     assert report["verification"]["top1_agreement"] == 1.0
@@ -87,7 +102,7 @@ def test_exports_every_kind_of_layer(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_writes_the_report_page_and_the_model_card(checkpoint: Path) -> None:
     page, card = checkpoint.with_name("report.html"), checkpoint.with_name("card.md")
-    assert run([str(checkpoint), "-q", "--report", str(page), "--card", str(card), *ARCH]) == 0
+    assert run([str(checkpoint), "-q", "--report", str(page), "--card", str(card), *CSR]) == 0
     assert "<html" in page.read_text() and "0.weight" in page.read_text()
     assert "csr" in card.read_text()
 
@@ -97,17 +112,17 @@ def test_refuses_a_report_over_an_existing_file_before_working(
 ) -> None:
     page = checkpoint.with_name("report.html")
     page.write_text("mine")
-    assert "--force" in refuse([str(checkpoint), "--report", str(page), *ARCH], capsys)
+    assert "--force" in refuse([str(checkpoint), "--report", str(page), *CSR], capsys)
     assert page.read_text() == "mine" and not checkpoint.with_name("model.csr.onnx").exists()
 
 
 def test_external_data_goes_beside_the_model(checkpoint: Path) -> None:
-    assert run([str(checkpoint), "--external-data", *ARCH]) == 0
+    assert run([str(checkpoint), "--external-data", *CSR]) == 0
     assert len(list(checkpoint.parent.glob("model.csr.*.data"))) == 1
 
 
 def test_inspect_lists_packed_and_dense_tensors(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run([str(checkpoint), "-q", *ARCH])
+    run([str(checkpoint), "-q", *CSR])
     assert run(["inspect", str(checkpoint.with_name("model.csr.onnx")), "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["layers"]}
     source = nets.pruned(nets.small).state_dict()
@@ -118,7 +133,7 @@ def test_inspect_lists_packed_and_dense_tensors(checkpoint: Path, capsys: pytest
 def test_verify_tells_a_different_model(
     tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run([str(checkpoint), "-q", *ARCH])
+    run([str(checkpoint), "-q", *CSR])
     other = tmp_path / "other.pt"
     torch.save(nets.pruned(nets.small, seed=1).state_dict(), other)
     assert run(["verify", str(other), str(checkpoint.with_name("model.csr.onnx")), *ARCH]) == 1
@@ -135,7 +150,7 @@ def refuse(args: list[str], capsys: pytest.CaptureFixture[str], code: int = 2) -
 
 def test_failed_verification_leaves_no_file(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = sorted(checkpoint.parent.iterdir())
-    assert "over the tolerance" in refuse([str(checkpoint), "--rtol", "0", "--atol", "0", *ARCH], capsys, 1)
+    assert "over the tolerance" in refuse([str(checkpoint), "--rtol", "0", "--atol", "0", *CSR], capsys, 1)
     assert sorted(checkpoint.parent.iterdir()) == before
 
 
@@ -144,7 +159,7 @@ def test_refuses_nan_weight(checkpoint: Path, capsys: pytest.CaptureFixture[str]
     state["2.weight_orig"][0, 0], state["2.weight_mask"][0, 0] = float("nan"), 1
     torch.save(state, checkpoint)
     before = sorted(checkpoint.parent.iterdir())
-    assert "2.weight" in refuse([str(checkpoint), *ARCH], capsys)
+    assert "2.weight" in refuse([str(checkpoint), *CSR], capsys)
     assert sorted(checkpoint.parent.iterdir()) == before
 
 
@@ -177,21 +192,21 @@ def test_refuses_output_that_is_the_input(
     checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:  # H67
     before = checkpoint.read_bytes()
-    assert "overwrite the input" in refuse([str(checkpoint), "-o", str(checkpoint), "--force", *ARCH], capsys)
+    assert "overwrite the input" in refuse([str(checkpoint), "-o", str(checkpoint), "--force", *CSR], capsys)
     assert checkpoint.read_bytes() == before
 
 
 def test_refuses_existing_output_without_force(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = checkpoint.with_name("model.csr.onnx")
     target.write_bytes(b"mine")
-    assert "--force" in refuse([str(checkpoint), *ARCH], capsys)
+    assert "--force" in refuse([str(checkpoint), *CSR], capsys)
     assert target.read_bytes() == b"mine"
-    assert run([str(checkpoint), "-q", "--force", *ARCH]) == 0
+    assert run([str(checkpoint), "-q", "--force", *CSR]) == 0
 
 
 def test_refuses_unwritable_output(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    refuse([str(checkpoint), "-o", str(checkpoint / "out.onnx"), *ARCH], capsys)
-    refuse([str(checkpoint), "-o", "/proc/out.onnx", *ARCH], capsys)
+    refuse([str(checkpoint), "-o", str(checkpoint / "out.onnx"), *CSR], capsys)
+    refuse([str(checkpoint), "-o", "/proc/out.onnx", *CSR], capsys)
 
 
 def test_control_characters_in_names_cannot_reach_the_terminal(

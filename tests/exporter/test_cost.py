@@ -62,7 +62,7 @@ def test_measures_every_layer_and_keeps_the_graph_whole(rng: np.random.Generator
     except MissingDependencyError as error:
         pytest.skip(str(error))
     index, dense, plans = plans_of(residual_net(rng))
-    packed = pack.pack(index, plans)
+    packed = pack.pack(plans)
     tune.keep_measured_slow_layers_dense(index, dense, plans, packed, [(1, 16, 12, 12)])
     assert set(packed) == {row.name for row in plans if row.packed}
     assert all("measured" in row.reason for row in plans if row.runner_up)

@@ -20,7 +20,7 @@ def rewrite(dense: onnx.ModelProto, format_name: str = "csr") -> onnx.ModelProto
     dense = graph.normalize(dense)
     index = GraphIndex(dense)
     plans = plan.make(index, match.find(index), format_name)
-    return graph.rewrite(index, dense, plans, pack.pack(index, plans))
+    return graph.rewrite(index, dense, plans, pack.pack(plans))
 
 
 def run(made: onnx.ModelProto, feeds: dict[str, Any]) -> np.ndarray:
