@@ -30,8 +30,9 @@ command each, draws it, and says what it shows; the sentences under the figures 
 
 **What differs from the original.** The nets are theirs (VGG-11 and the growth-12 DenseNet with 969,288 conv
 and linear weights); the images here are scikit-learn's {train:,} + {test} handwritten digits, because they
-come with the package. Accuracies are therefore higher than theirs and the training much shorter; the shapes of
-curves can be compared, their levels cannot. {image} `--data cifar10 --data-dir DIR` runs the same commands on CIFAR-10.
+come with the package. Accuracies are therefore higher than theirs and the training much shorter; the shapes
+of curves can be compared, their levels cannot. {image} With `--data cifar10 --data-dir DIR` the same commands
+run on CIFAR-10.
 """
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sparse_export.errors import InputError
-from sparse_export.training import checkpoints, models, prune, runs
+from sparse_export.training import checkpoints, footprint, models, prune, runs
 
 
 @pytest.fixture
@@ -26,6 +26,7 @@ def test_the_chosen_point_of_the_report_leaves_exactly_74151_nonzeros(tmp_path: 
         tmp_path / "dense.pt", tmp_path / "pruned.pt", None, lambda net: prune.masks(net, 0.9235)
     )
     assert (outcome.arch, outcome.nonzeros, outcome.weights) == ("densenet-cifar", 74_151, 969_288)
+    assert footprint.archive_bytes(tmp_path / "pruned.pt") < 74_151 * 32 // 8
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.37, 0.9])

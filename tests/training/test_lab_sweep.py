@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import os
 import signal
 from pathlib import Path
@@ -58,6 +59,14 @@ def test_a_row_says_what_the_net_is(settings: sweep.Settings, net: Path, tmp_pat
         <= row["dense_bytes"]
     )
     assert next(csv.DictReader((tmp_path / "rows.csv").open()))["rate"] == "0.5"
+
+
+def test_latency_is_that_of_the_exported_file(settings: sweep.Settings, net: Path) -> None:
+    timed = dataclasses.replace(settings, latency=True, formats=("csr",))
+    (task,) = sweep.plan(timed, [net], 1, ["none"], [0.9])
+    row = sweep.compute(task)
+    assert row["onnx_bytes"] > row["csr_bytes"]
+    assert row["latency_ms"] > 0
 
 
 def test_rows_that_are_there_are_never_computed_again(
