@@ -19,6 +19,7 @@ Examples:
   sparse-export model.pt --arch densenet121 --input-shape 1x3x224x224
   sparse-export model.pt --arch nets.py:make_net -o small.onnx
   sparse-export model.onnx --layers '*fc*=dense' --json
+  sparse-export model.pt --archive
   sparse-export model.pt --report report.html --card model-card.md
 """
 
@@ -53,6 +54,12 @@ Examples:
 @click.option(
     "--external-data", is_flag=True, help="Put the weights in an aligned data file beside the model."
 )
+@click.option(
+    "--archive", is_flag=True, help="Write the checkpoint itself, losslessly: MODEL.packed.safetensors."
+)
+@click.option(
+    "--no-fold", is_flag=True, help="In an archive, keep pruning pairs (weight_orig, weight_mask) apart."
+)
 @click.option("--report", "html", type=click.Path(path_type=Path), help="Write an HTML report of the export.")
 @click.option("--card", type=click.Path(path_type=Path), help="Write a short Markdown model card.")
 @click.option("--force", is_flag=True, help="Overwrite the output.")
@@ -68,6 +75,8 @@ def command(
     no_verify: bool,
     html: Path | None,
     card: Path | None,
+    archive: bool,
+    no_fold: bool,
     **arguments: Any,
 ) -> None:
     """Pack MODEL (.pt, .pth, .safetensors, .pt2, .onnx) into a smaller ONNX file for any onnxruntime."""
@@ -75,6 +84,11 @@ def command(
     from ..exporter.artifact import check_target
     from . import render
 
+    if archive:
+        _archive(model, as_json, quiet, no_verify, no_fold, arguments)
+        return
+    if no_fold:
+        raise click.UsageError("--no-fold goes with --archive: a graph has no masks")
     for document in (html, card):
         if document:
             check_target(document, force=arguments["force"], sources=[model])
@@ -86,6 +100,39 @@ def command(
     elif not quiet:
         render.export(report, verbose=arguments["verbose"], dry_run=arguments["dry_run"])
     _write_documents(report.to_json(), html, card, arguments["force"])
+
+
+def _archive(
+    model: Path, as_json: bool, quiet: bool, no_verify: bool, no_fold: bool, arguments: dict[str, Any]
+) -> None:
+    """Write the archive; options that are about a graph have no meaning here and are refused."""
+    from ..exporter import archive
+    from . import render
+
+    given = [
+        name for name in ("arch", "input_shape", "layers", "external_data", "measure") if arguments[name]
+    ]
+    if given:
+        raise click.UsageError(
+            f"--archive takes the checkpoint as it is: --{given[0].replace('_', '-')} does not apply"
+        )
+    if arguments["dry_run"]:
+        raise click.UsageError("--archive has no plan to show: leave out --dry-run")
+    target = arguments["output"] or model.with_name(archive.default_target(model).name)
+    with console.progress(quiet or as_json) as progress:
+        report = archive.write(
+            model,
+            target,
+            force=arguments["force"],
+            trust_checkpoint=arguments["trust_checkpoint"],
+            fold_masks=not no_fold,
+            check=not no_verify,
+            progress=progress,
+        )
+    if as_json:
+        console.print_json(render.archive_json(report))
+    elif not quiet:
+        render.archive(report, model.stat().st_size, verified=not no_verify)
 
 
 def _write_documents(report: dict[str, Any], html: Path | None, card: Path | None, force: bool) -> None:

@@ -11,6 +11,7 @@ from rich.table import Table
 from .console import clean, human
 
 if TYPE_CHECKING:
+    from ..exporter.archive import Report as ArchiveReport
     from ..exporter.report import Report
     from ..exporter.verify import Verification
 
@@ -129,3 +130,37 @@ def verification(result: Verification) -> str:
         f"mean abs {result.mean_abs:.2e},\n  relative {result.max_rel:.2e}, top-1 agreement "
         f"{result.top1_agreement:.2%}" + (f"; {result.tensors} tensors bit for bit" if result.tensors else "")
     )
+
+
+def archive(report: ArchiveReport, source_bytes: int, *, verified: bool) -> None:
+    """The summary of an archive that was written."""
+    out = _console()
+    for note in report.notes:
+        out.print(f"[dim]info: {_safe(note)}[/]")
+    table = Table(box=None, pad_edge=False)
+    for column, justify in (
+        ("size of", "left"),
+        ("bytes", "right"),
+        ("", "right"),
+        ("tensors / this", "right"),
+    ):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    rows = (("checkpoint", source_bytes), ("its tensors", report.dense_bytes), ("archive", report.file_bytes))
+    for label, size in rows:
+        table.add_row(label, f"{size:,}", human(size), _ratio(report.dense_bytes, size))
+    out.print(table)
+    out.print(f"{len(report.tensors)} tensors, " + ("read back bit for bit" if verified else "not read back"))
+    out.print(f"wrote {_safe(str(report.path))}", soft_wrap=True)
+
+
+def archive_json(report: ArchiveReport) -> dict[str, Any]:
+    """The same as JSON-able values."""
+    return {
+        "output": str(report.path),
+        "file_bytes": report.file_bytes,
+        "dense_bytes": report.dense_bytes,
+        "ratio": report.ratio,
+        "tensors": report.tensors,
+        "tied": report.tied,
+        "notes": report.notes,
+    }

@@ -140,6 +140,10 @@ def export(
             progress=lambda done, total: progress("measuring", done, total),
         )
     report = Report.begin(source, target, format, plans)
+    if spec.lossy:
+        report.notes.append(
+            ("info", f"values stored as {spec}: lossy; zeros stay zero, outputs differ as verified")
+        )
     if not dry_run:
         checking = _Checking(verify, rtol, atol, seed, progress)
         report.verification = _write(

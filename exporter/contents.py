@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..formats import TensorStats
-from . import checkpoint
+from . import archive, checkpoint
 from .layers import GraphIndex, attributes
 from .report import Report
 
@@ -21,6 +22,8 @@ def read(path: Path, *, trust_checkpoint: bool = False) -> Report:
     InputError
         If the file cannot be read.
     """
+    if archive.is_archive(path):
+        return _archive_report(path)
     loaded = checkpoint.load(path, trust_checkpoint=trust_checkpoint)
     report = Report(source=str(path), output=None, format=loaded.kind, source_bytes=path.stat().st_size)
     report.notes = [(note.level, note.text) for note in loaded.notes]
@@ -34,6 +37,20 @@ def _row(
 ) -> dict[str, Any]:
     facts = {"name": name, "op": op, "shape": list(shape), "dtype": dtype, "nnz": nnz, "size": size}
     return facts | {"density": nnz / size if size else 0.0, "reason": ""} | rest
+
+
+def _archive_report(path: Path) -> Report:
+    """One row a tensor of an archive; packed bytes are its share of the streams it is in."""
+    held = archive.info(path)
+    report = Report(source=str(path), output=None, format="archive", source_bytes=held.file_bytes)
+    report.notes = [("info", note) for note in held.notes]
+    for name, facts in held.tensors.items():
+        row = _row(
+            name, "", tuple(facts["shape"]), facts["dtype"], facts["entries"], math.prod(facts["shape"])
+        )
+        sizes = {"dense_bytes": facts["dense_bytes"], "packed_bytes": facts["packed_bytes"]}
+        report.layers.append(row | sizes | {"format": "archive"})
+    return report
 
 
 def _tensor_rows(tensors: dict[str, Any]) -> list[dict[str, Any]]:

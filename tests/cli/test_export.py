@@ -116,6 +116,34 @@ def test_refuses_a_report_over_an_existing_file_before_working(
     assert page.read_text() == "mine" and not checkpoint.with_name("model.csr.onnx").exists()
 
 
+def test_archive_gives_the_checkpoint_back(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive, back = checkpoint.with_name("model.packed.safetensors"), checkpoint.with_name("back.pt")
+    assert run([str(checkpoint), "--archive", "--no-fold"]) == 0
+    assert "read back bit for bit" in capsys.readouterr().out
+    assert run(["unpack", str(archive), "-o", str(back)]) == 0
+    source, got = torch.load(checkpoint), torch.load(back)
+    assert list(source) == list(got)
+    assert all(source[name].numpy().tobytes() == got[name].numpy().tobytes() for name in source)
+
+
+def test_archive_refuses_options_of_a_graph(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--arch does not apply" in refuse([str(checkpoint), "--archive", *ARCH], capsys)
+    assert "--no-fold" in refuse([str(checkpoint), "--no-fold", *ARCH], capsys)
+
+
+@pytest.mark.parametrize("name", ["fp16", "bf16", "int8", "codebook:16"])
+def test_lossy_values_say_so_and_report_the_difference(
+    name: str, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([str(checkpoint), "--json", "--values", name, *CSR]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["verification"]["max_abs"] > 0
+    assert any("lossy" in note["text"] for note in report["notes"])
+    assert name in {row["values"] for row in report["layers"]}
+    capsys.readouterr()
+    refuse([str(checkpoint), "--force", "--values", name, "--rtol", "0", *CSR], capsys, 1)
+
+
 def test_external_data_goes_beside_the_model(checkpoint: Path) -> None:
     assert run([str(checkpoint), "--external-data", *CSR]) == 0
     assert len(list(checkpoint.parent.glob("model.csr.*.data"))) == 1
