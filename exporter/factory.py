@@ -20,11 +20,11 @@ def load(arch: str) -> Callable[..., torch.nn.Module]:
     """The callable that `file.py:name` or `package.module:name` stands for, checked to make a module."""
     home, _, name = arch.rpartition(":")
     try:
-        source = _run_file(Path(home)) if home.endswith(".py") else importlib.import_module(home)
+        source = run_file(Path(home)) if home.endswith(".py") else importlib.import_module(home)
     except InputError:
         raise
     except Exception as error:  # the user's own code may raise anything
-        raise InputError(f"--arch {shown(arch)}: cannot import '{shown(home)}': {_reason(error)}") from error
+        raise InputError(f"--arch {shown(arch)}: cannot import '{shown(home)}': {reason(error)}") from error
     factory = getattr(source, name, None)
     if isinstance(factory, torch.nn.Module):
         return lambda: factory
@@ -35,7 +35,7 @@ def load(arch: str) -> Callable[..., torch.nn.Module]:
         try:
             module = factory(**options)
         except Exception as error:
-            raise InputError(f"--arch {shown(arch)}: {shown(name)}() failed: {_reason(error)}") from error
+            raise InputError(f"--arch {shown(arch)}: {shown(name)}() failed: {reason(error)}") from error
         if not isinstance(module, torch.nn.Module):
             raise InputError(
                 f"--arch {shown(arch)}: {shown(name)}() gave {type(module).__name__}, not a torch.nn.Module"
@@ -54,9 +54,9 @@ def _signature(factory: Callable[..., Any]) -> inspect.Signature:
         return inspect.Signature()
 
 
-def _run_file(path: Path) -> Any:
+def run_file(path: Path) -> Any:
     if not path.is_file():
-        raise InputError(f"--arch: no such file: {shown(path)}")
+        raise InputError(f"no such file: {shown(path)}")
     spec = importlib.util.spec_from_file_location(f"sparse_export_arch_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -69,5 +69,6 @@ def _run_file(path: Path) -> Any:
     return module
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """What went wrong in code that is not ours, as one short line."""
     return f"{type(error).__name__}: {shown(' '.join(str(error).split()))}"

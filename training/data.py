@@ -6,6 +6,7 @@ nothing but the seed and the epoch, so a run that is resumed sees the same batch
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -16,8 +17,7 @@ import torch
 from torch.nn import functional as F
 
 from ..errors import CorruptFileError, InputError, MissingDependencyError
-from ..exporter import vision
-from .models import load_factory
+from ..exporter import factory, vision
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -220,6 +220,20 @@ def _dataset_split(dataset: Any, positions: torch.Tensor) -> Split:
     return Split(len(positions), fetch)
 
 
+def _factory(spec: str) -> Callable[[], Any]:
+    home, _, name = spec.rpartition(":")
+    try:
+        source = factory.run_file(Path(home)) if home.endswith(".py") else importlib.import_module(home)
+    except InputError:
+        raise
+    except Exception as error:  # the user's own code may raise anything
+        raise InputError(f"--data {spec}: cannot import '{home}': {factory.reason(error)}") from error
+    found = getattr(source, name, None)
+    if not callable(found):
+        raise InputError(f"--data {spec}: '{home}' has no callable '{name}'")
+    return found  # type: ignore[no-any-return]
+
+
 def from_factory(spec: str) -> Data:
     """What a factory returns: a `Data`, or (train, test), each (images, labels) or a torch Dataset.
 
@@ -228,7 +242,12 @@ def from_factory(spec: str) -> Data:
     InputError
         If it returns something else or a split is empty.
     """
-    result = load_factory(spec)()
+    try:
+        result = _factory(spec)()
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"data factory '{spec}' failed: {factory.reason(error)}") from error
     if isinstance(result, Data):
         return result
     if not (isinstance(result, tuple | list) and len(result) == 2):

@@ -6,18 +6,15 @@ Module names follow the public CIFAR training script that the lab used (`feature
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
+import inspect
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from ..errors import InputError
-from ..exporter import vision
+from ..exporter import factory, vision
 
 VGG11 = (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M")
 
@@ -149,35 +146,6 @@ MODELS: dict[str, Callable[[int], nn.Module]] = {
 }
 
 
-def load_factory(spec: str) -> Callable[..., Any]:
-    """The callable that `path/file.py:name` or `package.module:name` names.
-
-    Raises
-    ------
-    InputError
-        If the file, the module or the name in it does not exist, or the file fails to import.
-    """
-    home, _, name = spec.rpartition(":")
-    try:
-        if home.endswith(".py"):
-            if not Path(home).is_file():
-                raise InputError(f"no such file: {home} (from '{spec}')")
-            module_spec = importlib.util.spec_from_file_location(f"lab_{Path(home).stem}", home)
-            assert module_spec is not None and module_spec.loader is not None
-            module = importlib.util.module_from_spec(module_spec)
-            module_spec.loader.exec_module(module)
-        else:
-            module = importlib.import_module(home)
-    except InputError:
-        raise
-    except Exception as error:  # whatever the user's module raises is an input problem
-        raise InputError(f"cannot import '{home}': {type(error).__name__}: {error}") from error
-    factory = getattr(module, name, None)
-    if not callable(factory):
-        raise InputError(f"'{home}' has no callable '{name}'")
-    return factory  # type: ignore[no-any-return]
-
-
 def create(arch: str, num_classes: int = 10) -> nn.Module:
     """A freshly initialised net.
 
@@ -185,7 +153,7 @@ def create(arch: str, num_classes: int = 10) -> nn.Module:
     ----------
     arch
         A name of `MODELS`, a torchvision classifier ("resnet18"), or "file.py:factory". A factory is
-        called with the number of classes, or with nothing if it takes no argument.
+        called with the number of classes as its `num_classes` or else its first argument, if it takes any.
 
     Raises
     ------
@@ -195,24 +163,13 @@ def create(arch: str, num_classes: int = 10) -> nn.Module:
     if arch in MODELS:
         return MODELS[arch](num_classes)
     if ":" in arch:
-        factory = load_factory(arch)
-        model = factory(num_classes) if _takes_argument(factory) else factory()
-        if not isinstance(model, nn.Module):
-            raise InputError(f"'{arch}' returned {type(model).__name__}, not a torch.nn.Module")
-        return model
+        make = factory.load(arch)
+        wanted = list(inspect.signature(make).parameters.values())
+        names = [p.name for p in wanted if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        count = "num_classes" if "num_classes" in names else next(iter(names), None)
+        return make(**{count: num_classes}) if count else make()
     if arch not in vision.names():
         raise InputError(
             f"unknown architecture '{arch}': {', '.join(MODELS)}, a torchvision classifier or FILE.py:FACTORY"
         )
     return vision.build(arch, num_classes=num_classes)
-
-
-def _takes_argument(factory: Callable[..., Any]) -> bool:
-    import inspect
-
-    try:
-        kinds = [p.kind for p in inspect.signature(factory).parameters.values()]
-    except (TypeError, ValueError):
-        return False
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return any(kind in positional for kind in kinds)
