@@ -7,6 +7,7 @@ it, or the keys and shapes of the state dict are those of a net we know.
 from __future__ import annotations
 
 import difflib
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ import torch
 from ..errors import InputError
 from . import factory, recognise, vision
 from .checkpoint import Checkpoint
-from .doctor import Note, identity, listed, shown
+from .doctor import Note, counted, identity, listed, shown
 from .trace import to_onnx
 
 if TYPE_CHECKING:
@@ -237,10 +238,21 @@ def _filled(recipe: Recipe, checkpoint: Checkpoint, notes: list[Note]) -> torch.
         prefix = _shared_prefix(tensors)
         tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     absent = [name for name in want if name not in tensors]  # only BatchNorm's counters get this far
-    tensors = tensors | {name: torch.zeros((), dtype=torch.int64) for name in absent}
-    module.load_state_dict(tensors, strict=True, assign=True)
+    state = OrderedDict(tensors | {name: torch.zeros((), dtype=torch.int64) for name in absent})
+    # Modules that changed their layout look at the version a state dict was saved with; ours has been fitted.
+    state._metadata = want._metadata  # type: ignore[attr-defined]
+    try:
+        module.load_state_dict(state, strict=True, assign=True)
+    except Exception as error:  # a module's own loading hooks may raise anything
+        raise InputError(
+            f"{shown(checkpoint.path)} does not load into '{shown(recipe.name)}': {factory.reason(error)}"
+        ) from error
     if absent:
-        notes.append(Note("info", f"{len(absent)} missing BatchNorm counters (num_batches_tracked) set to 0"))
+        notes.append(
+            Note(
+                "info", f"{counted(len(absent), 'missing BatchNorm counter')} (num_batches_tracked) set to 0"
+            )
+        )
     _tie(module)
     return module
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CorruptFileError, InputError, UnsupportedError
 from . import doctor, folding, guards, loaders, statedict
-from .doctor import Note, shown
+from .doctor import Note, counted, shown
 
 if TYPE_CHECKING:
     import onnx
@@ -41,6 +41,8 @@ class Checkpoint:
         The doctor's note.
     arch_hint
         The architecture's name if the training script saved one beside the weights.
+    nans
+        Number of NaN values of each tensor that has some.
     """
 
     path: Path
@@ -50,6 +52,7 @@ class Checkpoint:
     program: Any | None = None
     notes: list[Note] = field(default_factory=list)
     arch_hint: str | None = None
+    nans: dict[str, int] = field(default_factory=dict)
 
     @cached_property
     def onnx_model(self) -> onnx.ModelProto | None:
@@ -107,18 +110,22 @@ def load(
         zipped = kind == "torch-zip"
         loaded = loaders.read_torch(path, zipped=zipped, trust=trust_checkpoint, mmap=mmap)
         checkpoint = _from_object(path, loaded)
-    if not keep_negative_zeros:
-        checkpoint.notes += folding.drop_negative_zeros(checkpoint.tensors)
-    checkpoint.notes += doctor.diagnose(checkpoint.tensors)
+    with doctor.one_thread():
+        if not keep_negative_zeros:
+            checkpoint.notes += folding.drop_negative_zeros(checkpoint.tensors)
+        notes, checkpoint.nans = doctor.diagnose(checkpoint.tensors)
+    checkpoint.notes += notes
     return checkpoint
 
 
 def refuse_nan(checkpoint: Checkpoint) -> None:
-    """Raise InputError if a weight of the checkpoint is NaN, naming the file and the tensor."""
-    try:
-        doctor.refuse_nan(checkpoint.tensors)
-    except InputError as error:
-        raise InputError(f"{shown(checkpoint.path)}: {error}") from error
+    """Raise InputError if a weight is NaN, naming it: no output could be compared with the source's."""
+    for name, count in checkpoint.nans.items():
+        raise InputError(
+            f"{shown(checkpoint.path)}: '{shown(name)}' holds {count:,} NaN of"
+            f" {checkpoint.tensors[name].numel():,} values: the training diverged or the file is damaged;"
+            " export an earlier checkpoint"
+        )
 
 
 def _from_object(path: Path, loaded: Any) -> Checkpoint:
@@ -165,7 +172,7 @@ def _take(checkpoint: Checkpoint, weights: Mapping[Any, Any]) -> None:
     ties = len(tensors) - len(doctor.distinct(tensors))
     if ties:
         checkpoint.notes.append(
-            Note("info", f"tied weights: {ties} tensors share another's storage, stored once")
+            Note("info", f"tied weights: {counted(ties, 'tensor')} sharing another's storage, stored once")
         )
 
 

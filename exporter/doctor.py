@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import InputError, UnsupportedError
+from ..errors import UnsupportedError
 
 if TYPE_CHECKING:
     import torch
@@ -17,8 +19,10 @@ SPARSE = 0.5
 NEGLIGIBLE = 1e-6
 #: Tensors below this many elements (norms, biases, small heads) are not worth a line.
 SMALL = 1024
-#: Elements looked at per step, so that no temporary is larger than a few MB.
-_STEP = 1 << 20
+#: Elements looked at per step: they and what is computed of them stay in the cache.
+_STEP = 1 << 18
+#: Elements that are enough to see whether one in a hundred is nearly zero.
+_SAMPLE = 1 << 16
 #: Longest stretch of a file's own text that a message repeats.
 _SHOWN = 80
 
@@ -43,15 +47,35 @@ class Findings:
 
 
 def shown(name: object) -> str:
-    """`name` as text that is safe on a terminal: printable characters only, at most 80 of them."""
+    """`name` as text that is safe on a terminal: printable characters, at most 80 of them (but for paths)."""
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+    if isinstance(name, Path) or len(text) <= _SHOWN:
+        return text
+    return text[: _SHOWN - 1] + "…"
+
+
+def counted(number: int, noun: str) -> str:
+    """`number` and `noun` in the right form: "1 tensor", "2,000 tensors"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def listed(names: list[str], limit: int = 3) -> str:
     """The first few of `names`, and how many more there are."""
     head = ", ".join(shown(name) for name in names[:limit])
     return head if len(names) <= limit else f"{head} and {len(names) - limit} more"
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on this thread alone: on small chunks, waking the others costs more than they do."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def chunks(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
@@ -75,12 +99,22 @@ def examine(tensor: torch.Tensor) -> Findings:
             infinities += int(torch.isinf(chunk).sum())
         else:
             largest = max(largest, -low, high)
-    threshold = largest * NEGLIGIBLE
-    if threshold > 0:
-        # Every zero is below the threshold too: subtract them.
-        below = sum(int((chunk.abs() < threshold).sum()) for chunk in chunks(tensor))
-        negligible = max(below - zeros, 0)
+    if largest:
+        negligible = _negligible(tensor, largest * NEGLIGIBLE)
     return Findings(tensor.numel(), zeros, negligible, nans, infinities)
+
+
+def _negligible(tensor: torch.Tensor, threshold: float) -> int:
+    """How many elements are below `threshold` and not 0; 0 if a sample has none."""
+    import torch
+
+    def count(part: torch.Tensor) -> int:
+        return int(torch.count_nonzero((part.abs() < threshold) & (part != 0)))
+
+    step = max(tensor.numel() // _SAMPLE, 1)
+    if not count(tensor.detach().reshape(-1)[::step]):
+        return 0
+    return sum(count(chunk) for chunk in chunks(tensor))
 
 
 def distinct(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -99,26 +133,6 @@ def distinct(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def identity(tensor: torch.Tensor) -> tuple[object, ...]:
     """A key that two tensors share exactly when they are the same view of the same storage."""
     return (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
-
-
-def refuse_nan(tensors: Mapping[str, torch.Tensor]) -> None:
-    """Raise for the first tensor that holds a NaN.
-
-    Raises
-    ------
-    InputError
-        Naming the tensor: no output could be verified against a model that computes NaN.
-    """
-    import torch
-
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point():
-            nans = sum(int(torch.isnan(chunk).sum()) for chunk in chunks(tensor))
-            if nans:
-                raise InputError(
-                    f"'{shown(name)}' holds {nans:,} NaN of {tensor.numel():,} values: the training diverged"
-                    " or the file is damaged; export an earlier checkpoint"
-                )
 
 
 def refuse_unsupported(name: str, tensor: torch.Tensor) -> None:
@@ -161,19 +175,19 @@ def refuse_unsupported(name: str, tensor: torch.Tensor) -> None:
         )
 
 
-def diagnose(tensors: Mapping[str, torch.Tensor]) -> list[Note]:
-    """What the weights look like: sparsity, near-zeros, NaN and infinite values."""
+def diagnose(tensors: Mapping[str, torch.Tensor]) -> tuple[list[Note], dict[str, int]]:
+    """What the weights look like: the notes, and the number of NaN values of each tensor that has some."""
     found = {n: examine(t) for n, t in distinct(tensors).items() if t.is_floating_point()}
     weights = {n: f for n, f in found.items() if f.elements >= SMALL and tensors[n].ndim >= 2 and not f.nans}
     notes = [*_sparsity(weights), *_near_zeros(weights)]
     for name, finding in found.items():
         if finding.nans:
-            notes.append(
-                Note("warn", f"'{shown(name)}' holds {finding.nans:,} NaN of {finding.elements:,} values")
-            )
+            text = f"'{shown(name)}' holds {finding.nans:,} NaN of {finding.elements:,} values"
+            notes.append(Note("warn", text))
         if finding.infinities:
-            notes.append(Note("warn", f"'{shown(name)}' holds {finding.infinities:,} infinite values"))
-    return notes
+            text = f"'{shown(name)}' holds {counted(finding.infinities, 'infinite value')}"
+            notes.append(Note("warn", text))
+    return notes, {name: finding.nans for name, finding in found.items() if finding.nans}
 
 
 def _sparsity(weights: dict[str, Findings]) -> list[Note]:
@@ -200,7 +214,7 @@ def _near_zeros(weights: dict[str, Findings]) -> list[Note]:
         return []
     count = sum(f.negligible for f in hit.values())
     text = (
-        f"{count:,} weights are near zero but not zero (below {NEGLIGIBLE:g} of their tensor's largest), in"
-        f" {listed(list(hit))}: they are stored like any other value; set them to 0 to save their space"
+        f"{counted(count, 'weight')} near zero but not zero (below {NEGLIGIBLE:g} of their tensor's largest)"
+        f" in {listed(list(hit))}: they are stored like any other value; set them to 0 to save their space"
     )
     return [Note("warn", text)]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..errors import CorruptFileError, UnsupportedError
-from .doctor import Note, chunks, distinct, identity, listed, shown
+from .doctor import Note, chunks, counted, distinct, identity, listed, shown
 
 if TYPE_CHECKING:
     import torch
@@ -37,14 +37,16 @@ def drop_negative_zeros(tensors: Tensors) -> list[Note]:
     """Turn -0.0 into 0 in the weights (two dimensions and more), in place, so ties and modules see it."""
     import torch
 
+    integers = {2: torch.int16, 4: torch.int32, 8: torch.int64}
     count, where = 0, []
     for name, tensor in distinct(tensors).items():
         if tensor.ndim < 2 or not tensor.is_floating_point():
             continue
         found = 0
         for chunk in chunks(tensor):
-            negative = (chunk == 0) & torch.signbit(chunk)
-            here = int(negative.sum())
+            # -0.0 is the sign bit alone: the smallest integer of that width.
+            bits = chunk.view(integers[chunk.element_size()])
+            here = int(torch.count_nonzero(bits == torch.iinfo(bits.dtype).min))
             if here:
                 # Adding +0.0 changes no other value; the pages of a mapped file are copied on write.
                 chunk.add_(0.0)
@@ -54,7 +56,11 @@ def drop_negative_zeros(tensors: Tensors) -> list[Note]:
             where.append(name)
     if not where:
         return []
-    return [Note("info", f"{count:,} negative zeros written as 0 (no output changes), in {listed(where)}")]
+    return [
+        Note(
+            "info", f"{counted(count, 'negative zero')} written as 0 (no output changes), in {listed(where)}"
+        )
+    ]
 
 
 class _Folder:
@@ -172,23 +178,16 @@ class _Folder:
         return torch.where(kept, original, torch.zeros((), dtype=original.dtype))
 
     def notes(self) -> list[Note]:
-        notes = []
-        if self.masked:
-            notes.append(
-                Note("info", f"pruning masks folded into {len(self.masked)} tensors: {listed(self.masked)}")
-            )
-        if self.fractional:
-            notes.append(
-                Note("warn", f"masks with values other than 0 and 1 multiplied in: {listed(self.fractional)}")
-            )
-        if self.normed:
-            notes.append(
-                Note(
-                    "info",
-                    f"weight or spectral norm computed for {len(self.normed)} tensors: {listed(self.normed)}",
-                )
-            )
-        return notes
+        told = (
+            ("info", "pruning masks folded into", self.masked),
+            ("warn", "masks with values other than 0 and 1 multiplied into", self.fractional),
+            ("info", "weight or spectral norm computed for", self.normed),
+        )
+        return [
+            Note(level, f"{what} {counted(len(names), 'tensor')}: {listed(names)}")
+            for level, what, names in told
+            if names
+        ]
 
 
 def _weight_norm(magnitude: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:

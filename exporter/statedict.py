@@ -87,6 +87,9 @@ def _place(value: Mapping[Any, Any], depth: int) -> tuple[Any, ...] | None:
     import torch
 
     nested = {key: inner for key, inner in value.items() if isinstance(inner, (Mapping, torch.nn.Module))}
+    tensors = sum(isinstance(item, torch.Tensor) for item in value.values())
+    if tensors > 1 and not any(str(key).lower() in _HOLDERS for key in nested):
+        return ()  # a state dict with an extra state in it, not a dict around one
     ranked = sorted(nested, key=lambda key: _rank(str(key)))
     for key in ranked:
         if _is_state(str(key)):
@@ -97,7 +100,7 @@ def _place(value: Mapping[Any, Any], depth: int) -> tuple[Any, ...] | None:
         rest = _place(inner, depth - 1) if depth else None
         if rest is not None:
             return (key, *rest)
-    return () if any(isinstance(item, torch.Tensor) for item in value.values()) else None
+    return () if tensors else None
 
 
 def _rank(key: str) -> int:

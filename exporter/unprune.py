@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import UnsupportedError
-from .doctor import Note, listed, shown
+from .doctor import Note, counted, listed, shown
 
 if TYPE_CHECKING:
     import torch
@@ -50,5 +50,7 @@ def plain(module: torch.nn.Module, path: str) -> tuple[torch.nn.Module, list[Not
             parametrize.remove_parametrizations(child, weight, leave_parametrized=True)
             folded.append(prefix + weight)
     if folded:
-        notes.append(Note("info", f"pruning masks folded into {len(folded)} tensors: {listed(folded)}"))
+        notes.append(
+            Note("info", f"pruning masks folded into {counted(len(folded), 'tensor')}: {listed(folded)}")
+        )
     return module.eval(), notes
