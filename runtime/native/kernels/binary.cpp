@@ -20,7 +20,7 @@ bool ordinary(const BitCall& call, const BitPlan& plan) {
                           static_cast<double>(g.strides[0]) +
                       static_cast<double>(g.kernel[0]) * static_cast<double>(g.dilations[0]);
   const double width = static_cast<double>(call.size.input[1] + g.begin[1] + g.end[1]);
-  const double channels = 2.0 + 512.0 / static_cast<double>(g.kernel[0] * g.kernel[1]);
+  const double channels = 2.0 + 256.0 / static_cast<double>(g.kernel[0] * g.kernel[1]);
   return rows * width * channels < static_cast<double>(most_window);
 }
 

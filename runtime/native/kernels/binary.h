@@ -83,10 +83,11 @@ struct XnorLayout {
   int64_t stream_words = 0;  // of one stream or row; the last one is slack for reads past the end
   int64_t streams = 0;       // streams of one channel, or 1
   int64_t sources = 0;       // channels of all images, or rows; one more source holds "inside the image" bits
+  bool flat = false;         // strides are 1 and output rows as wide as input rows
 };
 
 struct XnorKernels {
-  // Packs the signs of one source.
+  // Packs the signs of one source. Of a convolution, source `sources` first: the others need it.
   void (*pack)(const BitCall& call, const XnorLayout& layout, uint64_t* words, size_t source) noexcept;
   // Computes one unit. False: out of memory.
   bool (*run)(const BitCall& call, const BitPlan& plan, const XnorLayout& layout, const uint64_t* words,

@@ -9,7 +9,7 @@
 namespace sparse_export {
 namespace {
 
-constexpr int64_t most_columns = 512, most_pixels = 128;
+constexpr int64_t most_columns = 256, most_pixels = 128;
 
 // Value of column j at pixel p: base[column[j] + pixel[p]].
 struct InputBlock {

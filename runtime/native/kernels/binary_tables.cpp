@@ -3,9 +3,6 @@
 // For four inputs x0..x3 of one pixel the 16 sums +-x0 +-x1 +-x2 +-x3 fill one register. Four weight bits of 16
 // output channels, one channel a lane, index it: one `vpermps` and one addition do 64 multiply-adds, exactly as
 // float sums. Idea: Wei et al., "T-MAC: CPU Renaissance via Table Lookup", EuroSys 2025, here with float tables.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 finds them in its own intrinsics (bug 105593)
-#endif
 #include "binary_input.h"
 #include "binary_scratch.h"
 #include "simd.h"
@@ -15,7 +12,7 @@ namespace {
 
 constexpr int64_t quads = most_columns / 4;       // tables of one pixel and block
 constexpr int64_t words = most_columns / 32;      // of 8 quads each
-constexpr int64_t table_pixels = 4;               // whose tables (32 KiB) are at hand together
+constexpr int64_t table_pixels = 4;               // whose tables (16 KiB) are at hand together
 constexpr int64_t group_bytes = words * 64;       // one block of 16 channels: a register for every 32 columns
 
 // r[i][j] <-> r[j][i] of a 16 x 16 matrix of 32-bit lanes.
@@ -48,17 +45,21 @@ inline void transpose(__m512i (&r)[16]) {
   }
 }
 
-// Bits of 16 rows and up to 512 columns: register d holds columns 32 d.. of row i in lane i. Rows past `rows` are 0.
-void load_group(const BitWeights& weights, int64_t row, int64_t rows, int64_t first_byte, int64_t bytes, char* to) {
-  const __mmask64 mask = bytes >= 64 ? ~__mmask64{0} : (__mmask64{1} << bytes) - 1;
+// Bits of up to 32 rows and 256 columns: for each 16 rows, register d holds columns 32 d.. of row i in lane i.
+// Rows past `rows` are 0.
+void load_groups(const BitWeights& weights, int64_t row, int64_t rows, int64_t first_byte, int64_t bytes, char* to) {
+  const __mmask32 mask = bytes >= 32 ? ~__mmask32{0} : (__mmask32{1} << bytes) - 1;
+  const auto half = [&](int64_t i) {
+    return i < rows ? _mm256_maskz_loadu_epi8(mask, weights.row(row + i) + first_byte) : _mm256_setzero_si256();
+  };
   __m512i r[16];
 #pragma GCC unroll 16
   for (int64_t i = 0; i < 16; ++i) {
-    r[i] = i < rows ? _mm512_maskz_loadu_epi8(mask, weights.row(row + i) + first_byte) : _mm512_setzero_si512();
+    r[i] = _mm512_inserti64x4(_mm512_castsi256_si512(half(i)), half(i + 16), 1);
   }
   transpose(r);
 #pragma GCC unroll 16
-  for (int64_t d = 0; d < words; ++d) {
+  for (int64_t d = 0; d < 2 * words; ++d) {  // there is room for an even number of groups
     _mm512_store_si512(to + d * 64, r[d]);
   }
 }
@@ -111,6 +112,7 @@ void look_up(const char* index, const char* table, int64_t count, float* sum, in
       acc[g][p] = fresh ? _mm512_setzero_ps() : _mm512_load_ps(sum + p * pitch + g * 16);
     }
   }
+  const __m512 one = _mm512_set1_ps(1);
   const auto step = [&](__m512i (&bits)[Groups]) {
     __m512 t[Pixels];
 #pragma GCC unroll 4
@@ -121,7 +123,9 @@ void look_up(const char* index, const char* table, int64_t count, float* sum, in
     for (int g = 0; g < Groups; ++g) {
 #pragma GCC unroll 4
       for (int p = 0; p < Pixels; ++p) {
-        acc[g][p] = _mm512_add_ps(acc[g][p], _mm512_permutexvar_ps(bits[g], t[p]));
+        const __m512 found = _mm512_permutexvar_ps(bits[g], t[p]);
+        // Additions and multiply-adds have ports of their own: use both.
+        acc[g][p] = p % 2 == 0 ? _mm512_add_ps(acc[g][p], found) : _mm512_fmadd_ps(found, one, acc[g][p]);
       }
       bits[g] = _mm512_srli_epi32(bits[g], 4);  // vpermps looks at four bits only
     }
@@ -133,15 +137,9 @@ void look_up(const char* index, const char* table, int64_t count, float* sum, in
     for (int g = 0; g < Groups; ++g) {
       bits[g] = _mm512_load_si512(index + g * group_bytes);
     }
-    if (count >= 8) {
-#pragma GCC unroll 8
-      for (int i = 0; i < 8; ++i) {
-        step(bits);
-      }
-    } else {
-      for (int64_t i = 0; i < count; ++i) {
-        step(bits);
-      }
+#pragma GCC unroll 1  // unrolled, GCC moves all look-ups ahead of the additions and spills them
+    for (int64_t i = 0; i < 8 && i < count; ++i) {
+      step(bits);
     }
   }
 #pragma GCC unroll 4
@@ -226,7 +224,7 @@ void store_image(const BitCall& call, const BitPlan& plan, const BitPart& part, 
 
 bool reserve(const BitCall& call, const BitPart& part, int64_t groups, Room& room) {
   thread_local Scratch scratch;
-  const int64_t index = groups * group_bytes, table = quads * table_pixels * 64;
+  const int64_t index = (groups + groups % 2) * group_bytes, table = quads * table_pixels * 64;
   const int64_t sum = part.pixels * groups * 64;
   char* data = scratch.reserve(static_cast<size_t>(index + table + sum + window_floats(call, part) * 4 + 64));
   room = {data, data + index, reinterpret_cast<float*>(data + index + table),
@@ -246,8 +244,8 @@ bool run(const BitCall& call, const BitPlan& plan, size_t unit) noexcept {
   fill_pixels(call, part, block);
   for (int64_t first = 0; first < weights.columns; first += most_columns) {
     const int64_t left = weights.columns - first, count = left < most_columns ? left : most_columns;
-    for (int64_t g = 0; g < groups; ++g) {
-      load_group(weights, row + g * 16, part.rows - g * 16, first / 8, weights.row_bytes() - first / 8,
+    for (int64_t g = 0; g < groups; g += 2) {
+      load_groups(weights, row + g * 16, part.rows - g * 16, first / 8, weights.row_bytes() - first / 8,
                  room.index + g * group_bytes);
     }
     fill_block(call, part, first, count, room.copy, block);

@@ -33,6 +33,7 @@ bool lay_out(const BitCall& call, XnorLayout& layout) {
   layout.stream_words = divide_up(height * call.size.output[1] + 64, 64) + 2;
   layout.streams = g.kernel[1] * layout.phases;
   layout.sources = call.size.batch * g.channels;
+  layout.flat = g.strides[0] == 1 && g.strides[1] == 1 && call.size.input[1] == call.size.output[1];
   return true;
 }
 
@@ -65,12 +66,15 @@ void run_xnor(const Context& context, const BitCall& call) {
     if (words == nullptr) {
       throw Error("out of memory", abi::code_fail);
     }
+    if (!call.matrix) {
+      kernels.pack(call, layout, words.get(), static_cast<size_t>(layout.sources));
+    }
     // A part is a few channels: one alone is too little for a thread to be worth waking.
     const int64_t size = call.matrix ? call.weights.columns : call.size.input[0] * call.size.input[1];
     const int64_t share = std::max<int64_t>(1, 65536 / std::max<int64_t>(size, 1));
-    context.parallel(static_cast<size_t>(divide_up(sources, share)), [&](size_t part) {
-      for (int64_t i = static_cast<int64_t>(part) * share; i < (static_cast<int64_t>(part) + 1) * share && i < sources;
-           ++i) {
+    context.parallel(static_cast<size_t>(divide_up(layout.sources, share)), [&](size_t part) {
+      const int64_t first = static_cast<int64_t>(part) * share, end = std::min(first + share, layout.sources);
+      for (int64_t i = first; i < end; ++i) {
         kernels.pack(call, layout, words.get(), static_cast<size_t>(i));
       }
     });

@@ -78,10 +78,11 @@ inline void pack_signs(const float* x, int64_t count, uint64_t* to) {
 
 inline uint64_t low_bits(int64_t count) { return count >= 64 ? ~uint64_t{0} : (uint64_t{1} << count) - 1; }
 
-// The 64 bits from bit `at` on; the word after the one that holds `at` is read too.
+// The 64 bits from bit `at` >= 0 on; the word after the one that holds `at` is read too.
 inline uint64_t bits_at(const uint64_t* words, int64_t at) {
-  const uint64_t low = words[at / 64] >> (at % 64);
-  return at % 64 == 0 ? low : low | words[at / 64 + 1] << (64 - at % 64);
+  const uint64_t* word = words + (static_cast<uint64_t>(at) >> 6);
+  const uint64_t shift = static_cast<uint64_t>(at) & 63;
+  return word[0] >> shift | word[1] << 1 << (63 - shift);
 }
 
 // Bits 0, 2, 4, ... of a word in its low half.
@@ -94,29 +95,24 @@ inline uint64_t even_bits(uint64_t v) {
   return (v | v >> 16) & 0x00000000FFFFFFFFU;
 }
 
+// Ors `count` <= 64 low bits of `word` into `target` from bit `at` on.
+inline void put_bits(uint64_t* target, uint64_t at, uint64_t word, int64_t count) {
+  word &= low_bits(count);
+  target[at / 64] |= word << (at % 64);
+  if (at % 64 + static_cast<uint64_t>(count) > 64) {
+    target[at / 64 + 1] |= word >> (64 - at % 64);
+  }
+}
+
 // Ors bits `from`, `from + step`, ... of `source` (two words of slack) into `count` bits of `target` from `to` on.
 inline void copy_bits(const uint64_t* source, int64_t from, int64_t step, uint64_t* target, int64_t to, int64_t count) {
-  while (count > 0) {
-    uint64_t word = 0;
-    int64_t got = 64;
-    if (step == 1) {
-      word = bits_at(source, from);
-    } else if (step == 2) {
-      word = even_bits(bits_at(source, from));
-      got = 32;
-    } else {
-      word = source[from / 64] >> (from % 64) & 1;
-      got = 1;
+  const int64_t at_once = step == 1 ? 64 : step == 2 ? 32 : 1;
+  for (; count > 0; count -= at_once, from += at_once * step, to += at_once) {
+    uint64_t word = bits_at(source, from);
+    if (step == 2) {
+      word = even_bits(word);
     }
-    got = got < count ? got : count;
-    word &= low_bits(got);
-    target[to / 64] |= word << (to % 64);
-    if (to % 64 + got > 64) {
-      target[to / 64 + 1] |= word >> (64 - to % 64);
-    }
-    from += got * step;
-    to += got;
-    count -= got;
+    put_bits(target, static_cast<uint64_t>(to), word, count < at_once ? count : at_once);
   }
 }
 

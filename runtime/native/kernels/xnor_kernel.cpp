@@ -7,9 +7,6 @@
 // Accumulators are 64 bits wide: no sum of at most 2^31 ones can overflow. The integer product becomes a float once,
 // exactly where it is below 2^24, and scale and bias are two roundings, as Mul and Add of the float graph are
 // (this file is compiled without contraction to fused multiply-add).
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 finds them in its own intrinsics (bug 105593)
-#endif
 #include "binary.h"
 #include "binary_scratch.h"
 #include "xnor_bits.h"
@@ -32,51 +29,79 @@ inline void inside(const BitCall& call, int64_t s, int64_t& low, int64_t& high) 
   high = high < call.size.output[1] ? high : call.size.output[1];
 }
 
-// Writes the streams of one channel; `row(y)` gives the bits of an image row.
-template <class Row>
-void write_streams(const BitCall& call, const XnorLayout& layout, uint64_t* words, Row row) {
+// Writes the streams of one channel from the bits of its rows, each `row_words` words long; 0: all rows are the same.
+void write_streams(const BitCall& call, const XnorLayout& layout, uint64_t* words, const uint64_t* bits,
+                   int64_t row_words) {
   const ConvGeometry& g = call.geometry;
-  const int64_t out_width = call.size.output[1];
+  const int64_t out_width = call.size.output[1], limit = (layout.stream_words - 2) * 64;
   std::memset(words, 0, static_cast<size_t>(layout.streams * layout.stream_words) * 8);
-  for (int64_t y = 0; y < call.size.input[0]; ++y) {
-    const int64_t padded = y + g.begin[0], phase = padded % g.strides[0], at = padded / g.strides[0] * out_width;
-    if (phase >= layout.phases || at + out_width > (layout.stream_words - 2) * 64) {
-      continue;  // no window meets this row
-    }
-    const uint64_t* bits = row(y);
-    for (int64_t s = 0; s < g.kernel[1]; ++s) {
-      int64_t low = 0, high = 0;
-      inside(call, s, low, high);
-      uint64_t* stream = words + (s * layout.phases + phase) * layout.stream_words;
-      copy_bits(bits, low * g.strides[1] + s * g.dilations[1] - g.begin[1], g.strides[1], stream, at + low, high - low);
+  for (int64_t s = 0; s < g.kernel[1]; ++s) {
+    int64_t low = 0, high = 0;
+    inside(call, s, low, high);
+    const int64_t from = low * g.strides[1] + s * g.dilations[1] - g.begin[1];
+    int64_t phase = g.begin[0] % g.strides[0], at = g.begin[0] / g.strides[0] * out_width;
+    for (int64_t y = 0; y < call.size.input[0] && at + out_width <= limit; ++y) {
+      if (phase < layout.phases) {
+        uint64_t* stream = words + (s * layout.phases + phase) * layout.stream_words;
+        copy_bits(bits + y * row_words, from, g.strides[1], stream, at + low, high - low);
+      }
+      if (++phase == g.strides[0]) {
+        phase = 0;
+        at += out_width;
+      }
     }
   }
 }
 
+// The same where an output row is as wide as an input row and strides are 1: every stream is the whole plane,
+// shifted, and cut to what lies inside the image.
+void shift_streams(const BitCall& call, const XnorLayout& layout, uint64_t* words, const uint64_t* bits,
+                   const uint64_t* valid) {
+  const ConvGeometry& g = call.geometry;
+  const int64_t size = call.size.input[0] * call.size.input[1];
+  for (int64_t s = 0; s < g.kernel[1]; ++s) {
+    // A word of zeros lies before the plane's bits, two behind.
+    int64_t at = 64 - g.begin[0] * call.size.input[1] + s * g.dilations[1] - g.begin[1];
+    for (int64_t w = 0; w < layout.stream_words; ++w, at += 64) {
+      words[w] = at < 0 || at >= size + 64 ? 0 : bits_at(bits, at) & valid[w];
+    }
+    words += layout.stream_words;
+    valid += layout.stream_words;
+  }
+}
+
 void pack(const BitCall& call, const XnorLayout& layout, uint64_t* words, size_t source) noexcept {
-  words += static_cast<int64_t>(source) * layout.streams * layout.stream_words;
+  uint64_t* to = words + static_cast<int64_t>(source) * layout.streams * layout.stream_words;
   if (call.matrix) {
-    pack_signs(call.x + static_cast<int64_t>(source) * call.weights.columns, call.weights.columns, words);
+    pack_signs(call.x + static_cast<int64_t>(source) * call.weights.columns, call.weights.columns, to);
     return;
   }
-  const int64_t width = call.size.input[1];
+  const int64_t width = call.size.input[1], height = call.size.input[0];
+  const int64_t row_words = width / 64 + 3, plane_words = width * height / 64 + 4;
   thread_local Scratch scratch;
-  auto* bits = reinterpret_cast<uint64_t*>(scratch.reserve(static_cast<size_t>(width / 64 + 3) * 8));
+  const int64_t needed = layout.flat ? plane_words : height * row_words;
+  auto* bits = reinterpret_cast<uint64_t*>(scratch.reserve(static_cast<size_t>(needed > row_words ? needed : row_words) * 8));
   if (bits == nullptr) {
     return;  // the second pass needs more and reports it
   }
-  std::memset(bits, 0, static_cast<size_t>(width / 64 + 3) * 8);
+  const float* plane = call.x + static_cast<int64_t>(source) * height * width;
   if (static_cast<int64_t>(source) == layout.sources) {
+    std::memset(bits, 0, static_cast<size_t>(row_words) * 8);
     for (int64_t i = 0; i < width; i += 64) {
       bits[i / 64] = low_bits(width - i);
     }
-    return write_streams(call, layout, words, [&](int64_t) { return bits; });
+    write_streams(call, layout, to, bits, 0);
+  } else if (layout.flat) {
+    bits[0] = bits[plane_words - 3] = bits[plane_words - 2] = bits[plane_words - 1] = 0;
+    pack_signs(plane, width * height, bits + 1);
+    shift_streams(call, layout, to, bits, words + layout.sources * layout.streams * layout.stream_words);
+  } else {
+    for (int64_t y = 0; y < height; ++y) {
+      bits[y * row_words + row_words - 3] = bits[y * row_words + row_words - 2] = bits[y * row_words + row_words - 1] = 0;
+      pack_signs(plane + y * width, width, bits + y * row_words);
+    }
+    write_streams(call, layout, to, bits, row_words);
   }
-  const float* plane = call.x + static_cast<int64_t>(source) * call.size.input[0] * width;
-  write_streams(call, layout, words, [&](int64_t y) {
-    pack_signs(plane + y * width, width, bits);
-    return bits;
-  });
 }
 
 // ---- Second pass: products ------------------------------------------------------------------------------------------
@@ -90,53 +115,61 @@ struct Tile {
   float taps[tile];  // of one pixel: products that are not padding
 };
 
-// Bits of columns [64 w, 64 w + 64) of every pixel of the tile.
-void gather_word(const BitCall& call, const XnorLayout& layout, const uint64_t* words, int64_t pixel, int64_t w,
-                 int64_t limit, int64_t channel_step, uint64_t* to) {
-  const ConvGeometry& g = call.geometry;
-  const int64_t taps = g.kernel[0] * g.kernel[1], from = w * 64;
-  const int64_t count = limit - from < 64 ? limit - from : 64;
-  int64_t c = from / taps, r = from % taps / g.kernel[1], s = from % g.kernel[1];
+// Bits of columns [64 w, 64 w + 64) of every pixel of the tile, 0 from column `limit` on. `tap[t]`: first bit of tap t
+// at the tile's first pixel, `channel_bits`: from one channel to the next.
+void gather_word(const uint64_t* words, const int64_t* tap, int64_t taps, int64_t channel_bits, int64_t w,
+                 int64_t limit, uint64_t* to) {
+  const int64_t from = w * 64, count = limit - from < 64 ? limit - from : 64;
+  int64_t channel = from / taps * channel_bits, t = from % taps;
   for (int64_t j = 0; j < count; ++j) {
-    const int64_t row = r * g.dilations[0];
-    const int64_t stream = c * channel_step + s * layout.phases + row % g.strides[0];
-    to[j] = bits_at(words + stream * layout.stream_words, row / g.strides[0] * call.size.output[1] + pixel);
-    if (++s == g.kernel[1]) {
-      s = 0;
-      if (++r == g.kernel[0]) {
-        r = 0;
-        ++c;
-      }
+    to[j] = bits_at(words, channel + tap[t]);
+    if (++t == taps) {
+      t = 0;
+      channel += channel_bits;
     }
   }
-  for (int64_t j = count < 0 ? 0 : count; j < 64; ++j) {
+  for (int64_t j = count; j < 64; ++j) {
     to[j] = 0;
   }
   transpose(to);
 }
 
-void load_image(const BitCall& call, const XnorLayout& layout, const uint64_t* words, const BitPart& part, Tile& t) {
+// Where the taps' bits of the tile's first pixel lie in the streams of a channel.
+void place_taps(const BitCall& call, const XnorLayout& layout, int64_t pixel, int64_t* tap) {
   const ConvGeometry& g = call.geometry;
-  const int64_t per_image = layout.streams * layout.stream_words, columns = call.weights.columns;
-  const uint64_t* signs = words + (part.image * g.channels + part.group * g.channels_per_group()) * per_image;
-  const uint64_t* valid = words + layout.sources * per_image;
-  for (int64_t w = 0; w < t.words; ++w) {
-    gather_word(call, layout, signs, part.pixel, w, columns, layout.streams, t.signs + w * tile);
+  for (int64_t r = 0; r < g.kernel[0]; ++r) {
+    const int64_t row = r * g.dilations[0], phase = row % g.strides[0];
+    const int64_t at = row / g.strides[0] * call.size.output[1] + pixel;
+    for (int64_t s = 0; s < g.kernel[1]; ++s) {
+      *tap++ = (s * layout.phases + phase) * layout.stream_words * 64 + at;
+    }
   }
-  int64_t taps[tile] = {};
+}
+
+void load_image(const BitCall& call, const XnorLayout& layout, const uint64_t* words, const BitPart& part,
+                int64_t* tap, Tile& t) {
+  const ConvGeometry& g = call.geometry;
+  const int64_t per_channel = layout.streams * layout.stream_words, columns = call.weights.columns;
+  const int64_t taps = g.kernel[0] * g.kernel[1];
+  const uint64_t* signs = words + (part.image * g.channels + part.group * g.channels_per_group()) * per_channel;
+  place_taps(call, layout, part.pixel, tap);
+  for (int64_t w = 0; w < t.words; ++w) {
+    gather_word(signs, tap, taps, per_channel * 64, w, columns, t.signs + w * tile);
+  }
+  int64_t inside[tile] = {};
   for (int64_t w = 0; w < t.words; ++w) {
     uint64_t* bits = t.valid + w % t.period * tile;
     if (w < t.period) {
       // Every channel has the same bits, and the weights' padding bits are zero: no need to stop at `columns`.
-      gather_word(call, layout, valid, part.pixel, w, t.period * 64, 0, bits);
+      gather_word(words + layout.sources * per_channel, tap, taps, 0, w, t.period * 64, bits);
     }
     const uint64_t last = low_bits(columns - w * 64);
     for (int64_t p = 0; p < tile; ++p) {
-      taps[p] += __builtin_popcountll(bits[p] & last);
+      inside[p] += __builtin_popcountll(bits[p] & last);
     }
   }
   for (int64_t p = 0; p < tile; ++p) {
-    t.taps[p] = static_cast<float>(taps[p]);
+    t.taps[p] = static_cast<float>(inside[p]);
   }
 }
 
@@ -285,7 +318,7 @@ bool run(const BitCall& call, const BitPlan& plan, const XnorLayout& layout, con
   const int64_t taps = call.matrix ? 1 : call.geometry.kernel[0] * call.geometry.kernel[1];
   t.period = taps < t.words ? taps : t.words;
   thread_local Scratch scratch;
-  t.signs = reinterpret_cast<uint64_t*>(scratch.reserve(static_cast<size_t>((t.words + t.period) * tile) * 8));
+  t.signs = reinterpret_cast<uint64_t*>(scratch.reserve(static_cast<size_t>((t.words + t.period) * tile + taps) * 8));
   if (t.signs == nullptr) {
     return false;
   }
@@ -293,7 +326,7 @@ bool run(const BitCall& call, const BitPlan& plan, const XnorLayout& layout, con
   if (call.matrix) {
     load_matrix(call, layout, words, part, t);
   } else {
-    load_image(call, layout, words, part, t);
+    load_image(call, layout, words, part, reinterpret_cast<int64_t*>(t.valid + t.period * tile), t);
   }
   uint64_t ones[block_rows * tile];
   for (int64_t row = 0; row < part.rows; row += block_rows) {
