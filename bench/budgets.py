@@ -43,12 +43,13 @@ def judge(
 ) -> list[dict[str, Any]]:
     """One JSON object for each limit and judged model: `kind`, `model`, `limit`, `actual`, `passed`.
 
-    Judged are the given models other than the baseline, or the baseline where it is the only one. A model
+    Judged are the given ONNX models other than the baseline, or all given ones where there is no other. A model
     counts as too slow when its latency is over the limit and the interval rules out that it is no slower.
     A judged model without a measurement fails the limits that need one.
     """
     given = [m for m in document["models"] if m["origin"] == "given"]
-    judged = [m for m in given if m["id"] != document["baseline"]] or given
+    others = [m for m in given if m["id"] != document["baseline"]]
+    judged = [m for m in others if not m["runtime"].startswith("torch")] or given
     verdicts: list[dict[str, Any]] = []
 
     def add(kind: str, model: dict[str, Any], limit: float, actual: float | None, passed: bool) -> None:

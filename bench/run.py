@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,6 +18,10 @@ from .subjects import CHECKPOINTS, Options, Subject, from_paths, job
 Progress = Callable[[str, int, int], None]
 
 
+#: The dense ONNX model made of a checkpoint: the honest baseline, eager torch being slow for other reasons.
+DENSE_PEER = "pfp32"
+
+
 @dataclass(frozen=True)
 class Request:
     """What to compare.
@@ -28,7 +31,8 @@ class Request:
     paths
         Files in the order of the table.
     baseline
-        The file that the others are compared with; None: the first. Added in front if not in `paths`.
+        The file that the others are compared with, added in front if not in `paths`; None: the first, or
+        with peers of a checkpoint, its dense ONNX model.
     runtimes, targets
         Names to force, or None for what fits each file.
     peers
@@ -74,6 +78,8 @@ def check_environment(request: Request, options: Options) -> None:
     if options.device == "cuda":
         from . import cuda
 
+        if request.peers:
+            raise InputError("--peers are measured on the CPU; leave out --device cuda")
         cuda.require_gpu()
 
 
@@ -104,6 +110,12 @@ def run(request: Request, options: Options, command: str, progress: Progress = _
         notes: list[str] = []
         if request.peers:
             subjects, notes = _with_peers(subjects, base, request, options, folder, progress)
+        dense = next((s for s in subjects if s.id == DENSE_PEER), None)
+        if dense is not None and request.baseline is None:
+            base = dense
+            notes.append(
+                f"Compared with the dense ONNX model, not with eager torch: {paths[0].name} is a row too."
+            )
         return _measure(subjects, base, request, options, command, folder, notes, progress)
 
 
@@ -124,7 +136,7 @@ def _with_peers(
     dense = base.path
     if dense.suffix in CHECKPOINTS:
         dense = _export_dense(base, options, folder, progress)
-        found.append(Subject("pfp32", "dense ONNX", dense, "onnxruntime", "peer", files=(dense,)))
+        found.append(Subject(DENSE_PEER, "dense ONNX", dense, "onnxruntime", "peer", files=(dense,)))
     if not request.runtimes:
         for subject in subjects:
             if subject.packed and subject.target in (None, *(request.targets or ())[:1]):
@@ -143,18 +155,21 @@ def _with_peers(
 
 
 def _export_dense(base: Subject, options: Options, folder: Path, progress: Progress) -> Path:
-    """The checkpoint as a dense ONNX file, from which the peers are made."""
-    import onnx
+    """The checkpoint as a dense ONNX file, from which the peers are made.
 
-    from ..exporter.source import open_source
-
+    Raises
+    ------
+    InputError
+        If it cannot be exported; the message is the exporter's.
+    """
     progress("exporting the dense model", 0, 0)
-    shapes = [options.input_shape] if options.input_shape else None
-    source = open_source(base.path, arch=options.architecture, input_shapes=shapes)
-    onnx.save(source.model, folder / "dense.onnx")
-    del source
-    gc.collect()  # a checkpoint that stays mapped cannot be dropped from the page cache
-    return folder / "dense.onnx"
+    target = folder / "dense.onnx"
+    result = harness.run_worker({**job(base, options, 1, 1, 0), "export": str(target)}, options.timeout)
+    if "error" in result:
+        raise InputError(
+            f"{base.path}: {result['error']}".replace(f"{base.path}: {base.path}", str(base.path))
+        )
+    return target
 
 
 def _measure(

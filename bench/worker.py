@@ -120,6 +120,18 @@ def evaluate(job: Job) -> dict[str, Any]:
     return {"accuracy": right / len(x), "samples": len(x)}
 
 
+def export_dense(job: Job) -> dict[str, Any]:
+    """Write a checkpoint as a dense ONNX file, out of the parent: a mapped checkpoint is never cold."""
+    import onnx
+
+    from ..exporter.source import open_source
+
+    shapes = [tuple(job["input_shape"])] if job["input_shape"] else None
+    source = open_source(Path(job["path"]), arch=job["architecture"], input_shapes=shapes)
+    onnx.save(source.model, job["export"])
+    return {"written": job["export"]}
+
+
 def _brief(error: Exception) -> str:
     """What a runtime says, on one line; its list of source files left out."""
     lines = [line.strip() for line in str(error).splitlines()]
@@ -135,7 +147,8 @@ def main() -> None:
     if job.get("cpus"):
         os.sched_setaffinity(0, job["cpus"])
     try:
-        result = evaluate(job) if job.get("data") else measure(job)
+        work = export_dense if job.get("export") else evaluate if job.get("data") else measure
+        result = work(job)
     except SparseExportError as error:
         result = {"error": str(error), "kind": type(error).__name__}
     except Exception as error:  # a row that says so, not the end of the run

@@ -114,6 +114,21 @@ def test_missing_runtime_is_exit_code_three(
     assert "runtime 'openvino' is not installed" in capsys.readouterr().err
 
 
+def test_checkpoint_is_measured_against_its_dense_onnx_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    (tmp_path / "net.py").write_text("from torch import nn\ndef make():\n    return nn.Linear(32, 8)\n")
+    torch.save(torch.nn.Linear(32, 8).state_dict(), tmp_path / "net.pt")
+    shape = ["--arch", f"{tmp_path / 'net.py'}:make", "--input-shape", "1x32"]
+    assert bench(tmp_path / "net.pt", "--peers", *shape, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    rows = {m["label"]: r for m, r in zip(found["models"], found["results"], strict=True)}
+    assert rows["net.pt"]["speedup"] and rows["dense ONNX"]["speedup"] is None
+    assert rows["net.pt"]["difference"]["max_abs"] < 1e-5
+
+
 def test_peers_of_a_packed_baseline_ask_for_the_dense_model(
     models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
