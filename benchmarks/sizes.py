@@ -109,7 +109,7 @@ def _archive(table: Table, state: nets.State, rate: float, least: float, folder:
     over = 100 * (stored / bound - 1)
     table.add("positions over the order-0 bound n H(p)", over, "%", "<= 3", over <= 3)
     waterfall = accounting.waterfall(
-        [t.numpy() for t in state.values()], file=report.file_bytes, compress=True
+        [t.numpy() for t in state.values()], file=report.file_bytes, gzip=True, zstd=True
     )
     for name, size in waterfall.rows():
         table.add(name, size)

@@ -60,6 +60,7 @@ Examples:
 @click.option(
     "--no-fold", is_flag=True, help="In an archive, keep pruning pairs (weight_orig, weight_mask) apart."
 )
+@click.option("--compare", is_flag=True, help="Also run zstd -19 over the dense weights, to compare sizes.")
 @click.option("--report", "html", type=click.Path(path_type=Path), help="Write an HTML report of the export.")
 @click.option("--card", type=click.Path(path_type=Path), help="Write a short Markdown model card.")
 @click.option("--force", is_flag=True, help="Overwrite the output.")
@@ -110,7 +111,9 @@ def _archive(
     from . import render
 
     given = [
-        name for name in ("arch", "input_shape", "layers", "external_data", "measure") if arguments[name]
+        name
+        for name in ("arch", "input_shape", "layers", "external_data", "measure", "compare")
+        if arguments[name]
     ]
     if given:
         raise click.UsageError(

@@ -11,6 +11,7 @@ from rich.table import Table
 from .console import clean, human
 
 if TYPE_CHECKING:
+    from ..exporter.accounting import Waterfall
     from ..exporter.archive import Report as ArchiveReport
     from ..exporter.report import Report
     from ..exporter.verify import Verification
@@ -36,6 +37,10 @@ def export(report: Report, *, verbose: bool, dry_run: bool) -> None:
     if verbose or dry_run:
         out.print(_plan_table(report))
     out.print(_size_table(report))
+    if report.waterfall:
+        out.print()
+        out.print(_waterfall_table(report.waterfall))
+        out.print()
     packed = sum(row["format"] != "dense" for row in report.layers)
     kept = len(report.layers) - packed
     out.print(
@@ -62,19 +67,29 @@ def _size_table(report: Report) -> Table:
     table.add_column("bytes", justify="right")
     table.add_column("", justify="right")
     table.add_column("dense / this", justify="right")
-    base = report.dense_file_bytes
 
     def row(label: str, size: int | None, against: int | None, style: str = "") -> None:
         if size is not None:
             table.add_row(label, f"{size:,}", human(size), _ratio(against, size), style=style)
 
-    row("checkpoint", report.source_bytes, None)
-    row("dense ONNX file", base, base)
-    row("gzip -6 of the dense file", report.gzip_bytes, base)
-    row("packed ONNX file", report.file_bytes, base, "bold")
-    row("weights, dense", report.dense_bytes, report.dense_bytes)
-    row("weights, non-zeros x 32 bits", report.lab_bytes, report.dense_bytes)
-    row("weights, packed", report.packed_bytes, report.dense_bytes)
+    row("checkpoint", report.source_bytes, report.dense_file_bytes)
+    row("dense ONNX file", report.dense_file_bytes, report.dense_file_bytes)
+    row("packed ONNX file", report.file_bytes, report.dense_file_bytes, "bold")
+    return table
+
+
+def _waterfall_table(waterfall: Waterfall) -> Table:
+    """All tensors, from dense over the theory to the file, and the entropy bound below."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("all tensors")
+    table.add_column("bytes", justify="right")
+    table.add_column("", justify="right")
+    table.add_column("dense / this", justify="right")
+    for label, size in waterfall.rows():
+        table.add_row(label, f"{size:,}", human(size), _ratio(waterfall.dense, size))
+    over = waterfall.over_bound_percent
+    if over is not None:
+        table.add_row(f"  the file is {abs(over):.1f} % {'over' if over >= 0 else 'under'} it", "", "", "")
     return table
 
 
@@ -112,6 +127,10 @@ def contents(report: Report) -> None:
             f"{row['packed_bytes']:,}", f"{row['density']:.1%}",
         )  # fmt: skip
     out.print(table)
+    if report.waterfall:
+        out.print()
+        out.print(_waterfall_table(report.waterfall))
+        out.print()
     out.print(
         f"{len(report.layers)} tensors, {report.packed_bytes:,} B in {report.source_bytes:,} B of file"
         + (f", {report.dense_bytes:,} B dense" if report.dense_bytes != report.packed_bytes else "")

@@ -7,7 +7,7 @@ The lab's formula for a pruned net is "non-zeros x 32". That is bits, of values 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -123,7 +123,8 @@ def waterfall(
     positions: int | None = None,
     headers: int | None = None,
     file: int | None = None,
-    compress: bool = False,
+    gzip: bool = False,
+    zstd: bool = False,
 ) -> Waterfall:
     """The waterfall of a set of tensors; tensors of one dimension and less count as dense in the theory.
 
@@ -131,8 +132,8 @@ def waterfall(
     ----------
     positions, headers, file
         Bytes of the components, of those with headers, and of the file, where one was written.
-    compress
-        Also run gzip -6 and zstd -19 over the dense bytes (some seconds for each 10 MB).
+    gzip, zstd
+        Also run `gzip -6` (a second for each 20 MB) and `zstd -19` (some for each 10 MB) over the dense bytes.
     """
     dense = values = nonzeros = 0
     bound = 0.0
@@ -144,23 +145,26 @@ def waterfall(
         values += found.nonzeros * array.dtype.itemsize if sparse else array.nbytes
         nonzeros += found.nonzeros if sparse else 0
         bound += found.total
-        if compress:
-            kept.append(array)
-    gzip, zstd = compressed(kept) if compress else (None, None)
-    return Waterfall(dense, values, nonzeros, math.ceil(bound / 8), positions, headers, file, gzip, zstd)
+        kept.append(array)
+    squeezed = gzip_bytes(kept) if gzip else None, zstd_bytes(kept) if zstd else None
+    return Waterfall(dense, values, nonzeros, math.ceil(bound / 8), positions, headers, file, *squeezed)
 
 
-def compressed(arrays: Sequence[Array]) -> tuple[int, int]:
-    """Bytes of the tensors, one after the other, under `gzip -6` and `zstd -19`; streamed."""
+def gzip_bytes(arrays: Iterable[Array]) -> int:
+    """Bytes of the tensors, one after the other, under `gzip -6`; streamed."""
     import zlib
 
+    deflate = zlib.compressobj(6, zlib.DEFLATED, 31)
+    return sum(len(deflate.compress(as_bits(array).reshape(-1).data)) for array in arrays) + len(
+        deflate.flush()
+    )
+
+
+def zstd_bytes(arrays: Iterable[Array]) -> int:
+    """Bytes of the tensors, one after the other, under `zstd -19`; streamed."""
     import zstandard
 
-    deflate = zlib.compressobj(6, zlib.DEFLATED, 31)
     squeeze = zstandard.ZstdCompressor(level=19).compressobj()
-    gzip = zstd = 0
-    for array in arrays:
-        data = as_bits(array).reshape(-1).data
-        gzip += len(deflate.compress(data))
-        zstd += len(squeeze.compress(data))
-    return gzip + len(deflate.flush()), zstd + len(squeeze.flush())
+    return sum(len(squeeze.compress(as_bits(array).reshape(-1).data)) for array in arrays) + len(
+        squeeze.flush()
+    )

@@ -54,6 +54,7 @@ def export(
     seed: int = 0,
     external_data: bool = False,
     trust_checkpoint: bool = False,
+    compare: bool = False,
     verbose: bool = False,
     progress: Progress = _silent,
 ) -> Report:
@@ -75,6 +76,8 @@ def export(
         "size" packs whatever gets smaller; "speed" only where the native kernel is expected to be faster.
     measure
         With "speed": time every layer here, dense and packed, on `threads` threads, and believe that instead.
+    compare
+        Also compress the dense weights with `zstd -19`, to stand beside the packed file.
     rtol, atol
         Tolerance of the verification: |a - b| <= atol + rtol * max |b|.
 
@@ -149,7 +152,8 @@ def export(
         report.verification = _write(
             source, index, plans, packed, target, force, external_data, checking, report
         )
-        report.measure_dense(source.model, progress)
+        progress("accounting for the bytes", 0, 0)
+        report.measure(source.model, compare)
     report.seconds = time.perf_counter() - started
     return report
 
@@ -303,7 +307,7 @@ def verify(
     return _compare(opened, written, Path(file), _Checking(True, rtol, atol, seed, progress))
 
 
-def inspect(file: str | Path, *, trust_checkpoint: bool = False) -> Report:
+def inspect(file: str | Path, *, trust_checkpoint: bool = False, compare: bool = False) -> Report:
     """What is inside a checkpoint, an ONNX file or an archive: bytes, shape and density of every tensor.
 
     Raises
@@ -313,4 +317,4 @@ def inspect(file: str | Path, *, trust_checkpoint: bool = False) -> Report:
     """
     from .contents import read
 
-    return read(Path(file), trust_checkpoint=trust_checkpoint)
+    return read(Path(file), trust_checkpoint=trust_checkpoint, compare=compare)

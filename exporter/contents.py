@@ -9,26 +9,39 @@ from typing import Any
 import numpy as np
 
 from ..formats import TensorStats
+from ..formats.base import Array
 from . import archive, checkpoint
+from .accounting import waterfall
 from .layers import GraphIndex, attributes
 from .report import Report
 
 
-def read(path: Path, *, trust_checkpoint: bool = False) -> Report:
-    """The contents of a checkpoint or ONNX file as a report.
+def read(path: Path, *, trust_checkpoint: bool = False, compare: bool = False) -> Report:
+    """The contents of a checkpoint, ONNX file or archive as a report.
+
+    Parameters
+    ----------
+    compare
+        Also compress the dense tensors with `gzip -6` and `zstd -19`.
 
     Raises
     ------
     InputError
         If the file cannot be read.
     """
+    dense: list[Array]
     if archive.is_archive(path):
-        return _archive_report(path)
-    loaded = checkpoint.load(path, trust_checkpoint=trust_checkpoint)
-    report = Report(source=str(path), output=None, format=loaded.kind, source_bytes=path.stat().st_size)
-    report.notes = [(note.level, note.text) for note in loaded.notes]
-    rows = _onnx_rows(loaded.onnx_model) if loaded.onnx_model is not None else _tensor_rows(loaded.tensors)
-    report.layers = rows
+        report, dense = _archive_report(path), list(archive.arrays(path).values())
+    else:
+        loaded = checkpoint.load(path, trust_checkpoint=trust_checkpoint)
+        report = Report(source=str(path), output=None, format=loaded.kind, source_bytes=path.stat().st_size)
+        report.notes = [(note.level, note.text) for note in loaded.notes]
+        model = loaded.onnx_model
+        report.layers, dense = _tensor_rows(loaded.tensors) if model is None else _onnx_rows(model)
+    positions = report.packed_bytes if report.packed_bytes != report.dense_bytes else None
+    report.waterfall = waterfall(
+        dense, positions=positions, file=report.source_bytes, gzip=compare, zstd=compare
+    )
     return report
 
 
@@ -37,6 +50,16 @@ def _row(
 ) -> dict[str, Any]:
     facts = {"name": name, "op": op, "shape": list(shape), "dtype": dtype, "nnz": nnz, "size": size}
     return facts | {"density": nnz / size if size else 0.0, "reason": ""} | rest
+
+
+def _array(tensor: Any) -> Array:
+    """A torch tensor as numpy sees it, bfloat16 as ml_dtypes has it."""
+    import ml_dtypes
+    import torch
+
+    if tensor.dtype == torch.bfloat16:
+        return tensor.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16)  # type: ignore[no-any-return]
+    return tensor.numpy()  # type: ignore[no-any-return]
 
 
 def _archive_report(path: Path) -> Report:
@@ -53,13 +76,16 @@ def _archive_report(path: Path) -> Report:
     return report
 
 
-def _tensor_rows(tensors: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row a tensor of a checkpoint."""
-    rows = []
+def _tensor_rows(tensors: dict[str, Any]) -> tuple[list[dict[str, Any]], list[Array]]:
+    """One row a tensor of a checkpoint, and the tensors as arrays, tied ones once."""
+    rows, arrays, seen = [], [], set()
     for name, tensor in tensors.items():
         size, nbytes = tensor.numel(), tensor.numel() * tensor.element_size()
         nnz = int(tensor.count_nonzero()) if size else 0
         dtype = str(tensor.dtype).removeprefix("torch.")
+        if tensor.data_ptr() not in seen or not size:
+            seen.add(tensor.data_ptr())
+            arrays.append(_array(tensor))
         rows.append(
             _row(
                 name,
@@ -73,19 +99,20 @@ def _tensor_rows(tensors: dict[str, Any]) -> list[dict[str, Any]]:
                 packed_bytes=nbytes,
             )
         )
-    return rows
+    return rows, arrays
 
 
-def _onnx_rows(model: Any) -> list[dict[str, Any]]:
-    """One row a packed weight, then one for each initializer that no packed node reads."""
+def _onnx_rows(model: Any) -> tuple[list[dict[str, Any]], list[Array]]:
+    """Rows of packed weights, then of initializers that no packed node reads; and all of them dense."""
     from .verify import packed_nodes
 
-    rows, parts_read = [], set()
+    rows, arrays, parts_read = [], [], set()
     for name, (node, fmt, components) in packed_nodes(model).items():
         packed = fmt.from_operator(components, attributes(node))
         fmt.check(packed)
         dense = fmt.unpack(packed)
         stats = TensorStats(dense)
+        arrays.append(dense)
         count = 1 + len(fmt.operator_inputs)
         parts_read.update(node.input[1:count])
         nbytes = sum(int(array.nbytes) for array in components.values())
@@ -107,10 +134,11 @@ def _onnx_rows(model: Any) -> list[dict[str, Any]]:
         array = index.constant(name)
         if name in parts_read or array is None:
             continue
+        arrays.append(array)
         op = index.readers[name][0].op_type if index.readers[name] else ""
         nnz = int(np.count_nonzero(array))
         sizes = {"dense_bytes": int(array.nbytes), "packed_bytes": int(array.nbytes)}
         rows.append(
             _row(name, op, array.shape, str(array.dtype), nnz, int(array.size), format="dense", **sizes)
         )
-    return rows
+    return rows, arrays

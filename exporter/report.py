@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import platform
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,12 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import onnx
 
+    from .accounting import Waterfall
     from .plan import TensorPlan
     from .source import Source
     from .verify import Verification
-
-#: Above this, compressing the dense file for comparison would take longer than the export.
-GZIP_LIMIT = 1 << 28
 
 
 @dataclass
@@ -27,7 +24,7 @@ class Report:
 
     All sizes are bytes. `dense_bytes` and `packed_bytes` are the weights in the plan; `dense_file_bytes` is
     the dense ONNX file of the same model; `lab_bytes` is the "non-zeros x 32 bits" of the theory, which
-    leaves out every position; `gzip_bytes` is `gzip -6` of the dense file.
+    leaves out every position. `waterfall` has the steps between theory and file, and the entropy bound.
     """
 
     source: str
@@ -39,7 +36,7 @@ class Report:
     notes: list[tuple[str, str]] = field(default_factory=list)
     dense_file_bytes: int | None = None
     source_bytes: int | None = None
-    gzip_bytes: int | None = None
+    waterfall: Waterfall | None = None
     verification: Verification | None = None
     seconds: float = 0.0
     command: str | None = None
@@ -87,18 +84,24 @@ class Report:
         """Bytes of all files written."""
         return sum(path.stat().st_size for path in self.files) if self.files else None
 
-    def measure_dense(self, model: onnx.ModelProto, progress: Callable[[str, int, int], None]) -> None:
-        """Size of the dense ONNX file, and what `gzip -6` makes of it."""
+    def measure(self, model: onnx.ModelProto, compare: bool) -> None:
+        """The dense file's size, and the waterfall from it down to what was written.
+
+        Parameters
+        ----------
+        compare
+            Also run `zstd -19` over the dense weights: some seconds for each 10 MB.
+        """
+        from onnx import numpy_helper
+
+        from .accounting import waterfall
         from .save import MAX_INLINE_TOTAL, data_bytes
 
-        if data_bytes(model) > MAX_INLINE_TOTAL:
-            self.dense_file_bytes = data_bytes(model)
-            return
-        data = model.SerializeToString()
-        self.dense_file_bytes = len(data)
-        if len(data) <= GZIP_LIMIT:
-            progress("compressing the dense file for comparison", 0, 0)
-            self.gzip_bytes = len(zlib.compress(data, 6, wbits=31))
+        data = data_bytes(model)
+        self.dense_file_bytes = data if data > MAX_INLINE_TOTAL else model.ByteSize()
+        arrays = (numpy_helper.to_array(tensor) for tensor in model.graph.initializer)
+        positions = self.packed_bytes + data - self.dense_bytes
+        self.waterfall = waterfall(arrays, positions=positions, file=self.file_bytes, gzip=True, zstd=compare)
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON-able values; the layout is docs/report.schema.json."""
@@ -111,7 +114,9 @@ class Report:
             "source_bytes": self.source_bytes,
             "dense_file_bytes": self.dense_file_bytes,
             "file_bytes": self.file_bytes,
-            "gzip_bytes": self.gzip_bytes,
+            "gzip_bytes": self.waterfall.gzip if self.waterfall else None,
+            "zstd_bytes": self.waterfall.zstd if self.waterfall else None,
+            "waterfall": self.waterfall.to_json() if self.waterfall else None,
             "dense_bytes": self.dense_bytes,
             "packed_bytes": self.packed_bytes,
             "lab_bytes": self.lab_bytes,
