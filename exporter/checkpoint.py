@@ -92,6 +92,9 @@ def load(
     UnsupportedError
         If it holds something no step can work with, naming the tensor.
     """
+    from . import archive_unpack
+    from .archive import is_archive
+
     path = Path(path)
     kind = guards.identify(path)
     if kind == "onnx":
@@ -102,6 +105,10 @@ def load(
         program = read_pt2(path, trust=trust_checkpoint)
         checkpoint = Checkpoint(path, kind, program=program)
         _take(checkpoint, program.state_dict)
+        checkpoint.notes += folding.mask_in_place(checkpoint.tensors)
+    elif kind == "safetensors" and is_archive(path):
+        checkpoint = _from_object(path, archive_unpack.load(path), MAX_DENSE)
+        checkpoint.notes.insert(0, Note("info", "a sparse-export archive, unpacked"))
     elif kind == "safetensors":
         tensors, _ = loaders.read_safetensors(path)
         checkpoint = Checkpoint(path, kind)
@@ -128,7 +135,7 @@ def refuse_nan(checkpoint: Checkpoint) -> None:
         )
 
 
-def _from_object(path: Path, loaded: Any) -> Checkpoint:
+def _from_object(path: Path, loaded: Any, limit: int | None = None) -> Checkpoint:
     """The checkpoint in what a pickle held: a state dict, a dict around one, or a module."""
     import torch
 
@@ -141,22 +148,22 @@ def _from_object(path: Path, loaded: Any) -> Checkpoint:
         _take(checkpoint, module.state_dict())
         return checkpoint
     checkpoint = Checkpoint(path, "state-dict", notes=list(found.notes), arch_hint=found.arch)
-    _take(checkpoint, found.weights)
+    _take(checkpoint, found.weights, limit)
     return checkpoint
 
 
-def _take(checkpoint: Checkpoint, weights: Mapping[Any, Any]) -> None:
+def _take(checkpoint: Checkpoint, weights: Mapping[Any, Any], limit: int | None = None) -> None:
     """Clean `weights` into `checkpoint.tensors`, with a note for each thing done.
 
-    A module or a program keeps its names: they are the ones its graph uses.
+    A module or a program keeps its names: they are the ones its graph uses. No tensor may have more bytes
+    than `limit`, by default the size of the file.
     """
     tensors, notes = statedict.tensors_of(weights)
     checkpoint.notes += notes
     if not tensors:
         raise InputError(f"{shown(checkpoint.path)}: the model has no tensors: nothing to pack")
-    size = checkpoint.path.stat().st_size
     try:
-        tensors = _plain(tensors, size)
+        tensors = _plain(tensors, limit or checkpoint.path.stat().st_size)
         if checkpoint.module is None and checkpoint.program is None:
             for step in (statedict.unprefixed, folding.fold):
                 tensors, notes = step(tensors)

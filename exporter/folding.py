@@ -33,6 +33,16 @@ def fold(tensors: Tensors) -> tuple[Tensors, list[Note]]:
     return folder.folded, folder.notes()
 
 
+def mask_in_place(tensors: Tensors) -> list[Note]:
+    """Multiply each `weight_orig` by its `weight_mask`, for graphs that do so themselves on every run."""
+    folder = _Folder(tensors)
+    for name, tensor in tensors.items():
+        mask = tensors.get(f"{name.removesuffix('_orig')}_mask")
+        if name.endswith("_orig") and mask is not None:
+            tensor.copy_(folder._masked(name.removesuffix("_orig"), tensor, mask))
+    return folder.notes()
+
+
 def drop_negative_zeros(tensors: Tensors) -> list[Note]:
     """Turn -0.0 into 0 in the weights (two dimensions and more), in place, so ties and modules see it."""
     import torch

@@ -103,7 +103,7 @@ def _read_external(path: Path, tensor: onnx.TensorProto) -> None:
         )
     if offset > available or length > available - offset:
         raise CorruptFileError(
-            f"{name}: bytes {offset:,} to {offset + length:,} of '{shown(target.name)}', which has"
+            f"{name}: bytes {offset:,} to {offset + length:,} of '{shown(target.name)}', which has only"
             f" {available:,}"
         )
     with target.open("rb") as file:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 from torch import nn
+from torch.nn.utils import prune
 
 from sparse_export import InputError, UnsupportedError
 from sparse_export.exporter import architecture, checkpoint, recognise, vision
@@ -352,3 +353,18 @@ def test_exported_program_keeps_its_names_and_its_free_batch(tmp_path: Path) -> 
     with torch.no_grad():
         assert np.allclose(run(model, x), module(x).numpy(), atol=1e-5)
     assert weights_of(model)["0.weight"].tobytes() == loaded.tensors["0.weight"].numpy().tobytes()
+
+
+def test_exported_program_with_pruning_in_it_has_plain_sparse_weights(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval()
+    prune.l1_unstructured(module[0], "weight", 0.9)
+    torch.export.save(torch.export.export(module, (torch.zeros(1, 3, 8, 8),)), tmp_path / "model.pt2")
+    loaded = checkpoint.load(tmp_path / "model.pt2")
+    assert "pruning masks folded into 1 tensor: 0.weight" in [note.text for note in loaded.notes]
+    model = architecture.to_onnx(architecture.resolve(loaded))
+    assert [node.op_type for node in model.graph.node] == ["Conv", "Relu"]
+    weight = weights_of(model)["0.weight"]
+    assert np.count_nonzero(weight) == 22 and not np.signbit(weight[weight == 0]).any()
+    x = torch.randn(1, 3, 8, 8)
+    with torch.no_grad():
+        assert np.allclose(run(model, x), module(x).numpy(), atol=1e-5)

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from sparse_export import InputError, UnsupportedError
-from sparse_export.exporter import checkpoint
+from sparse_export.exporter import archive, checkpoint
 from sparse_export.exporter.checkpoint import Checkpoint
 
 
@@ -273,3 +273,15 @@ def test_says_what_the_file_holds_instead_of_weights(tmp_path: Path, value: Any,
 def test_module_without_parameters_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no tensors: nothing to pack"):
         checkpoint.load(saved(tmp_path, nn.ReLU()), trust_checkpoint=True)
+
+
+def test_reads_what_sparse_export_archived(tmp_path: Path) -> None:
+    module = net()
+    prune.l1_unstructured(module[4], "weight", 0.9)
+    prune.remove(module[4], "weight")
+    path = saved(tmp_path, {"net": module.state_dict(), "epoch": 3})
+    target = tmp_path / "model.packed.safetensors"
+    archive.write(path, target)
+    loaded = checkpoint.load(target)
+    assert same(loaded, module)
+    assert "a sparse-export archive, unpacked" in told(loaded)
