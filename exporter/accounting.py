@@ -133,7 +133,7 @@ def waterfall(
     positions, headers, file
         Bytes of the components, of those with headers, and of the file, where one was written.
     gzip, zstd
-        Also run `gzip -6` (a second for each 20 MB) and `zstd -19` (some for each 10 MB) over the dense bytes.
+        Also run `gzip -6` (1 s for each 20 MB) and `zstd -19` (some for each 10 MB) over the dense bytes.
     """
     dense = values = nonzeros = 0
     bound = 0.0

@@ -12,16 +12,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import InputError, VerificationError
+from ..errors import InputError
 from .report import Report
 
 if TYPE_CHECKING:
-    import onnx
-
     from ..formats import Packed
-    from ..formats.base import Array
-    from .layers import GraphIndex
-    from .plan import TensorPlan
     from .source import Source
     from .verify import Verification
 
@@ -93,8 +88,11 @@ def export(
     from . import plan as planning
     from . import source as sources
     from .artifact import check_target
+    from .graph import rewrite
     from .layers import GraphIndex
     from .match import find
+    from .proof import Proof
+    from .save import save
 
     started = time.perf_counter()
     path = Path(model)
@@ -148,32 +146,22 @@ def export(
             ("info", f"values stored as {spec}: lossy; zeros stay zero, outputs differ as verified")
         )
     if not dry_run:
-        checking = _Checking(verify, rtol, atol, seed, progress)
-        report.verification = _write(
-            source, index, plans, packed, target, force, external_data, checking, report
+        proof = Proof(rtol, atol, seed) if verify else None
+        progress("writing", 0, 0)
+        packed_model = rewrite(index, source.model, plans, packed)
+
+        def check(path: Path) -> None:
+            if proof:
+                progress("verifying", 0, 0)
+                report.verification = proof.of_written(source, index, plans, packed, path)
+
+        report.files = save(
+            packed_model, target, check=check, force=force, external_data=external_data, sources=[path]
         )
         progress("accounting for the bytes", 0, 0)
         report.measure(source.model, compare)
     report.seconds = time.perf_counter() - started
     return report
-
-
-class _Checking:
-    """How thoroughly the written file is verified."""
-
-    def __init__(
-        self, enabled: bool, rtol: float | None, atol: float | None, seed: int, progress: Progress
-    ) -> None:
-        from . import verify
-
-        self.enabled = enabled
-        self.rtol = verify.RTOL if rtol is None else rtol
-        self.atol = verify.ATOL if atol is None else atol
-        self.seed = seed
-        self.progress = progress
-        # Lossy values differ by design: the difference is reported, and judged only by a given tolerance.
-        self.lossy = False
-        self.explicit = rtol is not None or atol is not None
 
 
 def _refuse_nan(source: Source, names: list[str]) -> None:
@@ -183,88 +171,6 @@ def _refuse_nan(source: Source, names: list[str]) -> None:
             + (f" (and {len(names) - 1} more)" if len(names) > 1 else "")
             + "; retrain or repair the checkpoint"
         )
-
-
-def _write(
-    source: Source,
-    index: GraphIndex,
-    plans: Sequence[TensorPlan],
-    packed: dict[str, Packed],
-    target: Path,
-    force: bool,
-    external_data: bool,
-    checking: _Checking,
-    report: Report,
-) -> Verification | None:
-    """Write and verify; the file gets its name only when the verification passed."""
-    from .graph import rewrite
-    from .save import save
-
-    checking.progress("writing", 0, 0)
-    result: list[Verification] = []
-
-    def check(path: Path) -> None:
-        if checking.enabled:
-            checking.progress("verifying", 0, 0)
-            result.append(_verify_written(source, index, plans, packed, path, checking))
-
-    model = rewrite(index, source.model, plans, packed)
-    report.files = save(
-        model, target, check=check, force=force, external_data=external_data, sources=[source.path]
-    )
-    return result[0] if result else None
-
-
-def _verify_written(
-    source: Source,
-    index: GraphIndex,
-    plans: Sequence[TensorPlan],
-    packed: dict[str, Packed],
-    path: Path,
-    checking: _Checking,
-) -> Verification:
-    import onnx
-
-    from ..formats.values import parse
-    from . import verify
-    from .plan import encode
-
-    written = onnx.load(str(path))
-    planned = {plan.name: plan for plan in plans if plan.packed}
-
-    def dense(name: str) -> Array:
-        return encode(index, name, planned[name].layers[0], parse(planned[name].values)).array
-
-    tensors = verify.check_tensors(written, packed, dense)
-    checking.lossy = any(parse(plan.values).lossy for plan in planned.values())
-    result = _compare(source, written, path, checking)
-    result.tensors = tensors
-    return result
-
-
-def _compare(source: Source, written: onnx.ModelProto, path: Path, checking: _Checking) -> Verification:
-    from . import verify
-
-    opened = verify.session(path)
-    inputs = [
-        verify.make_inputs(written, source.example_shapes, checking.seed + batch, batch)
-        for batch in (1, 2, 3)
-    ]
-    result = verify.compare(
-        source.reference,
-        lambda feeds: opened.run(None, feeds),
-        inputs,
-        rtol=checking.rtol,
-        atol=checking.atol,
-    )
-    result.reference = source.reference_name
-    if not result.passed and (checking.explicit or not checking.lossy):
-        raise VerificationError(
-            f"{source.path.name}: outputs of the packed file differ from the source's by up to "
-            f"{result.max_abs:.3g} ({result.max_rel:.2%} of the largest), over the tolerance "
-            "that --rtol and --atol set"
-        )
-    return result
 
 
 def verify(
@@ -290,6 +196,7 @@ def verify(
         If one of the two cannot be read.
     """
     from . import checkpoint
+    from .proof import Proof
     from .source import open_source
 
     opened = open_source(
@@ -304,7 +211,7 @@ def verify(
     if written is None:
         raise InputError(f"{file}: is no ONNX file")
     progress("verifying", 0, 0)
-    return _compare(opened, written, Path(file), _Checking(True, rtol, atol, seed, progress))
+    return Proof(rtol, atol, seed).of_outputs(opened, written, Path(file))
 
 
 def inspect(file: str | Path, *, trust_checkpoint: bool = False, compare: bool = False) -> Report:
