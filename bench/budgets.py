@@ -43,8 +43,8 @@ def judge(
 ) -> list[dict[str, Any]]:
     """One JSON object for each limit and judged model: `kind`, `model`, `limit`, `actual`, `passed`.
 
-    Judged are the given ONNX models other than the baseline, or all given ones where there is no other. A model
-    counts as too slow when its latency is over the limit and the interval rules out that it is no slower.
+    Judged are the given ONNX models other than the baseline, or all given ones where there is no other.
+    A model counts as too slow when its latency is over the limit and its whole interval is below 1.
     A judged model without a measurement fails the limits that need one.
     """
     given = [m for m in document["models"] if m["origin"] == "given"]

@@ -55,11 +55,10 @@ def waterfall(start: tuple[str, int], steps: list[tuple[str, int]], end: str) ->
                 }
             )
         level += change
-    share = f" ({start[1] / level:.1f}x smaller)" if 0 < level < start[1] else ""
+    ratio = start[1] / level if level > 0 else 0.0
+    share = f"({ratio:.{2 if ratio < 10 else 1}f}x smaller)" if ratio > 1 else ""
     text = megabytes(level)
-    rows.append(
-        {"label": end, "kind": "ours", "x": 0.0, "w": 100 * level / top, "text": text, "more": share.strip()}
-    )
+    rows.append({"label": end, "kind": "ours", "x": 0.0, "w": 100 * level / top, "text": text, "more": share})
     return rows
 
 

@@ -148,9 +148,9 @@ def _layers(document: Document) -> list[dict[str, Any]]:
     for model in document["models"]:
         if model["origin"] == "given" and model["layers"] and model["path"] not in seen:
             seen.append(model["path"])
-            found.append(
-                {"label": model["label"], "open": model["packed"], "rows": charts.layer_rows(model["layers"])}
-            )
+            rows = charts.layer_rows(model["layers"])
+            reasons = any(row["reason"] for row in rows)
+            found.append({"label": model["label"], "open": model["packed"], "rows": rows, "reasons": reasons})
     return found
 
 

@@ -24,6 +24,8 @@ class Layer:
 
     Attributes
     ----------
+    name
+        Of the weight, as in the export report and the checkpoint.
     nnz
         Entries with any bit set, or None where they were not counted.
     bytes
@@ -46,9 +48,9 @@ class Layer:
     other_bytes: int = 0
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON form, with the density."""
+        """JSON form, with the density and room for the plan's reason."""
         density = self.nnz / self.size if self.nnz is not None and self.size else None
-        return {**asdict(self), "density": density}
+        return {**asdict(self), "density": density, "reason": None}
 
 
 def stored_bytes(tensor: Any) -> int:
@@ -133,7 +135,8 @@ class _Reader:
                 nnz = size
         other = sum(stored_bytes(self.tensors[n]) for n in owned if n not in parts.values())
         total = sum(stored.values())
-        name = node.name or node.output[0]
+        stored_names = [name for name in parts.values() if name in self.tensors]
+        name = stored_names[0].rsplit(".", 1)[0] if stored_names else node.name or node.output[0]
         return Layer(name, node.op_type, fmt.name, shape, size, nnz, total, index, 4 * size, other)
 
     def _plain(self, node: Any, owned: list[str]) -> Layer | None:
@@ -153,8 +156,8 @@ class _Reader:
             shape = {a.name: a.i for a in node.attribute}
             dims, kind = [int(shape["N"]), int(shape["K"])], f"{shape['bits']} bit"
             size = dims[0] * dims[1]
-        name, other = node.name or node.output[0], sum(sizes.values()) - sizes[weight]
-        return Layer(name, node.op_type, kind, dims, size, nnz, sizes[weight], index, 4 * size, other)
+        other = sum(sizes.values()) - sizes[weight]
+        return Layer(weight, node.op_type, kind, dims, size, nnz, sizes[weight], index, 4 * size, other)
 
     def _stored(self, name: str) -> int:
         sparse = self.sparse.get(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -37,6 +38,8 @@ class Request:
         Names to force, or None for what fits each file.
     peers
         Whether to add what users would pick instead.
+    plan
+        What `export --json` printed; its reasons are put beside the layers of packed models.
     fail_if_slower, max_size, max_rss
         Budgets, see `budgets.judge`.
     """
@@ -46,6 +49,7 @@ class Request:
     runtimes: tuple[str, ...] | None = None
     targets: tuple[str, ...] | None = None
     peers: bool = False
+    plan: Path | None = None
     fail_if_slower: float | None = None
     max_size: int | None = None
     max_rss: int | None = None
@@ -53,6 +57,23 @@ class Request:
 
 def _silent(text: str, done: int, total: int) -> None:
     return None
+
+
+def read_reasons(plan: Path | None) -> dict[str, str]:
+    """Weight name to the reason of its format.
+
+    Raises
+    ------
+    InputError
+        If the file is no export report.
+    """
+    if plan is None:
+        return {}
+    try:
+        layers = json.loads(plan.read_text())["layers"]
+        return {str(layer["name"]): str(layer["reason"]) for layer in layers}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{plan}: not what `sparse-export export --json` prints ({error!r})") from error
 
 
 def check_environment(request: Request, options: Options) -> None:
@@ -94,6 +115,7 @@ def run(request: Request, options: Options, command: str, progress: Progress = _
         If the environment lacks what was asked for.
     """
     check_environment(request, options)
+    reasons = read_reasons(request.plan)
     paths = request.paths
     baseline = request.baseline or paths[0]
     if baseline not in paths:
@@ -116,7 +138,10 @@ def run(request: Request, options: Options, command: str, progress: Progress = _
             notes.append(
                 f"Compared with the dense ONNX model, not with eager torch: {paths[0].name} is a row too."
             )
-        return _measure(subjects, base, request, options, command, folder, notes, progress)
+        found = _measure(subjects, base, request, options, command, folder, notes, progress)
+    for layer in (layer for m in found["models"] if m["packed"] for layer in m["layers"]):
+        layer["reason"] = reasons.get(layer["name"])
+    return found
 
 
 def _with_peers(

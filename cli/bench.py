@@ -79,6 +79,7 @@ FILE = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
     "--input", "input_", type=FILE, help=".npz file with the inputs.  [default: seeded random ones]"
 )
 @click.option("--data", type=FILE, help=".npz file with x and y (labels): adds the accuracy.")
+@click.option("--plan", type=FILE, help="Report of `export --json`: adds the reasons to the layers.")
 @click.option("--arch", metavar="NAME|FILE.py:FACTORY", help="Architecture of a state dict.")
 @click.option("--input-shape", type=options.ShapeType(), help="Input shape of a checkpoint, e.g. 1x3x32x32.")
 @click.option(
@@ -123,6 +124,7 @@ def command(models: tuple[Path, ...], baseline: Path | None, quiet: bool, **give
         given["runtime"],
         given["target"],
         given["peers"],
+        given["plan"],
         None if given["fail_if_slower"] is None else budgets.parse_percent(given["fail_if_slower"]),
         None if given["max_size"] is None else budgets.parse_size(given["max_size"]),
         None if given["max_rss"] is None else budgets.parse_size(given["max_rss"]),

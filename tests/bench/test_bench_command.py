@@ -42,17 +42,16 @@ def test_every_setting_is_a_row_and_a_chart(models: dict[str, Path], tmp_path: P
 def test_packed_model_runs_with_and_without_our_operators(
     models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    packed = tmp_path / "packed.onnx"
-    api.export(models["sparse"], output=packed, verify=False)
+    packed, plan = tmp_path / "packed.onnx", tmp_path / "plan.json"
+    report = api.export(models["sparse"], output=packed, format="csr", verify=False)
+    plan.write_text(json.dumps(report.to_json()))
     both = ["--runtime", "onnxruntime,onnxruntime-stock"]
-    assert bench(models["sparse"], packed, *both, "--json") == 0
+    assert bench(models["sparse"], packed, *both, "--plan", plan, "--json") == 0
     found = json.loads(capsys.readouterr().out)
-    rows = [
-        (m["label"], r["status"], r["error"]) for m, r in zip(found["models"], found["results"], strict=True)
-    ]
-    assert [status for _, status, _ in rows] == ["ok"] * 4, rows
+    assert [(r["status"], r["error"]) for r in found["results"]] == [("ok", None)] * 4
     assert [bool(r["target"]) for r in found["results"]] == [False, False, True, False]
     assert all(r["difference"]["max_abs"] < 1e-4 for r in found["results"] if r["difference"])
+    assert [layer["reason"] for layer in found["models"][2]["layers"]] == [p["reason"] for p in report.layers]
 
 
 def test_writes_every_kind_of_file(models: dict[str, Path], tmp_path: Path) -> None:
@@ -93,6 +92,7 @@ def test_broken_budget_is_exit_code_one(models: dict[str, Path], capsys: pytest.
         ["--runtime", "tensorflow", "dense"],
         ["--max-size", "big", "dense"],
         ["--input", "missing.npz", "dense"],
+        ["--plan", "README.txt", "dense"],
         ["--runtime", "torch", "dense"],
         ["--batch", "2", "fixed"],
         [],
@@ -115,9 +115,11 @@ def test_missing_runtime_is_exit_code_three(
 
 
 def test_checkpoint_is_measured_against_its_dense_onnx_model(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import torch
+
+    monkeypatch.setattr(run.peers, "make", lambda *_: iter(()))
 
     (tmp_path / "net.py").write_text("from torch import nn\ndef make():\n    return nn.Linear(32, 8)\n")
     torch.save(torch.nn.Linear(32, 8).state_dict(), tmp_path / "net.pt")
@@ -133,7 +135,7 @@ def test_peers_of_a_packed_baseline_ask_for_the_dense_model(
     models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     packed = tmp_path / "packed.onnx"
-    api.export(models["sparse"], output=packed, verify=False)
+    api.export(models["sparse"], output=packed, format="csr", verify=False)
     assert bench(packed, "--peers") == 2
     assert "give it with --baseline" in capsys.readouterr().err
 

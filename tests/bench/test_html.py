@@ -118,7 +118,7 @@ def test_waterfall_ends_at_the_total() -> None:
         ("positions", 10, 5),
         ("packed", 0, 15),
     ]
-    assert rows[-1]["more"] == "(6.7x smaller)"
+    assert rows[-1]["more"] == "(6.67x smaller)"
 
 
 @needs_chromium

@@ -55,7 +55,7 @@ def test_rejects_what_is_no_model(tmp_path: Path, content: bytes) -> None:
 def test_layers_and_breakdown_of_a_dense_model(models: dict[str, Path]) -> None:
     total = models["sparse"].stat().st_size
     rows, breakdown = layers.read(models["sparse"], total)
-    assert [row["name"] for row in rows] == ["layer0", "layer1", "layer2"]
+    assert [row["name"] for row in rows] == ["w0", "w1", "w2"]
     assert all(row["bytes"] == row["dense_bytes"] == 64 * 64 * 4 for row in rows)
     assert all(0.05 < row["density"] < 0.15 for row in rows)
     assert sum(breakdown.values()) == total
@@ -66,7 +66,7 @@ def test_layers_of_a_packed_model(models: dict[str, Path], tmp_path: Path) -> No
     path = tmp_path / "packed.onnx"
     report = api.export(models["sparse"], format="csr", output=path, verify=False)
     rows, breakdown = layers.read(path, path.stat().st_size)
-    assert [row["format"] for row in rows] == ["csr"] * 3
+    assert [(row["name"], row["format"]) for row in rows] == [("w0", "csr"), ("w1", "csr"), ("w2", "csr")]
     assert sum(row["bytes"] for row in rows) == report.packed_bytes
     assert sum(row["nnz"] for row in rows) == report.nnz
     assert breakdown["indices"] > 0
