@@ -34,12 +34,14 @@ def collapse(rows: Sequence[Row], net: str) -> str:
     wide = int(np.argmax(high - low))
     first = (
         f"Without any retraining {net} keeps its {pct(mean[0])} to within a point up to a rate of {pct(free)}"
-        + (f" and is below half at {pct(gone)}" if gone is not None else " and never falls below half")
+        + (f" and falls below 50 % at {pct(gone)}" if gone is not None else " and never falls below 50 %")
         + f" (means of {seeds} seeds)."
     )
-    second = (
-        f"In the fall the seeds differ most: at {pct(rates[wide])} they lie between {pct(low[wide])} "
-        f"and {pct(high[wide])}, so a single net's curve says little about where exactly it falls."
+    gap = float(high[wide] - low[wide])
+    second = f"The seeds differ most at {pct(rates[wide])}, from {pct(low[wide])} to {pct(high[wide])}: " + (
+        "a single net's curve says little about where exactly it falls."
+        if gap > 0.05
+        else "the place of the fall belongs to net and training, not to the seed."
     )
     return f"{first} {second}"
 

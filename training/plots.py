@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from .campaign import METHODS
 
@@ -92,9 +93,21 @@ def line(ax: Axes, rows: Sequence[Row], x: str, y: str, label: str, number: int,
 
 def percent(ax: Axes, x: bool = False) -> None:
     """Percent signs on the accuracy axis, and on the rate axis if it is one."""
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     if x:
-        ax.xaxis.set_major_formatter(PercentFormatter(1.0))
+        percent_x(ax)
+
+
+def percent_x(ax: Axes) -> None:
+    """Percent signs on the rate axis only."""
+    ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+
+
+def plain_log(axis: Axis) -> None:
+    """A logarithmic axis with ticks at 1, 2 and 5, in plain numbers: 20,000 and not 2 x 10^4."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def accuracy_by_rate(rows: Sequence[Row], title: str, path: Path) -> Path:
@@ -135,14 +148,10 @@ def bytes_by_rate(rows: Sequence[Row], title: str, path: Path) -> Path:
     ax.set_xlabel("pruning rate")
     ax.set_ylabel("size of the weights, kB (1000 bytes)")
     ax.set_yscale("log")
+    plain_log(ax.yaxis)
     percent_x(ax)
     ax.legend(fontsize=8, frameon=False)
     return save(fig, path)
-
-
-def percent_x(ax: Axes) -> None:
-    """Percent signs on the rate axis only."""
-    ax.xaxis.set_major_formatter(PercentFormatter(1.0))
 
 
 def of_sweep(rows: Sequence[Row], folder: Path) -> list[Path]:

@@ -129,7 +129,7 @@ def footprint_section(page: Page, work: Path, results: dict[str, Any]) -> None:
     }
     shown = {
         "weights, dense fp32": sizes["dense"],
-        "checkpoint with masks (2 x dense)": 2 * sizes["dense"],
+        "checkpoint, masks left in (2 x dense)": 2 * sizes["dense"],
         "non-zeros x 32 bits, no positions": sizes["theory"],
         "values + entropy of positions": sizes["bound"],
         "csr, per layer": sizes["csr"],

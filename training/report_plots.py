@@ -27,7 +27,7 @@ def sweep(rows: Sequence[Row], title: str, path: Path, mark: float | None = None
     ax.set_ylabel("held-out accuracy")
     ax.set_ylim(0, 1.02)
     plots.percent(ax, x=True)
-    ax.legend(fontsize=8, frameon=False)
+    ax.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0.01, 0.14))
     return plots.save(fig, path)
 
 
@@ -41,10 +41,9 @@ def footprint(sizes: Mapping[str, int], reference: str, title: str, path: Path) 
     ax.axvline(sizes[reference] / 1000, color=COLOURS[1], linewidth=1, linestyle="--")
     ax.set_yticks(range(len(names)), names, fontsize=8)
     ax.invert_yaxis()
-    ax.set_xscale("log")
-    ax.set_xlim(right=max(sizes.values()) / 1000 * 5)
-    ax.set_xlabel("kB (1000 bytes), logarithmic")
-    ax.grid(axis="y", alpha=0)
+    ax.set_xlim(right=max(sizes.values()) / 1000 * 1.2)
+    ax.set_xlabel("kB (1000 bytes)")
+    ax.grid(False, axis="y")
     return plots.save(fig, path)
 
 
@@ -62,7 +61,7 @@ def retraining(before_after: Mapping[str, tuple[float, float]], title: str, path
     ax.set_xticks(range(len(before_after)), list(before_after), fontsize=9)
     ax.set_ylabel("held-out accuracy")
     ax.set_ylim(0, 1.12)
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     ax.grid(axis="x", alpha=0)
     ax.legend(fontsize=8, frameon=False, loc="upper center", ncols=2)
     return plots.save(fig, path)
@@ -122,6 +121,11 @@ def ways(rows: Sequence[Row], title: str, path: Path) -> Path:
         plots.style(ax, f"{title}: {name}")
         ax.set_xlabel(label)
         ax.set_xscale("log")
+        ax.minorticks_off()
+    rates = sorted({row["rate"] for row in rows})
+    for ax, x, unit in ((left, "nonzeros", 1), (right, "auto_bytes", 1000)):
+        ticks = [next(r[x] for r in rows if r["rate"] == rate) / unit for rate in rates]
+        ax.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
     left.set_ylabel("held-out accuracy")
     plots.percent(left)
     left.set_ylim(0, 1.04)

@@ -54,8 +54,8 @@ def test_the_collapse_names_the_last_free_and_the_first_lost_rate() -> None:
         rows({0: {0.0: 0.99, 0.5: 0.985, 0.8: 0.4}, 1: {0.0: 0.99, 0.5: 0.985, 0.8: 0.2}}), "X"
     )
     assert "X keeps its 99.0 % to within a point up to a rate of 50.0 %" in text
-    assert "below half at 80.0 %" in text
-    assert "between 20.0 % and 40.0 %" in text
+    assert "falls below 50 % at 80.0 %" in text
+    assert "from 20.0 % to 40.0 %" in text
 
 
 def test_the_footprint_is_in_bytes_and_says_which_is_smaller() -> None:
