@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Checkpoint", "Note", "load", "refuse_nan"]
 
-#: A sparse tensor may grow to this many dense bytes; a hostile header can declare any shape.
-MAX_DENSE = 4 << 30
+#: What a sparse tensor may grow to when dense, in bytes or times the file: a hostile one can have any shape.
+MAX_SPARSE = 64 << 20
+MAX_GROWTH = 1000
+#: What an archive may unpack to.
+MAX_ARCHIVE = 1 << 40
 
 
 @dataclass
@@ -107,7 +110,7 @@ def load(
         _take(checkpoint, program.state_dict)
         checkpoint.notes += folding.mask_in_place(checkpoint.tensors)
     elif kind == "safetensors" and is_archive(path):
-        checkpoint = _from_object(path, archive_unpack.load(path), MAX_DENSE)
+        checkpoint = _from_object(path, archive_unpack.load(path), MAX_ARCHIVE)
         checkpoint.notes.insert(0, Note("info", "a sparse-export archive, unpacked"))
     elif kind == "safetensors":
         tensors, _ = loaders.read_safetensors(path)
@@ -199,9 +202,10 @@ def _plain(tensors: dict[str, torch.Tensor], size: int) -> dict[str, torch.Tenso
         doctor.refuse_unsupported(name, tensor)
         nbytes = tensor.numel() * tensor.element_size()
         if tensor.layout is not torch.strided:
-            if nbytes > MAX_DENSE:
+            if nbytes > max(MAX_SPARSE, MAX_GROWTH * size):
                 raise UnsupportedError(
-                    f"'{shown(name)}' is sparse with shape {list(tensor.shape)}: {nbytes:,} bytes when dense"
+                    f"'{shown(name)}' is sparse with shape {list(tensor.shape)}: {nbytes:,} bytes when dense,"
+                    f" over {MAX_GROWTH:,} times the file"
                 )
             result[name] = tensor.to_dense()
             sparse.append(name)

@@ -11,6 +11,7 @@ import argparse
 import collections
 import re
 import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CorruptFileError, InputError, UnsupportedError
 from .doctor import shown
+from .guards import MAX_PICKLE
 
 if TYPE_CHECKING:
     import torch
 
 #: What the weights-only reader says when a pickle asks for a global outside its list.
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)|Unsupported class ([\w.]+)")
+_BYTEARRAY = re.compile(rb"c(?:__builtin__|builtins)\nbytearray\n")
 #: Modules whose classes make a whole pickled model, as opposed to an attack or stray metadata.
 _MODEL_MODULES = ("torch.nn.", "torchvision.", "__main__.", "transformers.", "timm.", "models.")
 
@@ -59,6 +62,8 @@ def read_torch(path: Path, *, zipped: bool, trust: bool, mmap: bool) -> Any:
     """
     import torch
 
+    if not trust:
+        _refuse_bytearray(path, zipped)
     options: dict[str, Any] = {"map_location": "cpu", "mmap": mmap and zipped}
     invariants = torch.sparse.check_sparse_tensor_invariants(enable=True)  # type: ignore[no-untyped-call]
     try:
@@ -80,6 +85,22 @@ def read_torch(path: Path, *, zipped: bool, trust: bool, mmap: bool) -> Any:
         ) from error
     except Exception as error:  # a pickle can raise anything
         raise _torch_error(path, error) from error
+
+
+def _refuse_bytearray(path: Path, zipped: bool) -> None:
+    """Raise if the pickle calls bytearray: weights-only lets it, so a few bytes could take all memory."""
+    if zipped:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+            try:
+                found = any(_BYTEARRAY.search(archive.read(name)) for name in names)
+            except (zipfile.BadZipFile, EOFError, OSError) as error:
+                raise CorruptFileError(f"{shown(path)}: data.pkl is damaged ({shown(error)})") from error
+    else:
+        with path.open("rb") as file:
+            found = _BYTEARRAY.search(file.read(MAX_PICKLE)) is not None
+    if found:
+        raise InputError(_untrusted(path, "builtins.bytearray"))
 
 
 def _wanted_global(error: Exception) -> str | None:

@@ -99,17 +99,28 @@ def test_truncated_file(tmp_path: Path, kept: float, legacy: bool) -> None:
 
 
 def test_every_damaged_byte_of_the_pickle_is_survived(tmp_path: Path) -> None:
-    path = tmp_path / "model.pt"
+    path, damaged = tmp_path / "model.pt", tmp_path / "damaged.pt"
     torch.save({"w": torch.zeros(2, 2), "b": torch.zeros(2)}, path)
-    data = path.read_bytes()
-    start = data.index(b"data.pkl") + 8
-    for place in range(start, start + 400, 3):
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    data = members["model/data.pkl"]
+    for place in range(0, len(data), 2):
         for value in (0, 0x52, 0xFF):
-            path.write_bytes(data[:place] + bytes([value]) + data[place + 1 :])
+            changed = data[:place] + bytes([value]) + data[place + 1 :]
+            with zipfile.ZipFile(damaged, "w") as archive:
+                for name, content in (members | {"model/data.pkl": changed}).items():
+                    archive.writestr(name, content)
             try:
-                checkpoint.load(path)
+                checkpoint.load(damaged)
             except InputError as error:
                 assert "\n" not in str(error)
+
+
+def test_damage_that_only_the_checksum_shows(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    torch.save({"weight": torch.zeros(2, 2)}, path)
+    path.write_bytes(path.read_bytes().replace(b"weight", b"weighs"))
+    assert "data.pkl is damaged" in refused(path)
 
 
 def test_legacy_tar(tmp_path: Path) -> None:
@@ -166,7 +177,9 @@ def test_tensor_larger_than_its_file(tmp_path: Path) -> None:
 def test_tensor_beyond_its_storage(tmp_path: Path, legacy: bool) -> None:
     class Beyond:
         def __reduce__(self) -> Any:
-            storage = torch.zeros(4).storage()
+            storage = torch.storage.TypedStorage(
+                wrap_storage=torch.zeros(4).untyped_storage(), dtype=torch.float32, _internal=True
+            )
             return torch._utils._rebuild_tensor_v2, (storage, 0, (1 << 40,), (1,), False, {})
 
     path = tmp_path / "model.pt"
@@ -184,8 +197,22 @@ def test_sparse_tensor_with_indices_out_of_range(tmp_path: Path, indices: list[l
 
 def test_sparse_tensor_with_a_huge_shape(tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
-    torch.save({"w": torch.sparse_coo_tensor(torch.zeros(2, 0), torch.zeros(0), (1 << 20, 1 << 20))}, path)
+    empty = torch.sparse_coo_tensor(
+        torch.zeros(2, 0), torch.zeros(0), (1 << 14, 1 << 14), check_invariants=True
+    )
+    torch.save({"w": empty}, path)
     assert "bytes when dense" in refused(path)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_pickle_that_asks_for_all_memory(tmp_path: Path, legacy: bool) -> None:
+    class Greedy:
+        def __reduce__(self) -> Any:
+            return bytearray, (1 << 29,)
+
+    path = tmp_path / "model.pt"
+    torch.save({"w": torch.zeros(3), "x": Greedy()}, path, _use_new_zipfile_serialization=not legacy)
+    assert "its pickle calls builtins.bytearray" in refused(path)
 
 
 def test_names_cannot_write_to_the_terminal(tmp_path: Path) -> None:
