@@ -21,6 +21,7 @@ FORMATS = {
     "ternary": "ternary:Ternary",
     "codebook": "codebook:Codebook",
     "palette": "palette:Palette",
+    "split": "split:Split",
 }
 
 __all__ = ["FORMATS", "Choice", "Format", "Packed", "TensorStats", "all_formats", "choose", "get"]

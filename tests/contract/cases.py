@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import hypothesis.strategies as st
 import ml_dtypes
 import numpy as np
+
 from sparse_export.formats.base import Array, as_bits
 
 SHAPES: dict[str, tuple[int, ...]] = {

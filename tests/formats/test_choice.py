@@ -27,9 +27,9 @@ def test_doctest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("density", "chosen"), [(0.01, "csr"), (0.1, "csr"), (0.5, "bitmask"), (1.0, "dense")]
+    ("density", "chosen"), [(0.01, "split"), (0.1, "split"), (0.5, "split"), (0.9, "bitmask"), (1.0, "dense")]
 )
-def test_unstructured_weights_get_csr_then_bitmask_then_dense(rng, density: float, chosen: str) -> None:
+def test_unstructured_weights_get_split_then_bitmask_then_dense(rng, density: float, chosen: str) -> None:
     assert pick(random(rng, density)).chosen == chosen
 
 
@@ -43,10 +43,10 @@ def test_structured_weights_get_their_own_format(rng) -> None:
     two_of_four = rng.standard_normal((32, 288)).astype(np.float32)
     order = np.argsort(rng.random((32, 72, 4)), axis=2).reshape(32, 288)
     two_of_four[order < 2] = 0
-    assert pick(two_of_four).chosen == "nm"
+    assert pick(two_of_four.astype(np.float16)).chosen == "nm"
     blocks = np.repeat(random(rng, 0.1, (16, 288)), 4, axis=0) + 0
     blocks *= rng.uniform(1, 2, blocks.shape).astype(np.float32)
-    assert pick(blocks).chosen == "bsr"
+    assert pick(blocks.astype(np.float16)).chosen == "bsr"
 
 
 def test_sizes_are_exact_and_never_over_dense(rng) -> None:
@@ -61,9 +61,9 @@ def test_sizes_are_exact_and_never_over_dense(rng) -> None:
 def test_speed_takes_a_format_with_a_kernel_if_it_costs_little(rng) -> None:
     weight = random(rng, 0.13)
     size, speed = pick(weight), pick(weight, "speed")
-    assert size.sizes["csr"] <= 1.1 * size.nbytes
+    assert size.chosen == "split" and size.sizes["csr"] <= 1.35 * size.nbytes
     assert speed.chosen == "csr"
-    assert pick(random(rng, 0.6), "speed").chosen == "bitmask"
+    assert pick(random(rng, 0.9), "speed").chosen == "bitmask"
 
 
 def test_rejects_an_unknown_goal(rng) -> None:

@@ -75,5 +75,7 @@ def test_onnxruntime_decodes_random_patterns(name: str, shape: tuple[int, ...]) 
         array[:, ::4] = rng.standard_normal(array[:, ::4].shape)
     if name == "palette":
         array.flat[0] = 0.5
+    if not fmt.applies_to(formats.TensorStats(array)):
+        pytest.skip("too dense a tensor for the format")
     dense = decode_in_onnxruntime(fmt, fmt.pack(array))
     np.testing.assert_array_equal(dense, array.reshape(dense.shape))
