@@ -3,6 +3,9 @@
 // For four inputs x0..x3 of one pixel the 16 sums +-x0 +-x1 +-x2 +-x3 fill one register. Four weight bits of 16
 // output channels, one channel a lane, index it: one `vpermps` and one addition do 64 multiply-adds, exactly as
 // float sums. Idea: Wei et al., "T-MAC: CPU Renaissance via Table Lookup", EuroSys 2025, here with float tables.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"  // GCC 12 finds them in its own intrinsics (bug 105593)
+#endif
 #include "binary_input.h"
 #include "binary_scratch.h"
 #include "simd.h"
@@ -13,6 +16,8 @@ namespace {
 constexpr int64_t quads = most_columns / 4;       // tables of one pixel and block
 constexpr int64_t words = most_columns / 32;      // of 8 quads each
 constexpr int64_t table_pixels = 4;               // whose tables (16 KiB) are at hand together
+constexpr int64_t table_bytes = quads * table_pixels * 64;
+constexpr int64_t single_blocks = 8;              // whose tables (32 KiB) are at hand together for a single pixel
 constexpr int64_t group_bytes = words * 64;       // one block of 16 channels: a register for every 32 columns
 
 // r[i][j] <-> r[j][i] of a 16 x 16 matrix of 32-bit lanes.
@@ -48,14 +53,24 @@ inline void transpose(__m512i (&r)[16]) {
 // Bits of up to 32 rows and 256 columns: for each 16 rows, register d holds columns 32 d.. of row i in lane i.
 // Rows past `rows` are 0.
 void load_groups(const BitWeights& weights, int64_t row, int64_t rows, int64_t first_byte, int64_t bytes, char* to) {
-  const __mmask32 mask = bytes >= 32 ? ~__mmask32{0} : (__mmask32{1} << bytes) - 1;
-  const auto half = [&](int64_t i) {
-    return i < rows ? _mm256_maskz_loadu_epi8(mask, weights.row(row + i) + first_byte) : _mm256_setzero_si256();
-  };
+  const uint8_t* from = weights.row(row) + first_byte;
+  const int64_t pitch = weights.row_bytes();
   __m512i r[16];
+  if (rows >= 32 && bytes >= 32) {
 #pragma GCC unroll 16
-  for (int64_t i = 0; i < 16; ++i) {
-    r[i] = _mm512_inserti64x4(_mm512_castsi256_si512(half(i)), half(i + 16), 1);
+    for (int64_t i = 0; i < 16; ++i, from += pitch) {
+      const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+      const __m256i high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + 16 * pitch));
+      r[i] = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+    }
+  } else {
+    const __mmask32 mask = bytes >= 32 ? ~__mmask32{0} : (__mmask32{1} << bytes) - 1;
+    const auto half = [&](int64_t i) {
+      return i < rows ? _mm256_maskz_loadu_epi8(mask, from + i * pitch) : _mm256_setzero_si256();
+    };
+    for (int64_t i = 0; i < 16; ++i) {
+      r[i] = _mm512_inserti64x4(_mm512_castsi256_si512(half(i)), half(i + 16), 1);
+    }
   }
   transpose(r);
 #pragma GCC unroll 16
@@ -137,9 +152,16 @@ void look_up(const char* index, const char* table, int64_t count, float* sum, in
     for (int g = 0; g < Groups; ++g) {
       bits[g] = _mm512_load_si512(index + g * group_bytes);
     }
-#pragma GCC unroll 1  // unrolled, GCC moves all look-ups ahead of the additions and spills them
-    for (int64_t i = 0; i < 8 && i < count; ++i) {
-      step(bits);
+    if (Pixels == 1 && count >= 8) {
+#pragma GCC unroll 8
+      for (int i = 0; i < 8; ++i) {
+        step(bits);
+      }
+    } else {
+#pragma GCC unroll 1  // unrolled, GCC moves all look-ups of many accumulators ahead of the additions and spills them
+      for (int64_t i = 0; i < 8 && i < count; ++i) {
+        step(bits);
+      }
     }
   }
 #pragma GCC unroll 4
@@ -148,6 +170,24 @@ void look_up(const char* index, const char* table, int64_t count, float* sum, in
     for (int p = 0; p < Pixels; ++p) {
       _mm512_store_ps(sum + p * pitch + g * 16, acc[g][p]);
     }
+  }
+}
+
+// The same for up to four groups, their number known only here.
+template <int Pixels>
+void look_up_rest(const char* index, const char* table, int64_t count, float* sum, int64_t pitch, int64_t groups,
+                  bool fresh) {
+  switch (groups) {
+    case 4:
+      return look_up<4, Pixels>(index, table, count, sum, pitch, fresh);
+    case 3:
+      return look_up<3, Pixels>(index, table, count, sum, pitch, fresh);
+    case 2:
+      return look_up<2, Pixels>(index, table, count, sum, pitch, fresh);
+    case 1:
+      return look_up<1, Pixels>(index, table, count, sum, pitch, fresh);
+    default:
+      return;
   }
 }
 
@@ -168,16 +208,33 @@ void advance(const InputBlock& block, int64_t pixel, int64_t count, int64_t grou
   for (; g + 4 <= groups; g += 4) {
     look_up<4, Pixels>(room.index + g * group_bytes, room.table, quad_count, sum + g * 16, pitch, fresh);
   }
-  const char* index = room.index + g * group_bytes;
-  switch (groups - g) {
-    case 3:
-      return look_up<3, Pixels>(index, room.table, quad_count, sum + g * 16, pitch, fresh);
-    case 2:
-      return look_up<2, Pixels>(index, room.table, quad_count, sum + g * 16, pitch, fresh);
-    case 1:
-      return look_up<1, Pixels>(index, room.table, quad_count, sum + g * 16, pitch, fresh);
-    default:
-      return;
+  look_up_rest<Pixels>(room.index + g * group_bytes, room.table, quad_count, sum + g * 16, pitch, groups - g, fresh);
+}
+
+// One row of X, which leaves no time to read weights twice: rows of weights pass one after the other, each for
+// several blocks of columns.
+void run_single(const BitCall& call, const BitPart& part, InputBlock& block, const Room& room) {
+  const BitWeights& weights = call.weights;
+  const int64_t columns = weights.columns, span = single_blocks * most_columns;
+  for (int64_t first = 0; first < columns; first += span) {
+    const int64_t end = columns - first < span ? columns : first + span;
+    for (int64_t at = first; at < end; at += most_columns) {
+      const int64_t count = end - at < most_columns ? end - at : most_columns;
+      fill_block(call, part, at, count, room.copy, block);
+      build_tables<1>(block, 0, count, room.table + (at - first) / 4 * 64);
+    }
+    for (int64_t row = 0; row < part.rows; row += 64) {
+      const int64_t left = part.rows - row, groups = left < 64 ? (left + 15) / 16 : 4;
+      for (int64_t at = first; at < end; at += most_columns) {
+        const int64_t count = end - at < most_columns ? end - at : most_columns;
+        for (int64_t g = 0; g < groups; g += 2) {
+          load_groups(weights, part.row + row + g * 16, left - g * 16, at / 8, weights.row_bytes() - at / 8,
+                      room.index + g * group_bytes);
+        }
+        look_up_rest<1>(room.index, room.table + (at - first) / 4 * 64, (count + 3) / 4, room.sum + row, 0, groups,
+                        at == 0);
+      }
+    }
   }
 }
 
@@ -224,7 +281,8 @@ void store_image(const BitCall& call, const BitPlan& plan, const BitPart& part, 
 
 bool reserve(const BitCall& call, const BitPart& part, int64_t groups, Room& room) {
   thread_local Scratch scratch;
-  const int64_t index = (groups + groups % 2) * group_bytes, table = quads * table_pixels * 64;
+  const int64_t index = (groups + groups % 2) * group_bytes;
+  const int64_t table = part.pixels == 1 ? single_blocks * quads * 64 : table_bytes;
   const int64_t sum = part.pixels * groups * 64;
   char* data = scratch.reserve(static_cast<size_t>(index + table + sum + window_floats(call, part) * 4 + 64));
   room = {data, data + index, reinterpret_cast<float*>(data + index + table),
@@ -242,6 +300,11 @@ bool run(const BitCall& call, const BitPlan& plan, size_t unit) noexcept {
   }
   InputBlock block;
   fill_pixels(call, part, block);
+  if (call.matrix && part.pixels == 1) {
+    run_single(call, part, block, room);
+    store_matrix(call, part, groups * 16, room.sum);
+    return true;
+  }
   for (int64_t first = 0; first < weights.columns; first += most_columns) {
     const int64_t left = weights.columns - first, count = left < most_columns ? left : most_columns;
     for (int64_t g = 0; g < groups; g += 2) {
