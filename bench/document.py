@@ -107,7 +107,7 @@ def result_entry(series: Series, baseline: Series | None, seed: int) -> dict[str
     latencies = [r["latencies_ms"] for r in series.rounds]
     entry["load"], entry["memory"] = _load(series.rounds), _memory(series.rounds)
     entry["latency"] = {**stats.summarize(latencies), "round_medians_ms": [median(r) for r in latencies]}
-    entry["noise"] = stats.noise(latencies)
+    entry["noise"] = stats.noise(latencies, median([r["preemptions_per_s"] for r in series.rounds]))
     entry["throughput"] = 1e3 * series.batch / entry["latency"]["mean_ms"]
     entry["affinity"], entry["target"] = series.rounds[0]["cpus"], series.rounds[0]["target"]
     if baseline is not None and baseline is not series and baseline.rounds:
@@ -188,6 +188,12 @@ def notes(results: list[dict[str, Any]], models: list[dict[str, Any]]) -> list[s
         found.append(
             f"The machine was noisy in {len(noisy)} of {len(results)} rows (worst: {labels[worst['model']]}, "
             f"drift {drift:+.1%}, spread over rounds {spread:.1%}); the intervals include this."
+        )
+    contended = max((r["noise"]["preemptions_per_s"] for r in noisy), default=0.0)
+    if contended > stats.NOISY_PREEMPTIONS:
+        found.append(
+            f"Other work ran on the measured CPUs: up to {contended:.0f} interruptions a second. "
+            "Repeat on an idle machine."
         )
     unclear = [
         labels[r["model"]] for r in results if r["speedup"] and r["speedup"]["verdict"] == "inconclusive"

@@ -27,6 +27,8 @@ P99_SAMPLES = 662
 #: A round-to-round spread or a drift above these makes a row "noisy".
 NOISY_CV = 0.05
 NOISY_DRIFT = 0.05
+#: Involuntary context switches a second: a handful on an idle machine, 100 where two processes share a CPU.
+NOISY_PREEMPTIONS = 40.0
 #: An interval that holds 1 and is narrower than this (high / low) says "same"; a wider one says nothing.
 SAME_WIDTH = 1.10
 
@@ -61,22 +63,29 @@ def summarize(rounds: Sequence[Sequence[float]]) -> dict[str, Any]:
     }
 
 
-def noise(rounds: Sequence[Sequence[float]]) -> dict[str, Any]:
-    """Whether the machine held still: drift between the first and last third, spread over rounds.
+def noise(rounds: Sequence[Sequence[float]], preemptions: float = 0.0) -> dict[str, Any]:
+    """Whether the machine held still: drift between the first and last third, spread over rounds, other work.
+
+    Parameters
+    ----------
+    preemptions
+        Involuntary context switches a second while it was measured.
 
     Returns
     -------
     dict
         `drift` (median of the last third of the runs over that of the first third, minus 1), `cv`
-        (standard deviation of the round medians over their mean), `verdict` ("quiet" or "noisy").
+        (standard deviation of the round medians over their mean), `preemptions_per_s`, `verdict` ("quiet"
+        or "noisy").
     """
     runs = np.concatenate([np.asarray(r, dtype=np.float64) for r in rounds])
     third = max(1, runs.size // 3)
     drift = float(np.median(runs[-third:]) / np.median(runs[:third]) - 1)
     medians = np.array([np.median(r) for r in rounds])
     cv = float(medians.std(ddof=1) / medians.mean()) if medians.size > 1 else 0.0
-    noisy = abs(drift) > NOISY_DRIFT or cv > NOISY_CV
-    return {"drift": drift, "cv": cv, "verdict": "noisy" if noisy else "quiet"}
+    noisy = abs(drift) > NOISY_DRIFT or cv > NOISY_CV or preemptions > NOISY_PREEMPTIONS
+    verdict = "noisy" if noisy else "quiet"
+    return {"drift": drift, "cv": cv, "preemptions_per_s": preemptions, "verdict": verdict}
 
 
 @cache

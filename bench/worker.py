@@ -49,13 +49,19 @@ def _feeds(job: Job, runner: Any) -> dict[str, Any]:
     return inputs.random_inputs(specs, job["batch"], job["seed"])
 
 
-def _time_runs(job: Job, runner: Any, feeds: dict[str, Any]) -> list[float]:
-    """Latencies in milliseconds: at least `min_runs` of them and `min_seconds` long."""
+def _time_runs(job: Job, runner: Any, feeds: dict[str, Any]) -> tuple[list[float], float]:
+    """Latencies in milliseconds, at least `min_runs` of them and `min_seconds` long; preemptions a second.
+
+    A preemption is an involuntary context switch: other work wanted the CPU that this process measures on.
+    """
+    import resource
+
     timed = getattr(runner, "timed_run", None)
     latencies: list[float] = []
     gc.disable()
     clock, run, total = time.perf_counter_ns, runner.run, 0
     enough = int(job["min_seconds"] * 1e9)
+    switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
     while len(latencies) < job["min_runs"] or total < enough:
         if timed:
             elapsed = int(timed(feeds) * 1e6)
@@ -66,7 +72,8 @@ def _time_runs(job: Job, runner: Any, feeds: dict[str, Any]) -> list[float]:
         latencies.append(elapsed / 1e6)
         total += elapsed
     gc.enable()
-    return latencies
+    switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - switches
+    return latencies, switches / (total / 1e9)
 
 
 def measure(job: Job) -> dict[str, Any]:
@@ -84,7 +91,7 @@ def measure(job: Job) -> dict[str, Any]:
     del outputs
     for _ in range(job["warmup"]):
         runner.run(feeds)
-    latencies = _time_runs(job, runner, feeds)
+    latencies, preemptions = _time_runs(job, runner, feeds)
     used["end"] = memory.status()
     device = getattr(runner, "device_memory", None)
     if device:
@@ -95,6 +102,7 @@ def measure(job: Job) -> dict[str, Any]:
         "memory": used,
         "first_ms": first_ms,
         "latencies_ms": latencies,
+        "preemptions_per_s": preemptions,
         "cpus": sorted(os.sched_getaffinity(0)),
         "target": target() if target else None,
     }

@@ -68,6 +68,7 @@ def test_verdict_follows_the_interval(low: float, high: float, word: str) -> Non
 def test_drift_and_spread_make_a_row_noisy() -> None:
     steady = [[1.0, 1.01, 0.99]] * 6
     assert stats.noise(steady)["verdict"] == "quiet"
+    assert stats.noise(steady, preemptions=200.0)["verdict"] == "noisy"
     warming = [[1.0 + i / 10] * 3 for i in range(6)]
     assert stats.noise(warming)["drift"] == pytest.approx(1.45 / 1.05 - 1)
     assert stats.noise(warming)["verdict"] == "noisy"
