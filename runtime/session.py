@@ -49,9 +49,9 @@ def _candidates() -> list[Path]:
     """Places to look, best first: beside this module, installed parts of the package, in-tree builds."""
     here = Path(__file__).resolve().parent
     tree = here.parent
-    built = sorted(
-        tree.glob(f"build/*/runtime/native/{LIBRARY_NAME}"), key=lambda p: p.stat().st_mtime, reverse=True
-    )
+    # build/fuzz is linked with sanitizers, which an ordinary Python cannot load.
+    builds = [path for path in tree.glob(f"build/*/runtime/native/{LIBRARY_NAME}") if path.parts[-4] != "fuzz"]
+    built = sorted(builds, key=lambda path: path.stat().st_mtime, reverse=True)
     package = sys.modules[__name__.rpartition(".runtime")[0]]
     installed = [Path(folder) / "runtime" / LIBRARY_NAME for folder in package.__path__]
     site = [Path(folder) / "sparse_export" / "runtime" / LIBRARY_NAME for folder in sys.path if folder]
