@@ -14,10 +14,10 @@ Row = dict[str, Any]
 
 
 def kind_of(model: Row, baseline: str) -> str:
-    """The colour class of a model: "base", "peer" or "ours"."""
+    """The colour class of a model: "base", "ours" for what is judged, "peer" for the others."""
     if model["id"] == baseline:
         return "base"
-    return "peer" if model["origin"] == "peer" else "ours"
+    return "peer" if model["origin"] == "peer" or model["runtime"].startswith("torch") else "ours"
 
 
 def waterfall(start: tuple[str, int], steps: list[tuple[str, int]], end: str) -> list[Row]:
