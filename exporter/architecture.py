@@ -7,6 +7,7 @@ it, or the keys and shapes of the state dict are those of a net we know.
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -216,7 +217,9 @@ def _named(arch: str, have: Mapping[str, tuple[int, ...]]) -> Recipe:
     if arch in MODELS:
         return recognise.builtin(arch)
     if ":" in arch:
-        return recognise.Recipe(arch, factory.load(arch), {}, None)
+        make = factory.load(arch)
+        accepts = frozenset(inspect.signature(make).parameters)
+        return recognise.Recipe(arch, make, accepts=accepts, known=False)
     known = vision.names()
     if arch in known:
         return recognise.torchvision_net(arch, have)
@@ -231,7 +234,7 @@ def _named(arch: str, have: Mapping[str, tuple[int, ...]]) -> Recipe:
 
 def _filled(recipe: Recipe, checkpoint: Checkpoint, notes: list[Note]) -> torch.nn.Module:
     """The net with the checkpoint's tensors as its parameters: assigned, so shared and not copied."""
-    module = recipe.on_meta()
+    module = recipe.empty()
     tensors = checkpoint.tensors
     want = module.state_dict()
     if not set(want) & set(tensors):
@@ -253,6 +256,9 @@ def _filled(recipe: Recipe, checkpoint: Checkpoint, notes: list[Note]) -> torch.
                 "info", f"{counted(len(absent), 'missing BatchNorm counter')} (num_batches_tracked) set to 0"
             )
         )
+    if recipe.known and recipe.name in ("googlenet", "inception_v3"):
+        text = f"{recipe.name} is built without transform_input, which torchvision's own weights switch on"
+        notes.append(Note("warn", f"{text}: if yours did, give --arch FILE.py:FACTORY"))
     _tie(module)
     return module
 
@@ -276,12 +282,10 @@ def _float32(module: torch.nn.Module) -> torch.nn.Module:
 
 def _module_input(module: torch.nn.Module) -> tuple[int, ...] | None:
     """The input of a whole module, where its class or its first layer tells."""
-    from ..training.models import MODELS
-
     origin = type(module).__module__
     if origin.startswith("torchvision.models"):
         return vision.input_shape("inception_v3" if origin.endswith("inception") else "")
-    if origin.endswith("training.models") and MODELS:
+    if origin.endswith("training.models"):
         return (1, 3, 32, 32)
     first = next(iter(module), None) if isinstance(module, torch.nn.Sequential) and len(module) else None
     return (1, first.in_features) if isinstance(first, torch.nn.Linear) else None

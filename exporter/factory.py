@@ -55,6 +55,7 @@ def _signature(factory: Callable[..., Any]) -> inspect.Signature:
 
 
 def run_file(path: Path) -> Any:
+    """The module that the Python file at `path` makes; files beside it can be imported from it."""
     if not path.is_file():
         raise InputError(f"no such file: {shown(path)}")
     spec = importlib.util.spec_from_file_location(f"sparse_export_arch_{path.stem}", path)

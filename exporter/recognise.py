@@ -5,10 +5,9 @@ Candidates are built with their parameters on the meta device: no memory, no ini
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -43,15 +42,22 @@ class _OnMeta(TorchFunctionMode):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to build a net: its name, the factory and what it is called with."""
+    """How to build a net: its name, the factory, what it is called with and what else it takes.
+
+    Only a net we `know` is built on the meta device: other code may compute with its parameters.
+    """
 
     name: str
     factory: Callable[..., torch.nn.Module]
-    options: Mapping[str, Any]
-    input_shape: tuple[int, ...] | None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    input_shape: tuple[int, ...] | None = None
+    accepts: frozenset[str] = frozenset({"num_classes"})
+    known: bool = True
 
-    def on_meta(self) -> torch.nn.Module:
-        """The net with its parameters on the meta device where that works, else a real one."""
+    def empty(self) -> torch.nn.Module:
+        """The net to be filled with weights: its own are on the meta device where that works."""
+        if not self.known:
+            return self.factory(**self.options)
         try:
             with _OnMeta():
                 module = self.factory(**self.options)
@@ -125,35 +131,21 @@ def _vit_image(have: Shapes) -> int | None:
 
 def fit(recipe: Recipe, have: Shapes) -> tuple[Recipe, Difference]:
     """`recipe` with the number of classes (and input channels) that `have` shows, and what still differs."""
-    want = shapes_of(recipe.on_meta().state_dict())
+    want = shapes_of(recipe.empty().state_dict())
     difference = compare(have, want)
     if not difference.shapes:
         return recipe, difference
-    accepted = _parameters(recipe)
     options = dict(recipe.options)
     rows = {have[n][0] for n in difference.shapes if have[n] and have[n][1:] == want[n][1:]}
-    if len(rows) == 1 and "num_classes" in accepted:
+    if len(rows) == 1 and "num_classes" in recipe.accepts:
         options["num_classes"] = rows.pop()
     first = next((n for n in want if len(want[n]) == 4), None)
-    if first in difference.shapes and "in_channels" in accepted:
+    if first in difference.shapes and "in_channels" in recipe.accepts:
         options["in_channels"] = have[first][1]
     if options == recipe.options:
         return recipe, difference
-    fitted = Recipe(recipe.name, recipe.factory, options, recipe.input_shape)
-    return fitted, compare(have, shapes_of(fitted.on_meta().state_dict()))
-
-
-def _parameters(recipe: Recipe) -> set[str]:
-    if recipe.name in _torchvision_names():
-        return {"num_classes"}
-    try:
-        return set(inspect.signature(recipe.factory).parameters)
-    except (TypeError, ValueError):
-        return set()
-
-
-def _torchvision_names() -> list[str]:
-    return vision.names() if vision.models.cache_info().currsize else []
+    fitted = replace(recipe, options=options)
+    return fitted, compare(have, shapes_of(fitted.empty().state_dict()))
 
 
 def candidates(have: Shapes) -> Iterator[Recipe]:

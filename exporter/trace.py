@@ -69,11 +69,23 @@ def to_onnx(resolved: Resolved, verbose: bool = False) -> onnx.ModelProto:
                 f"exported with a fixed batch of {batch}: torch.export could not trace a free one ({reason})",
             )
         )
+    elif resolved.program is not None and not _free(exported.model.graph):
+        resolved.notes.append(
+            Note(
+                "info",
+                "the program's batch is fixed; dynamic_shapes of torch.export would free it",
+            )
+        )
     model = exported.model
     weights = set(resolved.module.state_dict()) | set(getattr(resolved.program, "state_dict", ()))
     with _muted(verbose):
         simplify(model, weights)
         return exported.model_proto  # type: ignore[no-any-return]
+
+
+def _free(graph: Any) -> bool:
+    """Whether the first dimension of an input is symbolic."""
+    return any(value.shape and not isinstance(value.shape[0], int) for value in graph.inputs)
 
 
 def _attempt(resolved: Resolved, dynamic: bool, verbose: bool) -> tuple[Any | None, str]:
