@@ -18,6 +18,8 @@ from ..errors import CorruptFileError
 Bytes = NDArray[np.uint8]
 #: Streams up to this size are also tried with a match finder: tables of equal numbers, names, small ints.
 SMALL = 1 << 16
+#: Bits a symbol from which 8,192 sampled symbols look like noise (uniform bytes give 7.977).
+RANDOM = 7.97
 #: No stream of an archive is longer before coding (a piece is at most 16 MB of 8-byte elements).
 STREAM_LIMIT = 1 << 28
 
@@ -42,6 +44,8 @@ def squeeze(data: Bytes) -> bytes:
     import zstandard
 
     raw = np.ascontiguousarray(data).data
+    if data.size > SMALL and order0_bits(data[:: data.size // 8192][:8192]) > RANDOM * 8192:
+        return raw.tobytes()
     best = zstandard.ZstdCompressor(compression_params=_huffman_only()).compress(raw)
     if data.size <= SMALL or len(best) * 8 < data.size:
         best = min(best, zstandard.ZstdCompressor(level=12).compress(raw), key=len)

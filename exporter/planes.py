@@ -26,8 +26,8 @@ from .entropy import Bytes, order0_bits, squeeze
 
 ESCAPE = 255
 MASK = -1
-#: Symbols needed before a finer head pays for its longer code table.
-SAMPLE = 1 << 14
+#: Symbols from which a finer head always pays for its longer code table.
+MANY_SYMBOLS = 1 << 14
 TABLE_BITS = 5.0
 
 #: Reads the next stream, given its size before coding.
@@ -198,10 +198,12 @@ def _turn_back(turned: Array, kind: str) -> Array:
 def _best_low(turned: Array) -> int:
     """Bits to leave below the head: the fewest that make it a byte, or more where there are few symbols."""
     least = max(0, int(turned.max(initial=0)).bit_length() - 8)
-    sample = turned[:: max(1, turned.size // SAMPLE)] >> turned.dtype.type(least)
+    if turned.size >= MANY_SYMBOLS:  # enough symbols to pay for any code table
+        return least
+    shifted = turned >> turned.dtype.type(least)
     best, choice = float("inf"), least
     for extra in range(min(8, turned.dtype.itemsize * 8 - least)):
-        symbols = (sample >> turned.dtype.type(extra)).astype(np.uint8)
+        symbols = (shifted >> turned.dtype.type(extra)).astype(np.uint8)
         used = int(np.count_nonzero(np.bincount(symbols, minlength=1)))
         cost = turned.size * (order0_bits(symbols) / max(1, symbols.size) + extra) + TABLE_BITS * used
         if cost < best:
