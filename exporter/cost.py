@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import onnx
 
+from ..formats.choice import KERNELS
 from .layers import Layer, concrete_shapes
 from .plan import TensorPlan
 
@@ -25,8 +26,6 @@ NONZERO = 0.55e-9
 NONZERO_VECTOR = 0.40e-9
 #: Packed must win by this much before it is believed.
 MARGIN = 1.15
-#: Formats that the native library has kernels for; the others expand to dense in every runtime.
-KERNELS = frozenset({"csr", "bitpack"})
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,8 @@ def keep_slow_layers_dense(
     for plan in plans:
         if not plan.packed:
             continue
+        if plan.format == "bitpack":
+            continue  # faster than dense at every shape that benchmarks/binary.py measures
         if plan.format not in KERNELS:
             plan.stay_dense(f"{plan.format} has no kernel: it would run expanded")
             continue

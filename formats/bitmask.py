@@ -28,6 +28,7 @@ class Bitmask(Format):
     summary = "1 bit a weight and the non-zeros; any pattern, density about 0.15 to 0.97"
     operator = "Bitmask"
     operator_inputs = ("mask", "values")
+    # onnxruntime does not fold NonZero: each element looks up the value of its rank instead.
     operator_decode = (
         """
         mask_shape = Constant <value_ints = [1, -1]> ()
@@ -36,13 +37,16 @@ class Bitmask(Format):
         + bits.UNPACK_BITS.format(source="mask_row", target="flags")
         + """
         minus1 = Constant <value_ints = [-1]> ()
-        flags_flat = Reshape (flags, minus1)
+        flags_padded = Reshape (flags, minus1)
+        flags_flat = Slice (flags_padded, zero1, size)
         flags_bool = Cast <to = 9> (flags_flat)
-        where = NonZero (flags_bool)
-        position = Reshape (where, minus1)
-        empty = ConstantOfShape <value = float[1] {0.0}> (size)
+        flags_long = Cast <to = 7> (flags_flat)
+        rank = CumSum (flags_long, axis0)
+        none = Constant <value = float[1] {0.0}> ()
         values_f = Cast <to = 1> (values)
-        dense = ScatterElements (empty, position, values_f)
+        values_from_one = Concat <axis = 0> (none, values_f)
+        nearest = Gather <axis = 0> (values_from_one, rank)
+        dense = Where (flags_bool, nearest, none)
     """
     )
 

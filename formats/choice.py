@@ -9,7 +9,7 @@ from ..errors import InputError
 from .base import Format, TensorStats
 
 #: Formats that a kernel of ours reads directly, the fastest first.
-KERNELS = ("bitpack", "bsr", "csr")
+KERNELS = ("bitpack", "csr")
 #: What a tie goes to: what a kernel runs, then the more regular layout.
 PREFERENCE = (*KERNELS, "nm")
 #: With optimize="speed" a format with a kernel is taken if it is at most this much bigger than the smallest.

@@ -20,6 +20,7 @@ from .codebook import LOOKUP
 GAP_WIDTHS = range(2, 9)
 #: Below this biased exponent the table's power of two, 2^(exponent - 150), would be denormal.
 LEAST_EXPONENT = 24
+# onnxruntime does not fold Compress, so entries are moved together by a scatter; escapes all go to slot 0.
 #: A denser weight stays as it is: 30 bits a value are not worth a decode.
 DENSEST = 0.75
 
@@ -53,8 +54,15 @@ DECODE = (
         entry_long = Cast <to = 7> (is_entry)
         step = Add (code_long, entry_long)
         walk = CumSum (step, axis0)
-        found = Compress <axis = 0> (walk, is_entry)
-        position1 = Slice (found, zero1, entry_count)
+        rank = CumSum (entry_long, axis0)
+        nowhere = Sub (rank, rank)
+        slot = Where (is_entry, rank, nowhere)
+        code_shape = Shape (code)
+        slots = Add (code_shape, one1)
+        blank = ConstantOfShape <value = int64[1] {0}> (slots)
+        placed = ScatterElements (blank, slot, walk)
+        entry_end = Add (entry_count, one1)
+        position1 = Slice (placed, one1, entry_end)
         position = Sub (position1, plane_step)
         low_f = Cast <to = 1> (low)
         byte_power = Constant <value = float[3] {1.0, 256.0, 65536.0}> ()

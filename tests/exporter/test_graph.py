@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import onnxruntime
 import pytest
 from onnx import helper
 
-from sparse_export.exporter import graph, match, pack, plan
+from sparse_export import formats
+from sparse_export.exporter import functions, graph, match, pack, plan
 from sparse_export.exporter.layers import GraphIndex
 
 from ..onnx_models import model, norm, norm_node, pruned, residual_net
@@ -217,3 +219,29 @@ def test_takes_models_of_other_opsets(opset: int, rng: np.random.Generator) -> N
     nodes = [helper.make_node("Conv", ["X", "w"], ["c"]), helper.make_node("Relu", ["c"], ["Y"])]
     dense = model(nodes, constants, [1, 16, 8, 8], 4, opset=opset)
     assert_equal_outputs(dense, {"X": rng.standard_normal((1, 16, 8, 8)).astype(np.float32)})
+
+
+@pytest.mark.parametrize("name", [fmt.name for fmt in formats.all_formats() if fmt.operator])
+def test_stock_onnxruntime_folds_the_whole_decode_away(name: str, tmp_path: Path) -> None:
+    fmt = formats.get(name)
+    array = next(a for _, a in fmt.examples() if a.ndim == 2 and a.dtype == np.float32 and np.any(a))
+    packed = fmt.pack(array)
+    rows, cols = array.shape
+    constants = dict(packed.components) | {"s": np.ones(rows, np.float32), "b": np.zeros(rows, np.float32)}
+    node = helper.make_node(
+        functions.operator_name(fmt, "MatMul"),
+        ["X", *fmt.operator_inputs, "s", "b"],
+        ["Y"],
+        domain=functions.DOMAIN,
+        shape=[rows, cols],
+    )
+    made = model([helper.make_node("Identity", ["X"], ["Y"])], constants, [2, cols], 2)
+    made.graph.node[0].CopyFrom(node)
+    made.functions.append(functions.build(fmt, "MatMul"))
+    made.opset_import.append(helper.make_opsetid(functions.DOMAIN, 1))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    onnxruntime.InferenceSession(made.SerializeToString(), options)
+    left = operators(onnx.load(str(tmp_path / "optimized.onnx")))
+    assert set(left) <= {"MatMul", "Gemm", "Add"}, left
