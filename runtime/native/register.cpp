@@ -10,7 +10,7 @@ namespace {
 
 // Operators and their domain, made once; sessions keep pointers to both, so they are never freed.
 OrtCustomOpDomain* make_domain(const OrtApi* api) {
-  auto* operators = new Operators;
+  static auto* const operators = new Operators;
   add_sparse_operators(*operators, api);
   add_binary_operators(*operators, api);
   OrtCustomOpDomain* domain = nullptr;

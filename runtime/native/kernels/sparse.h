@@ -31,7 +31,8 @@ struct SparseCall {
 //   pixels  one line of tile vectors per weight column (im2col); the batch is folded into the pixels
 //   strips  one vector of output columns by `tile` output rows: per channel and horizontal tap, a shifted copy of the
 //           padded input rows, so that every load is aligned; rows are split by vertical stride phase
-enum class SparseLayout { vector, direct, pixels, strips };
+//   plain   the reference's loops: offsets into one image would not fit 32 bits
+enum class SparseLayout { vector, direct, pixels, strips, plain };
 
 // How a call is cut. A unit is one chunk of output rows by one range of tiles; within a unit the taps of the rows are
 // decoded once, then tile after tile is computed in blocks of weight columns that keep its input in the cache.

@@ -326,6 +326,9 @@ void compute_tile(const Unit& unit, int64_t index) {
 }
 
 bool run(const SparseCall& call, const SparsePlan& plan, size_t index) noexcept {
+  if (plan.layout == SparseLayout::plain) {
+    return sparse_reference.run(call, plan, index);
+  }
   Unit unit{call, plan};
   find_unit(index, unit);
   if (plan.layout == SparseLayout::vector) {
@@ -452,6 +455,11 @@ void plan(const SparseCall& call, size_t threads, SparsePlan& plan) {
     plan_pixels(call, plan);
   }
   plan_blocks(call, plan);
+  if (ceil_div(call.weights.columns, plan.block_columns) * block_bytes(call, plan) > int64_t{UINT32_MAX}) {
+    plan.layout = SparseLayout::plain;
+    sparse_reference.plan(call, threads, plan);
+    return;
+  }
   plan_units(call, static_cast<int64_t>(threads), plan);
 }
 

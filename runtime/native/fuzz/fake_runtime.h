@@ -1,0 +1,67 @@
+// As much of onnxruntime as an operator can see, so that operators run under sanitizers without it.
+#pragma once
+
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "../abi.h"
+
+extern "C" OrtStatus* RegisterCustomOps(OrtSessionOptions*, const OrtApiBase*);
+
+struct OrtStatus {
+  std::string message;
+};
+
+struct OrtTensorTypeAndShapeInfo {
+  int type = 1;
+  std::vector<int64_t> shape;
+};
+
+// Every tensor has its own allocation of exactly its size: one byte too far is a report.
+struct OrtValue {
+  OrtTensorTypeAndShapeInfo info;
+  void* data = nullptr;
+  OrtValue() = default;
+  OrtValue(int type, std::vector<int64_t> shape, const void* bytes, size_t size) : info{type, std::move(shape)} {
+    data = std::malloc(size == 0 ? 1 : size);
+    if (size != 0) {
+      std::memcpy(data, bytes, size);
+    }
+  }
+  OrtValue(OrtValue&& other) noexcept : info(std::move(other.info)), data(other.data) { other.data = nullptr; }
+  OrtValue& operator=(OrtValue&& other) noexcept {
+    std::swap(info, other.info);
+    std::swap(data, other.data);
+    return *this;
+  }
+  ~OrtValue() { std::free(data); }
+};
+
+struct OrtKernelInfo {
+  std::map<std::string, std::vector<int64_t>> lists;
+  std::map<std::string, int64_t> integers;
+  std::map<std::string, float> floats;
+  std::vector<OrtValue>* inputs = nullptr;
+  std::vector<bool> constant;
+};
+
+struct OrtKernelContext {
+  std::vector<OrtValue>* inputs = nullptr;
+  OrtValue output;
+};
+
+namespace fake {
+
+// The operators that the library registered.
+std::vector<const OrtCustomOp*>& operators();
+
+// An api table; operators get nothing else.
+const OrtApi* api();
+
+// Registers the library with the table above.
+void load();
+
+}  // namespace fake
