@@ -47,6 +47,19 @@ Examples:
 @click.option(
     "--layers", multiple=True, metavar="GLOB=FORMAT", help="Another format for the weights that match."
 )
+@click.option(
+    "--binarize",
+    multiple=True,
+    metavar="GLOB",
+    help="Store the latent weights that match as alpha * sign(W), one bit each.",
+)
+@click.option(
+    "--binarize-alpha",
+    type=click.Choice(["mean", "one"]),
+    default="mean",
+    show_default=True,
+    help="alpha of --binarize: mean |W| of each output channel, or 1.",
+)
 @options.source_options
 @options.speed_options
 @options.tolerance_options
@@ -112,7 +125,7 @@ def _archive(
 
     given = [
         name
-        for name in ("arch", "input_shape", "layers", "external_data", "measure", "compare")
+        for name in ("arch", "input_shape", "layers", "binarize", "external_data", "measure", "compare")
         if arguments[name]
     ]
     if given:

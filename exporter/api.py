@@ -38,6 +38,8 @@ def export(
     input_dtype: Sequence[str] | None = None,
     values: str = "fp32",
     layers: Sequence[str] = (),
+    binarize: Sequence[str] = (),
+    binarize_alpha: str = "mean",
     optimize: str = "size",
     measure: bool = False,
     threads: int = 1,
@@ -67,6 +69,9 @@ def export(
         How non-zeros are stored: "fp32" (as they are), "fp16", "bf16", "int8" or "codebook:N".
     layers
         "GLOB=FORMAT" overrides over weight names; the last that matches wins.
+    binarize, binarize_alpha
+        Patterns over the names of latent weights to store as alpha * sign(W), alpha being "mean" (of |W|, per
+        output) or "one"; the reference computes with the same weights.
     optimize
         "size" packs whatever gets smaller; "speed" only where the native kernel is expected to be faster.
     measure
@@ -83,6 +88,7 @@ def export(
     VerificationError
         If the file does not compute what the source computes; no file is left.
     """
+    from ..formats.choice import KERNELS
     from ..formats.values import parse
     from . import pack as packing
     from . import plan as planning
@@ -107,6 +113,8 @@ def export(
         input_shapes=input_shape,
         input_dtypes=input_dtype,
         trust_checkpoint=trust_checkpoint,
+        binarize=binarize,
+        alpha=binarize_alpha,
         verbose=verbose,
         say=lambda text: progress(text, 0, 0),
     )
@@ -141,6 +149,14 @@ def export(
             progress=lambda done, total: progress("measuring", done, total),
         )
     report = Report.begin(source, target, format, plans)
+    expanded = sorted({plan.format for plan in plans if plan.packed} - set(KERNELS))
+    if expanded:
+        report.notes.append(
+            (
+                "info",
+                f"{', '.join(expanded)}: no native kernel, so they run expanded; --optimize speed avoids it",
+            )
+        )
     if spec.lossy:
         report.notes.append(
             ("info", f"values stored as {spec}: lossy; zeros stay zero, outputs differ as verified")

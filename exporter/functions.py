@@ -21,6 +21,8 @@ DOMAIN = "sparse_export"
 VERSION = 1
 #: Functions use no operator newer than this; onnxruntime 1.20 implements it.
 OPSET = 18
+#: Prefix of the operators whose activations are signs too, by the prefix of those that take floats.
+BINARY_INPUT = {"BinaryWeight": "Xnor"}
 
 _SIZES = """
     shape = Constant <value_ints: ints = @shape> ()
@@ -54,6 +56,39 @@ _LAYERS = {
     layer = Add (product, bias)
 """,
 }
+_SIGNS = """
+    x_zero = Constant <value = float {0.0}> ()
+    x_plus = Constant <value = float {1.0}> ()
+    x_minus = Constant <value = float {-1.0}> ()
+    x_upper = GreaterOrEqual (X, x_zero)
+    x_signs = Where (x_upper, x_plus, x_minus)
+"""
+# A sum of signs is an integer. Round says so, and keeps the runtime from folding the scale into the weights,
+# whose sums would no longer be exact.
+_SIGN_LAYERS = {
+    "Conv": """
+    dims = Size (shape)
+    dims1 = Reshape (dims, first1)
+    ones = ConstantOfShape <value = int64[1] {1}> (dims1)
+    scale_shape = ScatterElements (ones, first1, rows)
+    weight = Reshape (dense, shape)
+    scale_k = Reshape (scale, scale_shape)
+    bias_k = Reshape (bias, scale_shape)
+    products = Conv <auto_pad = "NOTSET", strides: ints = @strides, pads: ints = @pads,
+                     dilations: ints = @dilations, group: int = @group> (x_signs, weight)
+    sums = Round (products)
+    scaled = Mul (sums, scale_k)
+    layer = Add (scaled, bias_k)
+""",
+    "MatMul": """
+    weight = Reshape (dense, shape)
+    weight_t = Transpose <perm = [1, 0]> (weight)
+    products = MatMul (x_signs, weight_t)
+    sums = Round (products)
+    scaled = Mul (sums, scale)
+    layer = Add (scaled, bias)
+""",
+}
 _ACTIVATIONS = {
     "": "Y = Identity ({input})",
     "Relu": "Y = Relu ({input})",
@@ -66,13 +101,22 @@ _ACTIVATIONS = {
 _ATTRIBUTES = {"Conv": ["shape", "strides", "pads", "dilations", "group"], "MatMul": ["shape"]}
 
 
-def operator_name(fmt: Format, layer: str, *, residual: bool = False, activation: str = "") -> str:
+def operator_name(
+    fmt: Format, layer: str, *, residual: bool = False, activation: str = "", binary_input: bool = False
+) -> str:
     """Name of the operator, `SparseConvAddRelu` for csr, Conv, a residual input and a Relu."""
-    return f"{fmt.operator}{layer}{'Add' if residual else ''}{activation}"
+    prefix = BINARY_INPUT[str(fmt.operator)] if binary_input else fmt.operator
+    return f"{prefix}{layer}{'Add' if residual else ''}{activation}"
 
 
 def build(
-    fmt: Format, layer: str, *, residual: bool = False, activation: str = "", opset: int = OPSET
+    fmt: Format,
+    layer: str,
+    *,
+    residual: bool = False,
+    activation: str = "",
+    binary_input: bool = False,
+    opset: int = OPSET,
 ) -> onnx.FunctionProto:
     """The function of one operator.
 
@@ -86,11 +130,15 @@ def build(
         Whether a last input Z is added before the activation.
     activation
         "", "Relu" or "Clip".
+    binary_input
+        Whether the operator takes the sign of X first.
     opset
         Of the model that will hold it: a runtime inlines the body into the model's opset.
     """
-    name = operator_name(fmt, layer, residual=residual, activation=activation)
-    return _build(name, fmt.operator_inputs, fmt.operator_decode, layer, residual, activation, opset)
+    name = operator_name(fmt, layer, residual=residual, activation=activation, binary_input=binary_input)
+    body = _SIGNS + _SIGN_LAYERS[layer] if binary_input else _LAYERS[layer]
+    decode = fmt.operator_decode + body
+    return _build(name, fmt.operator_inputs, decode, layer, residual, activation, opset)
 
 
 @cache
@@ -110,6 +158,6 @@ def _build(
     text = (
         f'<domain: "{DOMAIN}", opset_import: ["": {opset}]>\n'
         f"{name} <{', '.join(attributes)}> ({', '.join(inputs)}) => (Y)\n"
-        f"{{{_SIZES}{decode}{_LAYERS[layer]}{total}\n{last}\n}}"
+        f"{{{_SIZES}{decode}{total}\n{last}\n}}"
     )
     return onnx.parser.parse_function(text)

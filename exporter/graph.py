@@ -14,6 +14,7 @@ from .. import formats
 from ..errors import InputError
 from ..formats import Packed
 from . import functions, match
+from .binarize_signs import take_signs
 from .layers import GraphIndex, Layer
 from .plan import TensorPlan
 
@@ -109,10 +110,13 @@ def rewrite(
     layers = [layer for plan in plans if plan.packed for layer in plan.layers]
     layers.sort(key=lambda layer: index.position[id(layer.nodes[0])])
     taken: set[int] = set()
+    plan_of = {plan.name: plan for plan in plans}
     for layer in layers:
+        if formats.get(plan_of[layer.weight].format).operator in functions.BINARY_INPUT:
+            take_signs(index, layer)
+            layer.zero_scale = False
         match.fold(index, layer, taken)
     writer = _Writer(model)
-    plan_of = {plan.name: plan for plan in plans}
     replacement = {
         id(layer.nodes[-1]): writer.node(layer, plan_of[layer.weight], packed[layer.weight])
         for layer in layers
@@ -141,7 +145,11 @@ class _Writer:
     def node(self, layer: Layer, plan: TensorPlan, packed: Packed) -> onnx.NodeProto:
         """The packed node of a layer; its components become initializers."""
         fmt = formats.get(plan.format)
-        options = {"residual": layer.residual is not None, "activation": layer.activation}
+        options = {
+            "residual": layer.residual is not None,
+            "activation": layer.activation,
+            "binary_input": layer.binary_input,
+        }
         name = functions.operator_name(fmt, layer.kind, **options)  # type: ignore[arg-type]
         if name not in self.functions:
             self.functions[name] = functions.build(fmt, layer.kind, opset=self.opset, **options)  # type: ignore[arg-type]
@@ -181,7 +189,7 @@ class _Writer:
         """The model of these nodes, without the initializers nobody reads any more."""
         source = self.source
         outputs = {value.name for value in source.graph.output}
-        nodes = _drop_dead_transposes(nodes, outputs)
+        nodes = _drop_dead(nodes, outputs)
         needed = {name for node in nodes for name in _reads(node)} | outputs
         model = onnx.ModelProto()
         model.ir_version = max(source.ir_version, 8)
@@ -208,10 +216,15 @@ def _is_weight(model: onnx.ModelProto, value: onnx.ValueInfoProto) -> bool:
     return any(tensor.name == value.name for tensor in model.graph.initializer)
 
 
-def _drop_dead_transposes(nodes: list[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:
-    """Without the Transpose nodes whose only reader was a layer that is packed now."""
-    read = {name for node in nodes for name in _reads(node)} | outputs
-    return [node for node in nodes if node.op_type != "Transpose" or node.output[0] in read]
+def _drop_dead(nodes: list[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:
+    """Without the nodes (a weight's Transpose, a sign) whose only readers were layers that are packed now."""
+    read = set(outputs)
+    alive = []
+    for node in reversed(nodes):
+        if read & set(node.output):
+            alive.append(node)
+            read.update(_reads(node))
+    return alive[::-1]
 
 
 def _reads(node: onnx.NodeProto) -> list[str]:

@@ -30,6 +30,10 @@ class Layer:
         The nodes replaced, in graph order; the last one's place is taken.
     obstacle
         Why no packed operator fits, or None.
+    binary_input
+        Whether the operator takes the sign of its input (+1 for >= 0, else -1) before it multiplies.
+    zero_scale
+        Whether the operator takes a scale of 0; if not, a BatchNorm with a gamma of 0 stays a node.
     """
 
     name: str
@@ -47,6 +51,8 @@ class Layer:
     bounds: tuple[float, float] | None = None
     obstacle: str | None = None
     attributes: dict[str, object] = field(default_factory=dict)
+    binary_input: bool = False
+    zero_scale: bool = True
 
 
 class GraphIndex:

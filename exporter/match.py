@@ -158,6 +158,8 @@ def _fold_norm(index: GraphIndex, layer: Layer, node: onnx.NodeProto) -> bool:
         return False
     gamma, beta, mean, variance = (array.astype(np.float64) for array in parameters if array is not None)
     factor = gamma / np.sqrt(variance + float(attribute(node, "epsilon", 1e-5)))  # type: ignore[arg-type]
+    if not layer.zero_scale and not factor.all():
+        return False
     layer.scale = layer.scale * factor
     layer.bias = (layer.bias - mean) * factor + beta
     return True

@@ -42,10 +42,19 @@ def open_source(
     input_shapes: Sequence[tuple[int, ...]] | None = None,
     input_dtypes: Sequence[str] | None = None,
     trust_checkpoint: bool = False,
+    binarize: Sequence[str] = (),
+    alpha: str = "mean",
     verbose: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> Source:
     """Read a checkpoint or an ONNX file and bring it to a dense ONNX model.
+
+    Parameters
+    ----------
+    binarize
+        Patterns over the names of latent weights to replace by alpha * sign(W), here and in the reference.
+    alpha
+        "mean" (of |W|, per output) or "one".
 
     Raises
     ------
@@ -53,13 +62,16 @@ def open_source(
         If the file cannot be read, or no graph can be had for it.
     """
     from . import architecture, checkpoint
+    from . import binarize as latent
 
     say(f"reading {path.name}")
     loaded = checkpoint.load(path, trust_checkpoint=trust_checkpoint)
     notes = [(note.level, note.text) for note in loaded.notes]
     if loaded.kind == "onnx":
         assert loaded.onnx_model is not None
-        model = graph.normalize(loaded.onnx_model)
+        model = graph.normalize(latent.fold_weights(latent.lower_bipolar(loaded.onnx_model)))
+        if binarize:
+            notes += latent.binarize_model(model, binarize, alpha)
         shapes = list(input_shapes) if input_shapes else None
         return Source(path, model, verify.runner(model), "onnxruntime", None, shapes, notes)
     checkpoint.refuse_nan(loaded)
@@ -70,7 +82,9 @@ def open_source(
         list(input_dtypes) if input_dtypes else None,
     )
     say(f"tracing {resolved.arch_name or 'the module'}")
-    model = graph.normalize(architecture.to_onnx(resolved, verbose=verbose))
+    if binarize:
+        notes += latent.binarize_module(resolved.module, binarize, alpha)
+    model = latent.fold_weights(graph.normalize(architecture.to_onnx(resolved, verbose=verbose)))
     notes += [(note.level, note.text) for note in resolved.notes]
     shapes = [tuple(example.shape) for example in resolved.example_inputs]
     return Source(path, model, _torch_runner(resolved.module), "torch", resolved.arch_name, shapes, notes)

@@ -21,7 +21,7 @@ from .. import formats
 from ..errors import InputError, VerificationError
 from ..formats import Format, Packed
 from ..formats.base import Array
-from .functions import DOMAIN
+from .functions import BINARY_INPUT, DOMAIN
 from .save import MAX_INLINE_TOTAL, data_bytes, save
 
 Run = Callable[[dict[str, Array]], list[Array]]
@@ -176,6 +176,7 @@ def packed_nodes(model: onnx.ModelProto) -> dict[str, tuple[onnx.NodeProto, Form
     """
     initializers = {tensor.name: tensor for tensor in model.graph.initializer}
     prefixes = {fmt.operator: fmt for fmt in formats.all_formats() if fmt.operator}
+    prefixes |= {twin: prefixes[prefix] for prefix, twin in BINARY_INPUT.items()}
     found = {}
     for node in model.graph.node:
         if node.domain != DOMAIN:

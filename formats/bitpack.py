@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -81,6 +81,10 @@ class Bitpack(Format):
         sign = negative.astype(f"u{packed.dtype.itemsize}") << np.uint8(packed.dtype.itemsize * 8 - 1)
         dense = sign | as_bits(packed.components["scales"])[:, None]
         return dense.view(packed.dtype).reshape(packed.shape)
+
+    def from_operator(self, components: Mapping[str, Array], attributes: Mapping[str, Any]) -> Packed:
+        """Alpha is folded into the node's scale: what is left are the signs."""
+        return super().from_operator({**components, "scales": np.ones(1, np.float32)}, attributes)
 
     def examples(self) -> Iterator[tuple[str, Array]]:
         yield "per-tensor", np.array([[0.5, -0.5, 0.5], [-0.5, -0.5, 0.5]], np.float32)
