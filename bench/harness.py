@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .subjects import Options, Subject, job
+from .subjects import Options, Subject, job, printable
 
 Progress = Callable[[str], None]
 
@@ -88,7 +88,7 @@ def measure(
                 _read_through(one.subject.files)
             result = run_worker(order_, options.timeout)
             if "error" in result:
-                one.error, one.error_kind = result["error"], result.get("kind")
+                one.error, one.error_kind = printable(result["error"]), result.get("kind")
             else:
                 one.rounds.append({"round": round_, **result})
     except KeyboardInterrupt:

@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import SparseExportError
 from . import inputs
 from .onnx_files import all_files, read_model
-from .subjects import Subject
+from .subjects import Subject, printable
 
 #: Batches of seeded calibration inputs for static INT8; a single one leaves ranges to chance.
 CALIBRATION_BATCHES = 8
@@ -198,7 +198,7 @@ def make(
             raise
         except Exception as error:  # these tools fail in ways of their own; the run goes on without the peer
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            yield None, f"{label}: not made ({reason})"
+            yield None, f"{label}: not made ({printable(reason)})"
             continue
         files = tuple(all_files(target))
         yield Subject(f"p{number}", label, target, "onnxruntime", "peer", files=files), ""

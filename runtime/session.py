@@ -50,7 +50,9 @@ def _candidates() -> list[Path]:
     here = Path(__file__).resolve().parent
     tree = here.parent
     # build/fuzz is linked with sanitizers, which an ordinary Python cannot load.
-    builds = [path for path in tree.glob(f"build/*/runtime/native/{LIBRARY_NAME}") if path.parts[-4] != "fuzz"]
+    builds = [
+        path for path in tree.glob(f"build/*/runtime/native/{LIBRARY_NAME}") if path.parts[-4] != "fuzz"
+    ]
     built = sorted(builds, key=lambda path: path.stat().st_mtime, reverse=True)
     package = sys.modules[__name__.rpartition(".runtime")[0]]
     installed = [Path(folder) / "runtime" / LIBRARY_NAME for folder in package.__path__]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -53,6 +54,56 @@ def test_every_variant_of_a_checkpoint_is_a_subject(models: dict[str, Path], tmp
     found = cuda.subjects([checkpoint, models["dense"]])
     assert [s.variant for s in found] == [*cuda.VARIANTS, None]
     assert len({s.id for s in found}) == len(found)
+
+
+class Clock:
+    """A stand-in for torch.cuda.Event: each is recorded 2 ms after the one before."""
+
+    now = 0.0
+
+    def __init__(self, enable_timing: bool) -> None:
+        assert enable_timing
+
+    def record(self) -> None:
+        Clock.now += 2.0
+        self.at = Clock.now
+
+    def synchronize(self) -> None:
+        pass
+
+    def elapsed_time(self, end: Clock) -> float:
+        return end.at - self.at
+
+
+@pytest.mark.skipif(HAS_GPU, reason="the real device is tested below")
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
+@pytest.mark.parametrize("variant", ["fp32", "fp16", "csr"])
+def test_runner_goes_through_its_steps_without_a_device(
+    monkeypatch: pytest.MonkeyPatch, variant: str
+) -> None:
+    for owner in (torch.Tensor, nn.Module):
+        monkeypatch.setattr(owner, "cuda", lambda self: self)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(torch.cuda, "Event", Clock)
+    net = nn.Sequential(nn.Linear(32, 8))
+    monkeypatch.setattr(cuda, "load_module", lambda *_: (net.eval(), [torch.zeros(1, 32)]))
+    runner = cuda.make_runner({"runtime": "torch", "path": "net.pt", "variant": variant})
+    wanted = net(torch.ones(4, 32)).detach().numpy()
+    runner.load()
+    (spec,) = runner.inputs()
+    feeds = {spec.name: np.ones((4, 32), np.float32)}
+    assert spec.shape == (None, 32)
+    np.testing.assert_allclose(runner.run(feeds)[0], wanted, rtol=1e-2, atol=1e-2)
+    assert isinstance(runner, cuda.TorchCuda)
+    assert runner.timed_run(feeds) == 2.0
+
+
+@pytest.mark.skipif(HAS_GPU, reason="there is a GPU here")
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_cpu_fallback_of_the_provider_is_refused(models: dict[str, Path]) -> None:
+    runner = cuda.make_runner({"runtime": "onnxruntime-stock", "path": str(models["dense"]), "threads": 1})
+    with pytest.raises(MissingDependencyError, match="no CUDA provider"):
+        runner.load()
 
 
 @pytest.mark.gpu

@@ -13,6 +13,7 @@ import pytest
 
 from sparse_export.bench import budgets, run, table
 from sparse_export.errors import InputError
+from sparse_export.exporter import api
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -20,6 +21,14 @@ DOCS = Path(__file__).parents[2] / "docs"
 def test_document_validates_against_the_schema(document: dict[str, Any]) -> None:
     schema = json.loads((DOCS / "bench.schema.json").read_text())
     jsonschema.Draft202012Validator(schema).validate(json.loads(json.dumps(document, allow_nan=False)))
+
+
+def test_export_report_validates_against_its_schema(models: dict[str, Path], tmp_path: Path) -> None:
+    report = api.export(models["sparse"], output=tmp_path / "packed.onnx")
+    schema = json.loads((DOCS / "report.schema.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(
+        json.loads(json.dumps(report.to_json(), allow_nan=False))
+    )
 
 
 def test_every_model_is_measured(document: dict[str, Any]) -> None:

@@ -6,10 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 from sparse_export.bench import harness
 from sparse_export.bench.subjects import Options, from_paths
+
+from .small_models import chain
 
 QUICK = Options(rounds=2, warmup=1, min_runs=4, min_seconds=0.0)
 
@@ -86,6 +89,17 @@ def test_fixed_batch_is_an_error_of_that_row_only(models: dict[str, Path]) -> No
     one, two = harness.measure(from_paths([models["fixed"]], None, None), options).series
     assert one.error is None
     assert two.error == "input 'h0' has a fixed batch of 1; batch 2 cannot be measured"
+
+
+def test_names_in_a_file_cannot_drive_the_terminal(tmp_path: Path) -> None:
+    path = chain(tmp_path / "evil\x1b[2J.onnx", batch=1)
+    model = onnx.load(path)
+    model.graph.input[0].name = model.graph.node[0].input[0] = "h\x1b[2J"
+    onnx.save(model, path)
+    options = Options(batch=(2,), rounds=1, warmup=0, min_runs=1, min_seconds=0)
+    (series,) = harness.measure(from_paths([path], None, None), options).series
+    assert "fixed batch" in str(series.error)
+    assert f"{series.subject.label}{series.error}".isprintable()
 
 
 def test_interrupt_keeps_what_is_measured(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
