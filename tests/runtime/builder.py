@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
 from sparse_export.formats.csr import Csr
 
 Array = NDArray[Any]

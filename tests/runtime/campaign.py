@@ -11,9 +11,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 
 sys.path.insert(0, str(Path(__file__).parent))
 from builder import Array, Case, check_close, sparse_weight
+
 from sparse_export.runtime.session import InferenceSession
 
 SUFFIXES = ("", "Relu", "Clip", "Add", "AddRelu", "AddClip")
@@ -71,8 +73,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--cases", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--expect-onnxruntime", default="", help="fail on any other version")
     parser.add_argument("--only", type=int, help="run just this case")
     arguments = parser.parse_args()
+    assert onnxruntime.__version__.startswith(arguments.expect_onnxruntime), onnxruntime.__version__
     worst = 0.0
     for index in range(arguments.cases) if arguments.only is None else [arguments.only]:
         rng = np.random.default_rng([arguments.seed, index])

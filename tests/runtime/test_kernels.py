@@ -1,0 +1,36 @@
+"""Every target this CPU has computes what float64 numpy computes, on random shapes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sparse_export.runtime.session import library_path
+
+CAMPAIGN = Path(__file__).parent / "campaign.py"
+TARGETS = ("reference", "scalar", "avx2", "avx512", "avx512vnni")
+
+
+def run_campaign(target: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The campaign under a forced target and the library this process would use."""
+    variables = {"SPARSE_EXPORT_TARGET": target, "SPARSE_EXPORT_LIBRARY": str(library_path())}
+    command = [sys.executable, str(CAMPAIGN), *arguments]
+    return subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, timeout=240)
+
+
+@pytest.mark.parametrize("target", TARGETS[:4])
+def test_target_agrees_with_float64(target: str) -> None:
+    done = run_campaign(target, "--cases", "50", "--seed", "20")
+    if "this CPU has no more than" in done.stderr:
+        pytest.skip(f"this CPU has no {target}")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_unknown_target_is_an_error_that_lists_the_targets() -> None:
+    done = run_campaign("sse9", "--cases", "1")
+    assert done.returncode != 0
+    assert all(target in done.stderr for target in TARGETS)
