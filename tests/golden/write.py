@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from sparse_export import formats
 from sparse_export.formats import packed_file
 from sparse_export.formats.base import as_bits
 from sparse_export.formats.container import DTYPE_NAMES
-
-from sparse_export import formats
 
 HERE = Path(__file__).parent
 EXPECTED = HERE / "expected.json"

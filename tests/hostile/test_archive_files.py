@@ -1,4 +1,4 @@
-"""Hostile archives: every byte mutated, every truncation, and index and streams that break a rule."""
+"""Hostile archives: truncations, and an index and streams that break a rule (mutations: tests/golden)."""
 
 from __future__ import annotations
 
@@ -71,24 +71,6 @@ def refused(data: bytes, folder: Path, match: str) -> None:
 
 def test_the_unbroken_archive_is_read(packed: bytes, tmp_path: Path) -> None:
     assert read(packed, tmp_path).keys() == read(rebuilt(packed), tmp_path).keys()
-
-
-def test_every_mutated_byte_is_refused_or_decodes(packed: bytes, tmp_path: Path) -> None:
-    good = {name: array.tobytes() for name, array in read(packed, tmp_path).items()}
-    accepted = 0
-    for index in range(len(packed)):
-        flip = (0x01, 0x80, packed[index], packed[index] ^ 0xFF)[index % 4]  # the last two: to 0, to 255
-        if not flip:
-            continue
-        data = bytearray(packed)
-        data[index] ^= flip
-        try:
-            found = read(bytes(data), tmp_path)
-        except InputError:
-            continue
-        accepted += 1
-        assert {name: array.tobytes() for name, array in found.items()} == good
-    assert accepted < 40  # padding of the header
 
 
 def test_truncations_are_refused(packed: bytes, tmp_path: Path) -> None:

@@ -1,0 +1,68 @@
+"""The size waterfall: the lab's formula in bytes, bounds that are bounds."""
+
+from __future__ import annotations
+
+import doctest
+import gzip
+
+import numpy as np
+import pytest
+
+from sparse_export.exporter import accounting, entropy, planes
+
+
+def pruned(rng: np.random.Generator, size: int, kept: int) -> np.ndarray:
+    weight = np.zeros(size, np.float32)
+    weight[rng.choice(size, kept, replace=False)] = rng.standard_normal(kept) + 3
+    return weight.reshape(-1, 8)
+
+
+def test_doctest() -> None:
+    assert doctest.testmod(accounting).failed == 0
+
+
+def test_theory_is_bytes_not_bits(rng) -> None:
+    weight = pruned(rng, 969_288, 74_151)
+    assert accounting.waterfall([weight]).values == 296_604
+
+
+def test_vectors_count_as_dense_in_the_theory(rng) -> None:
+    found = accounting.waterfall([pruned(rng, 800, 80), np.zeros(10, np.float32)])
+    assert (found.dense, found.values, found.nonzeros) == (3240, 320 + 40, 80)
+
+
+def test_rows_are_the_steps_that_were_measured(rng) -> None:
+    weight = pruned(rng, 8000, 800)
+    found = accounting.waterfall([weight], positions=4000, headers=4100, file=4200, gzip=True, zstd=True)
+    assert [name for name, _ in found.rows()][:3] == ["dense", "gzip -6 of dense", "zstd -19 of dense"]
+    assert found.gzip == pytest.approx(len(gzip.compress(weight.tobytes(), 6)), rel=0.01)
+    assert found.over_bound_percent == pytest.approx(100 * (4200 / found.bound - 1))
+    assert accounting.waterfall([weight]).over_bound_percent is None
+    assert found.to_json()["file"] == 4200
+
+
+@pytest.mark.parametrize("density", [0.02, 0.1, 0.5])
+def test_coded_positions_are_within_three_percent_of_their_bound(rng, density: float) -> None:
+    where = np.flatnonzero(rng.random(400_000) < density)
+    if density > 0.25:
+        segment = planes.encode_mask([where], [400_000])
+    else:
+        segment, _ = planes.encode_gaps([where])
+    bound = accounting.position_bits(where.size, 400_000) / 8
+    assert 0.98 * bound < segment.nbytes < 1.03 * bound
+
+
+def test_bound_of_trivial_tensors_is_zero() -> None:
+    for array in (np.zeros((3, 3), np.float32), np.zeros((0, 4), np.float16), np.ones((5, 5), np.int8)):
+        assert accounting.bound_of(array).total == 0
+
+
+def test_streams_come_back_and_noise_stays_raw(rng) -> None:
+    noise = rng.integers(0, 256, 200_000).astype(np.uint8)
+    skewed = rng.geometric(0.1, 200_000).clip(0, 255).astype(np.uint8)
+    for data in (noise, skewed, noise[:0], noise[:1], np.zeros(100_000, np.uint8)):
+        stored = entropy.squeeze(data)
+        assert len(stored) <= data.size
+        assert np.array_equal(entropy.expand(stored, data.size, "test"), data)
+    assert len(entropy.squeeze(noise)) == noise.size
+    assert len(entropy.squeeze(skewed)) * 8 < 1.02 * entropy.order0_bits(skewed)
