@@ -82,10 +82,12 @@ def check_environment(request: Request, options: Options) -> None:
     Raises
     ------
     MissingDependencyError
-        If a runtime that was asked for is not installed, or there is no GPU.
+        If this is not Linux, a runtime that was asked for is not installed, or there is no GPU.
     InputError
         If a file of inputs or data does not exist.
     """
+    if not Path("/proc/self/status").exists():
+        raise MissingDependencyError("bench needs Linux: it reads the memory of its processes from /proc")
     for runtime in request.runtimes or ():
         if runtime not in RUNTIMES:
             raise InputError(f"unknown runtime '{runtime}'; known: {', '.join(RUNTIMES)}")
