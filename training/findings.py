@@ -170,7 +170,7 @@ def binarization(dense: float, scores: Mapping[str, float], same: int, total: in
     return f"{first}{regained} {second}"
 
 
-def ways(rows: Sequence[Row], rate: float, epochs: int) -> str:
+def ways(rows: Sequence[Row], rate: float, epochs: int, rounds: int = 3) -> str:
     """The answer to the open question: which weights and which learning rate to go on with."""
     methods = [m for m in dict.fromkeys(r["method"] for r in rows) if m not in ("none", "bn")]
     score = {m: mean_at(rows, rate, m) for m in methods}
@@ -178,29 +178,32 @@ def ways(rows: Sequence[Row], rate: float, epochs: int) -> str:
     ranking = sorted(methods, key=lambda m: -score[m])
     listing = ", ".join(f"{METHODS[m][0]} {pct(score[m])}" for m in ranking)
     none, repaired = mean_at(rows, rate, "none"), mean_at(rows, rate, "bn")
+    per_round = max(1, epochs // rounds)
     first = (
-        f"At {pct(rate)} with the same {epochs} epochs (means of {seeds} seeds): {listing}; without "
-        "retraining "
-        f"{pct(none)}, with BatchNorm re-estimated {pct(repaired)}."
+        f"At {pct(rate)} with the same {epochs} epochs (iterative: {min(rounds, epochs)} rounds of "
+        f"{per_round}; means "
+        f"of {seeds} seeds): {listing}; without retraining {pct(none)}, with BatchNorm re-estimated "
+        f"{pct(repaired)}."
     )
     replay = np.mean([score["lr-rewind"], score["han-rewind"]])
     small = np.mean([score["fine-tune"], score["han"]])
-    rounds = np.mean([score["han"], score["han-rewind"]])
+    in_rounds = np.mean([score["han"], score["han-rewind"]])
     once = np.mean([score["fine-tune"], score["lr-rewind"]])
     spreads = [
         max(values) - min(values)
         for m in methods
         if (values := [r["accuracy"] for r in rows if r["method"] == m and abs(r["rate"] - rate) < 1e-9])
     ]
-    noise = float(np.mean(spreads))
-    winner = "replaying the original learning rate" if replay >= small else "a small learning rate"
-    pruning = "in rounds" if rounds >= once else "in one shot"
+    winner = "the original schedule replayed" if replay >= small else "a small one"
+    pruning = "in rounds" if in_rounds >= once else "at once"
     second = (
-        f"So for the subsequent pruning: keep the surviving trained weights and retrain with {winner} "
-        f"({100 * abs(replay - small):.1f} points over the other), which matters "
-        f"{'more' if abs(replay - small) >= abs(rounds - once) else 'less'} than whether one prunes "
-        "in rounds or at "
-        f"once (here {pruning}, by {100 * abs(rounds - once):.1f}); the seeds of one way lie "
-        f"{100 * noise:.1f} points apart on average, so smaller differences say nothing."
+        "All of them go on from the surviving trained weights; what has to be set for the "
+        "subsequent training is the "
+        f"learning rate, and {winner} is {100 * abs(replay - small):.1f} points better than the other. "
+        f"Pruning {pruning} is {100 * abs(in_rounds - once):.1f} points better on this budget, and "
+        "the best way of all "
+        f"is: {METHODS[ranking[0]][0]}; the seeds of one way lie {100 * float(np.mean(spreads)):.1f} "
+        "points apart on "
+        "average, so smaller differences say nothing."
     )
     return f"{first} {second}"

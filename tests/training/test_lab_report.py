@@ -71,7 +71,7 @@ def test_the_open_question_is_answered_by_the_better_mean() -> None:
         good = 0.9 if "rewind" in method else 0.5
         every += rows({0: {0.9: good}, 1: {0.9: good - 0.02}}, method)
     text = findings.ways(every, 0.9, 3)
-    assert "replaying the original learning rate (40.0 points over the other)" in text
+    assert "the original schedule replayed is 40.0 points better" in text
     assert "2.0 points apart" in text
 
 
