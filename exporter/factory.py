@@ -13,12 +13,14 @@ from typing import Any
 import torch
 
 from ..errors import InputError
+from . import vision
 from .doctor import shown
 
 
 def load(arch: str) -> Callable[..., torch.nn.Module]:
     """The callable that `file.py:name` or `package.module:name` stands for, checked to make a module."""
     home, _, name = arch.rpartition(":")
+    vision.importable()
     try:
         source = run_file(Path(home)) if home.endswith(".py") else importlib.import_module(home)
     except InputError:

@@ -19,6 +19,8 @@ from .doctor import shown
 
 #: A state dict of 100,000 tensors pickles to about 15 MB, its weights lie beside the pickle.
 MAX_PICKLE = 64 << 20
+#: A safetensors header; 100,000 tensors take about 12 MB.
+MAX_HEADER = 32 << 20
 #: Entries in a zip; torch writes one per storage.
 MAX_MEMBERS = 200_000
 
@@ -96,6 +98,11 @@ def identify(path: Path) -> str:
             f"{shown(path)}: a tar checkpoint from torch before 0.1.10; load it there and torch.save it again"
         )
     if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8:
+        length = int.from_bytes(head[:8], "little")
+        if length > MAX_HEADER:
+            raise CorruptFileError(
+                f"{shown(path)}: the safetensors header is {length:,} bytes (at most {MAX_HEADER:,})"
+            )
         return "safetensors"
     if head[:1] == b"\x80" and len(head) > 1 and head[1] in range(2, 6):
         return "torch-legacy"

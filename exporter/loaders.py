@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CorruptFileError, InputError, UnsupportedError
+from . import vision
 from .doctor import shown
 from .guards import MAX_PICKLE
 
@@ -75,6 +76,7 @@ def read_torch(path: Path, *, zipped: bool, trust: bool, mmap: bool) -> Any:
             raise _torch_error(path, error) from error
         if not trust:
             raise InputError(_untrusted(path, wanted)) from error
+    vision.importable()
     try:
         with quiet(), invariants:
             return torch.load(path, weights_only=False, **options)

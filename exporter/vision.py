@@ -1,7 +1,8 @@
 """torchvision's classification models, also beside a CPU-only torch.
 
-torchvision from the package index is a CUDA build; its compiled operators cannot load beside a CPU-only
-torch, and its import then fails on the missing operator schemas. Defining those two first is all it needs.
+torchvision from the package index is a CUDA build. Beside a CPU-only torch its compiled operators cannot load,
+and its import then fails on two operator schemas they would have defined. The models need neither operator:
+define the two and import it again. Only after the failure, as a build that fits defines them itself, once.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import re
+import sys
 import warnings
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -35,25 +37,40 @@ def models() -> ModuleType:
     MissingDependencyError
         If torchvision is not installed, or does not fit the installed torch.
     """
-    import sys
-
-    import torch
-
-    if "torchvision" not in sys.modules:
-        library = torch.library.Library(  # type: ignore[no-untyped-call]
-            "torchvision", "FRAGMENT"
-        )
-        for name in ("nms", "qnms"):
-            if not hasattr(torch.ops.torchvision, name):
-                library.define(f"{name}{_SCHEMA}")  # type: ignore[no-untyped-call]
-        _library.append(library)
     try:
+        try:
+            return importlib.import_module("torchvision.models")
+        except RuntimeError as error:
+            if "torchvision::" not in str(error):
+                raise
+        _define_operators()
         return importlib.import_module("torchvision.models")
     except Exception as error:  # a mismatched build raises RuntimeError, OSError or AttributeError
         raise MissingDependencyError(
             f"torchvision cannot be imported ({type(error).__name__}); install the one made for this torch:"
             " pip install 'sparse-export[vision]'"
         ) from error
+
+
+def _define_operators() -> None:
+    """Define the schemas that the compiled operators lack, and forget the half-imported package."""
+    import torch
+
+    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+    for name in ("nms", "qnms"):
+        if not hasattr(torch.ops.torchvision, name):
+            library.define(f"{name}{_SCHEMA}")  # type: ignore[no-untyped-call]
+    _library.append(library)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        del sys.modules[name]
+
+
+def importable() -> bool:
+    """Whether torchvision is there; from now on other people's code can import it too."""
+    try:
+        return models() is not None
+    except MissingDependencyError:
+        return False
 
 
 def names() -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 from collections import OrderedDict
 from pathlib import Path
@@ -15,7 +17,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from sparse_export import InputError, UnsupportedError
-from sparse_export.exporter import archive, checkpoint
+from sparse_export.exporter import archive, checkpoint, vision
 from sparse_export.exporter.checkpoint import Checkpoint
 
 
@@ -288,3 +290,14 @@ def test_reads_what_sparse_export_archived(tmp_path: Path) -> None:
     loaded = checkpoint.load(target)
     assert same(loaded, module)
     assert "a sparse-export archive, unpacked" in told(loaded)
+
+
+def test_whole_torchvision_modules_load(tmp_path: Path) -> None:
+    """In a process that has not imported torchvision: its pickle does."""
+    path = saved(tmp_path, vision.models().MobileNetV2(10, 0.25, [[6, 16, 2, 2]]))
+    code = (
+        "from sparse_export.exporter import checkpoint;"
+        f"print(checkpoint.load({str(path)!r}, trust_checkpoint=True).kind)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "module"
