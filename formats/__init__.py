@@ -21,6 +21,8 @@ FORMATS = {
     "ternary": "ternary:Ternary",
     "codebook": "codebook:Codebook",
     "palette": "palette:Palette",
+    "signmask": "signs:Signmask",
+    "signgaps": "signs:Signgaps",
     "split": "split:Split",
 }
 

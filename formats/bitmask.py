@@ -9,6 +9,22 @@ import numpy as np
 from . import bits
 from .base import MAX_DENSE_BYTES, Array, Format, Packed, TensorStats, as_bits, check_header, require
 
+#: ONNX text: int64 `position` of every bit set in `mask`.
+POSITIONS_OF_MASK = (
+    """
+        mask_shape = Constant <value_ints = [1, -1]> ()
+        mask_row = Reshape (mask, mask_shape)
+"""
+    + bits.UNPACK_BITS.format(source="mask_row", target="flags")
+    + """
+        minus1 = Constant <value_ints = [-1]> ()
+        flags_flat = Reshape (flags, minus1)
+        flags_bool = Cast <to = 9> (flags_flat)
+        where = NonZero (flags_bool)
+        position = Reshape (where, minus1)
+"""
+)
+
 
 class Bitmask(Format):
     """A bit for every element and the values of the non-zeros, both in row-major order.
@@ -30,23 +46,11 @@ class Bitmask(Format):
     operator_inputs = ("mask", "values")
     # onnxruntime does not fold NonZero: each element looks up the value of its rank instead.
     operator_decode = (
-        """
-        mask_shape = Constant <value_ints = [1, -1]> ()
-        mask_row = Reshape (mask, mask_shape)
-"""
-        + bits.UNPACK_BITS.format(source="mask_row", target="flags")
+        POSITIONS_OF_MASK
         + """
-        minus1 = Constant <value_ints = [-1]> ()
-        flags_padded = Reshape (flags, minus1)
-        flags_flat = Slice (flags_padded, zero1, size)
-        flags_bool = Cast <to = 9> (flags_flat)
-        flags_long = Cast <to = 7> (flags_flat)
-        rank = CumSum (flags_long, axis0)
-        none = Constant <value = float[1] {0.0}> ()
+        empty = ConstantOfShape <value = float[1] {0.0}> (size)
         values_f = Cast <to = 1> (values)
-        values_from_one = Concat <axis = 0> (none, values_f)
-        nearest = Gather <axis = 0> (values_from_one, rank)
-        dense = Where (flags_bool, nearest, none)
+        dense = ScatterElements (empty, position, values_f)
     """
     )
 
@@ -64,14 +68,10 @@ class Bitmask(Format):
 
     def check(self, packed: Packed) -> None:
         rows, cols = check_header(self, packed, self.operator_inputs)
-        mask, values = (packed.components[name] for name in self.operator_inputs)
-        length = bits.row_bytes(rows * cols)
-        require(mask.dtype == np.uint8, "must be uint8", packed, "mask")
-        require(mask.shape == (length,), f"must have ceil(size / 8) = {length} bytes", packed, "mask")
-        require(bits.padding_is_zero(mask, rows * cols), "padding bits must be zero", packed, "mask")
+        values = packed.components["values"]
+        count = check_mask(packed, rows * cols)
         require(values.dtype == packed.dtype, f"dtype {values.dtype} is not {packed.dtype}", packed, "values")
         require(values.ndim == 1, "must have one dimension", packed, "values")
-        count = int(np.bitwise_count(mask).sum(dtype=np.int64))
         require(count == values.size, f"{count} bits set for {values.size} values", packed, "mask")
 
     def unpack(self, packed: Packed, max_bytes: int = MAX_DENSE_BYTES) -> Array:
@@ -88,3 +88,13 @@ class Bitmask(Format):
         yield "half", np.arange(-3, 4, dtype=np.float16).reshape(7, 1)
         yield "all-zero", np.zeros((3, 3), np.float32)
         yield "scalar", np.array(3.0)
+
+
+def check_mask(packed: Packed, size: int) -> int:
+    """Prove that `mask` has a bit for each of `size` elements; return how many are set."""
+    mask = packed.components["mask"]
+    length = bits.row_bytes(size)
+    require(mask.dtype == np.uint8, "must be uint8", packed, "mask")
+    require(mask.shape == (length,), f"must have ceil(size / 8) = {length} bytes", packed, "mask")
+    require(bits.padding_is_zero(mask, size), "padding bits must be zero", packed, "mask")
+    return int(np.bitwise_count(mask).sum(dtype=np.int64))

@@ -37,8 +37,13 @@ def test_structured_weights_get_their_own_format(rng) -> None:
     signs = rng.choice(np.array([-0.1, 0.1], np.float32), (32, 288))
     assert pick(signs).chosen == "bitpack"
     half = np.where(rng.random(signs.shape) < 0.5, signs, np.float32(0))
-    assert pick(half).chosen == "ternary"
-    assert pick(np.where(rng.random(signs.shape) < 0.05, signs, np.float32(0))).chosen == "palette"
+    assert pick(half).chosen == "signmask"
+    alphas = np.linspace(0.5, 1.5, 32, dtype=np.float32)[:, None]
+    for density, chosen in ((0.8, "ternary"), (0.3, "signmask"), (0.05, "signgaps")):
+        kept = np.where(rng.random(signs.shape) < density, signs * alphas, np.float32(0))
+        assert pick(kept).chosen == chosen
+    five = rng.choice(np.arange(1, 6, dtype=np.float32), signs.shape)
+    assert pick(np.where(rng.random(signs.shape) < 0.05, five, np.float32(0))).chosen == "palette"
     assert pick(rng.integers(0, 16, (32, 288)).astype(np.float32)).chosen == "codebook"
     two_of_four = rng.standard_normal((32, 288)).astype(np.float32)
     order = np.argsort(rng.random((32, 72, 4)), axis=2).reshape(32, 288)
