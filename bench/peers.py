@@ -206,12 +206,14 @@ def make(
 
 
 def _openvino(dense: Path) -> tuple[Subject | None, str]:
-    """The dense model in OpenVINO, where it is installed."""
+    """The dense model in OpenVINO as it comes (bf16 arithmetic where the CPU has it), where it is installed."""
     from importlib.util import find_spec
 
     if find_spec("openvino") is None:
         return None, "OpenVINO: not installed (pip install openvino)"
-    return Subject("pov", "OpenVINO", dense, "openvino", "peer", files=tuple(all_files(dense))), ""
+    return Subject(
+        "pov", "OpenVINO (default precision)", dense, "openvino", "peer", files=tuple(all_files(dense))
+    ), ""
 
 
 @contextlib.contextmanager
