@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import logging
 import re
 import warnings
 import zipfile
@@ -34,10 +35,15 @@ _MODEL_MODULES = ("torch.nn.", "torchvision.", "__main__.", "transformers.", "ti
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Run torch's readers without their warnings on stderr."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """Run torch's readers without their warnings and logs on stderr."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
 
 
 def _harmless() -> list[Any]:

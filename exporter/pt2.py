@@ -70,9 +70,8 @@ def read_pt2(path: Path, *, trust: bool) -> Any:
         with quiet():
             return torch.export.load(path)
     except Exception as error:  # torch's reader raises assertions, key errors, JSON errors and its own
-        text = " ".join(str(error).split())
         raise CorruptFileError(
-            f"{shown(path)}: torch.export cannot read it: {shown(text) or type(error).__name__}"
+            f"{shown(path)}: torch {torch.__version__} cannot read it: damaged, or from another torch"
         ) from error
 
 

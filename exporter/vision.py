@@ -1,7 +1,7 @@
 """torchvision's classification models, also beside a CPU-only torch.
 
-torchvision from the package index is a CUDA build. Beside a CPU-only torch its compiled operators cannot load,
-and its import then fails on two operator schemas they would have defined. The models need neither operator:
+torchvision from the package index is a CUDA build. Beside a CPU-only torch its compiled operators cannot load
+and its import fails on two operator schemas they would have defined. The models need neither operator:
 define the two and import it again. Only after the failure, as a build that fits defines them itself, once.
 """
 
