@@ -73,6 +73,9 @@ Examples:
 @click.option(
     "--no-fold", is_flag=True, help="In an archive, keep pruning pairs (weight_orig, weight_mask) apart."
 )
+@click.option(
+    "--plain-zeros", is_flag=True, help="In an archive, store -0.0 as 0: equal numbers, fewer bytes."
+)
 @click.option("--compare", is_flag=True, help="Also run zstd -19 over the dense weights, to compare sizes.")
 @click.option("--report", "html", type=click.Path(path_type=Path), help="Write an HTML report of the export.")
 @click.option("--card", type=click.Path(path_type=Path), help="Write a short Markdown model card.")
@@ -91,6 +94,7 @@ def command(
     card: Path | None,
     archive: bool,
     no_fold: bool,
+    plain_zeros: bool,
     **arguments: Any,
 ) -> None:
     """Pack MODEL (.pt, .pth, .safetensors, .pt2, .onnx) into a smaller ONNX file for any onnxruntime."""
@@ -99,10 +103,11 @@ def command(
     from . import render
 
     if archive:
-        _archive(model, as_json, quiet, no_verify, no_fold, arguments)
+        keep = {"fold_masks": not no_fold, "plain_zeros": plain_zeros}
+        _archive(model, as_json, quiet, no_verify, keep, arguments)
         return
-    if no_fold:
-        raise click.UsageError("--no-fold goes with --archive: a graph has no masks")
+    if no_fold or plain_zeros:
+        raise click.UsageError("--no-fold and --plain-zeros go with --archive: a graph has no masks")
     for document in (html, card):
         if document:
             check_target(document, force=arguments["force"], sources=[model])
@@ -117,7 +122,7 @@ def command(
 
 
 def _archive(
-    model: Path, as_json: bool, quiet: bool, no_verify: bool, no_fold: bool, arguments: dict[str, Any]
+    model: Path, as_json: bool, quiet: bool, no_verify: bool, keep: dict[str, bool], arguments: dict[str, Any]
 ) -> None:
     """Write the archive; options that are about a graph have no meaning here and are refused."""
     from ..exporter import archive
@@ -141,7 +146,7 @@ def _archive(
             target,
             force=arguments["force"],
             trust_checkpoint=arguments["trust_checkpoint"],
-            fold_masks=not no_fold,
+            **keep,
             check=not no_verify,
             progress=progress,
         )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import artifact
-from .archive_fold import fold
+from .archive_fold import drop_signs_of_zeros, fold
 from .archive_read import Archive, Report
 from .archive_source import open_source
 from .archive_unpack import arrays, load, unpack
@@ -37,6 +37,7 @@ def write(
     *,
     force: bool = False,
     fold_masks: bool = True,
+    plain_zeros: bool = False,
     trust_checkpoint: bool = False,
     check: bool = True,
     threads: int | None = None,
@@ -52,6 +53,8 @@ def write(
         Target, `default_target(source)` if None.
     fold_masks
         Store `weight_orig` x `weight_mask` as `weight`; otherwise both as they are.
+    plain_zeros
+        Store -0.0, which weight x mask leaves behind, as 0: not bit for bit, but a bit a zero smaller.
     check
         Decode the file that was written and compare every tensor's checksum with the source's before it gets
         its name.
@@ -67,6 +70,8 @@ def write(
     opened = open_source(source, trust_checkpoint=trust_checkpoint)
     if fold_masks:
         fold(opened)
+    if plain_zeros:
+        drop_signs_of_zeros(opened)
     with artifact.atomic_file(target, force=force, source=source) as file:
         plan = Plan(opened)
         write_file(file, plan, threads, progress)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..formats.base import Array
+from ..formats.container import DTYPES
 from .archive_source import Source, SourceTensor
 from .archive_tree import Leaf, Tree
 
@@ -79,3 +81,20 @@ def _product(orig: SourceTensor, mask: SourceTensor) -> SourceTensor:
         mask.release()
 
     return SourceTensor(orig.dtype, orig.shape, read, release, orig.strides)
+
+
+def drop_signs_of_zeros(source: Source) -> None:
+    """Read every -0.0 of the float tensors as +0.0; note it."""
+    source.tensors = [
+        _plain(tensor) if DTYPES[tensor.dtype].kind in "fV" else tensor for tensor in source.tensors
+    ]
+    source.notes.append("-0.0 stored as 0: numbers are equal, bits are not (--plain-zeros)")
+
+
+def _plain(tensor: SourceTensor) -> SourceTensor:
+    def read(start: int, stop: int) -> Array:
+        patterns = tensor.read(start, stop)
+        sign = patterns.dtype.type(1 << (patterns.dtype.itemsize * 8 - 1))
+        return np.where(patterns == sign, patterns.dtype.type(0), patterns)
+
+    return replace(tensor, read=read)

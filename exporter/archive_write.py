@@ -15,7 +15,7 @@ from ..formats.bitpack import find_scales
 from ..formats.container import DTYPES, header_bytes
 from . import archive_chunk
 from .archive_chunk import Piece
-from .archive_index import PLAIN, SCALED, Index
+from .archive_index import PLAIN, SCALED, SIGNS, Index
 from .archive_read import FORMAT, U8, VERSION, in_order
 from .archive_source import Source, SourceTensor
 from .archive_tree import Leaf, fill, leaves
@@ -103,6 +103,7 @@ def write_file(
             file.write(stream)
         lengths.append(sum(map(len, streams)))
         progress("packing", len(lengths), len(plan.chunks))
+    _note_signs(plan.index)
     text = plan.index.to_bytes()
     index = zstandard.ZstdCompressor(level=19).compress(text)
     file.write(index)
@@ -110,6 +111,16 @@ def write_file(
     header = _header(lengths, len(index), zlib.crc32(index))
     file.write((reserved - 8).to_bytes(8, "little") + header[8:] + b" " * (reserved - len(header)))
     file.seek(0, os.SEEK_END)
+
+
+def _note_signs(index: Index) -> None:
+    """Say what the signs of zeros cost, where they cost anything worth saying."""
+    segments = index.segments
+    cost = sum(sum(s) for kind, s in zip(segments.kind, segments.streams, strict=True) if kind == SIGNS)
+    if cost > 1024:
+        index.notes.append(
+            f"the signs of -0.0 (left by weight x mask) take {cost:,} bytes; --plain-zeros stores them as 0"
+        )
 
 
 def _header(chunks: list[int], index: int, crc: int) -> bytes:

@@ -146,6 +146,18 @@ def test_pruning_masks_fold_by_default_and_stay_on_request(tmp_path: Path) -> No
     assert (tmp_path / "m.packed.safetensors").stat().st_size > folded
 
 
+def test_signs_of_zeros_are_kept_noted_and_dropped_on_request(tmp_path: Path) -> None:
+    weight = pruned((300, 100), 1.0) * (pruned((300, 100), 0.1, seed=1) != 0)
+    assert torch.signbit(weight[weight == 0]).any()
+    assert same(round_trip({"w": weight}, tmp_path)["w"], weight)
+    exact = archive.info(tmp_path / "m.packed.safetensors")
+    assert any("--plain-zeros" in note for note in exact.notes)
+    plain = round_trip({"w": weight}, tmp_path, plain_zeros=True)["w"]
+    assert torch.equal(plain, weight) and not torch.signbit(plain[plain == 0]).any()
+    smaller = archive.info(tmp_path / "m.packed.safetensors")
+    assert smaller.file_bytes < 0.8 * exact.file_bytes and "-0.0" in smaller.notes[0]
+
+
 def test_a_mask_of_other_numbers_is_not_folded(tmp_path: Path) -> None:
     state = {"weight_orig": torch.ones(4, 4), "weight_mask": torch.full((4, 4), 0.5)}
     assert list(round_trip(state, tmp_path)) == list(state)
