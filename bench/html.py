@@ -75,6 +75,8 @@ def _tiles(document: Document, hero: dict[str, Any], base: dict[str, Any]) -> li
         tile = _tile("latency", quick["value"] if quick else None, times, _SPEED_WORDS)
         if quick and quick["low"] and quick["high"] < 100 * quick["low"]:
             tile["note"] = f"99 % interval {quick['low']:.2f}–{quick['high']:.2f}x: {quick['verdict']}"
+        if quick and quick["verdict"] in {"same", "inconclusive"}:
+            tile["tone"] = ""
         tiles.append(tile)
     if ours["memory"] and theirs["memory"]:
         used = [max(1, r["memory"]["steady_added_bytes"]) for r in (theirs, ours)]

@@ -206,7 +206,7 @@ def make(
 
 
 def _openvino(dense: Path) -> tuple[Subject | None, str]:
-    """The dense model in OpenVINO as it comes (bf16 arithmetic where the CPU has it), where it is installed."""
+    """The dense model in OpenVINO as it comes (bf16 where the CPU has it), if it is installed."""
     from importlib.util import find_spec
 
     if find_spec("openvino") is None:
