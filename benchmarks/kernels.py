@@ -1,0 +1,100 @@
+"""Single layers: the packed operators against onnxruntime's dense float32 on the same pruned weights.
+
+``python benchmarks/kernels.py [--density 0.1] [--threads 1] [--only 3x3] [--linear-time]``. Prints one
+line a layer and writes results/kernels.json. ``SPARSE_EXPORT_TARGET=avx2`` measures another instruction set.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import common
+import numpy as np
+from numpy.typing import NDArray
+
+Layer = tuple[tuple[int, ...], tuple[int, ...], int, int]  # weight, input, stride, pad
+LAYERS: dict[str, Layer] = {
+    "3x3 64 @56": ((64, 64, 3, 3), (1, 64, 56, 56), 1, 1),
+    "3x3 128 @28": ((128, 128, 3, 3), (1, 128, 28, 28), 1, 1),
+    "3x3 256 @14": ((256, 256, 3, 3), (1, 256, 14, 14), 1, 1),
+    "3x3 512 @7": ((512, 512, 3, 3), (1, 512, 7, 7), 1, 1),
+    "3x3 128 @56 stride 2": ((128, 128, 3, 3), (1, 128, 56, 56), 2, 1),
+    "3x3 512 @28": ((512, 512, 3, 3), (1, 512, 28, 28), 1, 1),
+    "1x1 64-256 @56": ((256, 64, 1, 1), (1, 64, 56, 56), 1, 0),
+    "1x1 512-128 @28": ((128, 512, 1, 1), (1, 512, 28, 28), 1, 0),
+    "1x1 256-1024 @14": ((1024, 256, 1, 1), (1, 256, 14, 14), 1, 0),
+    "1x1 2048-512 @7": ((512, 2048, 1, 1), (1, 2048, 7, 7), 1, 0),
+    "3x3 512 @4": ((512, 512, 3, 3), (1, 512, 4, 4), 1, 1),
+    "linear 4096 M=1": ((4096, 4096), (1, 4096), 1, 0),
+    "linear 4096 M=16": ((4096, 4096), (16, 4096), 1, 0),
+    "linear 4096 M=196": ((4096, 4096), (196, 4096), 1, 0),
+}
+DENSITIES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
+
+
+def run(name: str, layer: Layer, density: float, threads: int) -> dict[str, Any]:
+    """One line of the table."""
+    shape, x_shape, stride, pad = layer
+    common.MODELS.mkdir(parents=True, exist_ok=True)
+    path = common.MODELS / f"layer {name} {density}.onnx".replace(" ", "-")
+    if not path.exists():
+        weight = common.pruned(np.random.default_rng(0), shape, density)
+        path.write_bytes(common.layer_model(weight, stride, pad).SerializeToString())
+    row: dict[str, Any] = {"layer": name, "density": density, "threads": threads}
+    row |= common.measure(path, x_shape, threads, 0.3)
+    row["ratio"] = row["dense"] / row["sparse"]
+    print(
+        f"{name:22s} density {density:.2f}  dense {row['dense']:8.3f} ms  sparse {row['sparse']:8.3f} ms",
+        end="",
+    )
+    print(f"  {row['ratio']:5.2f}x", flush=True)
+    return row
+
+
+def linear_fit(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """R^2 of the best line."""
+    slope, base = np.polyfit(x, y, 1)
+    return 1.0 - float(np.sum((y - slope * x - base) ** 2) / np.sum((y - y.mean()) ** 2))
+
+
+def plot_linear_time(threads: int) -> list[dict[str, Any]]:
+    """Time over density for a few layers, with R^2, into results/kernels-density.png."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4))
+    axes = figure.subplots()
+    rows: list[dict[str, Any]] = []
+    for name in ("3x3 64 @56", "3x3 256 @14", "1x1 256-1024 @14", "linear 4096 M=1"):
+        mine = [run(name, LAYERS[name], density, threads) for density in DENSITIES]
+        times = np.array([row["sparse"] for row in mine])
+        fit = linear_fit(np.array(DENSITIES), times)
+        axes.plot(DENSITIES, times / times[-1], marker="o", label=f"{name}: R² {fit:.4f}")
+        print(f"{name}: R^2 {fit:.4f}")
+        rows += [row | {"r_squared": fit} for row in mine]
+    axes.set(xlabel="density", ylabel="time, relative to density 0.4")
+    axes.legend()
+    common.RESULTS.mkdir(exist_ok=True)
+    figure.savefig(common.RESULTS / "kernels-density.png", dpi=120)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--density", type=float, nargs="+", default=[0.1])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", default="", help="layers whose name holds this")
+    parser.add_argument("--linear-time", action="store_true", help="time over density instead, with a plot")
+    arguments = parser.parse_args()
+    if arguments.linear_time:
+        common.save("kernels-density", plot_linear_time(arguments.threads))
+        return
+    chosen = {name: layer for name, layer in LAYERS.items() if arguments.only in name}
+    rows = [
+        run(*item, density, arguments.threads) for density in arguments.density for item in chosen.items()
+    ]
+    common.save("kernels", rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Whole nets: the packed file against onnxruntime's dense float32 of the same pruned model.
+
+``python benchmarks/models.py [--only resnet50] [--threads 1 2] [--memory]``. Weights are random, pruned by
+magnitude in every convolution and linear layer but the first: speed depends on the density, not on the values.
+Prints one line a model and writes results/models.json (results/memory.json with ``--memory``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import common
+
+# name: factory, input, sparsities, target ratio on one thread at each
+MODELS: dict[str, tuple[str, tuple[int, ...], dict[float, float]]] = {
+    "resnet50": ("torchvision", (1, 3, 224, 224), {0.8: 1.5, 0.9: 3.0, 0.95: 4.5}),
+    "densenet121": ("torchvision", (1, 3, 224, 224), {0.9: 2.2}),
+    "vgg11_bn": ("torchvision", (1, 3, 224, 224), {0.9: 2.5}),
+    "vgg11-cifar": ("lab", (1, 3, 32, 32), {0.9: 3.0}),
+    "densenet-cifar": ("lab", (1, 3, 32, 32), {0.9235: 1.5}),
+}
+
+_BUILD = """
+import sys, torch
+from sparse_export.exporter import vision
+from sparse_export.training import models as lab
+name, kind, sparsity, path, *shape = sys.argv[1:]
+torch.manual_seed(0)
+net = (vision.build(name) if kind == "torchvision" else lab.create(name)).eval()
+layers = [m for m in net.modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear))]
+for layer in layers[1:]:
+    weight = layer.weight.data
+    drop = round(weight.numel() * float(sparsity))
+    weight.view(-1)[weight.abs().view(-1).topk(drop, largest=False).indices] = 0
+torch.onnx.export(net, (torch.zeros([int(d) for d in shape]),), path, dynamo=False, opset_version=17)
+"""
+
+_MEMORY = """
+import sys, json
+import numpy as np, onnxruntime
+from sparse_export.runtime.session import register
+def status(key):
+    return next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(key)) / 1024
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = 1
+register(options)
+before = status("RssAnon")
+session = onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
+loaded = status("RssAnon") - before
+x = np.zeros(json.loads(sys.argv[2]), np.float32)
+session.run(None, {session.get_inputs()[0].name: x})
+print(json.dumps({"loaded_mb": loaded, "run_mb": status("RssAnon") - before, "peak_mb": status("VmHWM")}))
+"""
+
+
+@dataclass
+class Net:
+    """A pruned net as an ONNX file."""
+
+    name: str
+    sparsity: float
+
+    def path(self) -> Path:
+        """The dense file, made once."""
+        kind, shape, _ = MODELS[self.name]
+        path = common.MODELS / f"{self.name}-{self.sparsity}.onnx"
+        if not path.exists():
+            common.MODELS.mkdir(parents=True, exist_ok=True)
+            words = [self.name, kind, str(self.sparsity), str(path), *map(str, shape)]
+            subprocess.run(
+                [sys.executable, "-W", "ignore", "-c", _BUILD, *words], check=True, stdout=sys.stderr
+            )
+        return path
+
+
+def run(net: Net, threads: int) -> dict[str, Any]:
+    """One line of the table."""
+    _, shape, targets = MODELS[net.name]
+    row: dict[str, Any] = {"model": net.name, "sparsity": net.sparsity, "threads": threads}
+    row |= common.measure(net.path(), shape, threads, 2.0)
+    row["ratio"] = row["dense"] / row["sparse"]
+    row["target"] = targets[net.sparsity]
+    print(f"{net.name:15s} {net.sparsity:.2%} {threads} thread(s)  dense {row['dense']:7.2f} ms", end="")
+    print(f"  sparse {row['sparse']:7.2f} ms  {row['ratio']:5.2f}x (target {row['target']}x)", flush=True)
+    return row
+
+
+def memory(net: Net) -> list[dict[str, Any]]:
+    """Anonymous memory of the dense and the packed file, weights inline and external."""
+    shape = json.dumps(MODELS[net.name][1])
+    dense = net.path()
+    external = dense.with_suffix(".external.onnx")
+    if not external.exists():
+        common.sparse_export.export(dense, format="csr", output=external, verify=False, external_data=True)
+    rows = []
+    for kind, path in (("dense", dense), ("packed", common.pack(dense)), ("packed, external data", external)):
+        done = subprocess.run(
+            [sys.executable, "-c", _MEMORY, str(path), shape], capture_output=True, check=True
+        )
+        files = [file for file in (path, path.with_name(path.name + ".data")) if file.exists()]
+        size = sum(file.stat().st_size for file in files) / 2**20
+        row = {"model": net.name, "kind": kind, "file_mb": size, **json.loads(done.stdout)}
+        print(
+            f"{net.name} {kind:22s} file {size:6.1f} MB  anonymous: loaded {row['loaded_mb']:6.1f} MB,",
+            end="",
+        )
+        print(f" after a run {row['run_mb']:6.1f} MB; peak {row['peak_mb']:6.1f} MB")
+        rows.append(row)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", default="", help="models whose name holds this")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1])
+    parser.add_argument("--memory", action="store_true", help="memory of VGG-11-BN instead")
+    arguments = parser.parse_args()
+    if arguments.memory:
+        common.save("memory", memory(Net("vgg11_bn", 0.9)))
+        return
+    nets = [Net(n, s) for n, (_, _, t) in MODELS.items() for s in t if arguments.only in n]
+    common.save("models", [run(net, threads) for net in nets for threads in arguments.threads])
+
+
+if __name__ == "__main__":
+    main()
