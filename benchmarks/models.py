@@ -1,7 +1,7 @@
 """Whole nets: the packed file against onnxruntime's dense float32 of the same pruned model.
 
 ``python benchmarks/models.py [--only resnet50] [--threads 1 2] [--memory]``. Weights are random, pruned by
-magnitude in every convolution and linear layer but the first: speed depends on the density, not on the values.
+magnitude in every convolution and linear layer but the first: speed depends on density, not on values.
 Prints one line a model and writes results/models.json (results/memory.json with ``--memory``).
 """
 

@@ -88,21 +88,50 @@ inline void look_up(const uint32_t* table, uint32_t* indices, int64_t count) {
   }
 }
 
-// How many of the ascending columns, from `begin` on, are below `limit`.
-inline int64_t count_below(const uint32_t* columns, int64_t begin, int64_t count, uint32_t limit) {
+// One row's offsets: column * `scale`. cut[b] becomes `first` plus the number of offsets below b * `step`, for b in
+// [0, blocks]; neither an offset nor blocks * step passes 2^32.
+template <class Gap>
+inline void decode_row(const Gap* gaps, int64_t count, uint32_t scale, uint32_t step, int64_t blocks, uint32_t first,
+                       uint32_t* offsets, uint32_t* cut) {
+  const IndexVec last = IndexVec{} + static_cast<int32_t>(lanes - 1);
+  const IndexVec factor = IndexVec{} + static_cast<int32_t>(scale);
+  IndexVec base = -factor;
+  const uint32_t* const end = cut + blocks;
+  *cut++ = first;
+  uint32_t limit = step;
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    const IndexVec v = prefix_sum((widen(gaps + i) + 1) * factor) + base;
+    base = __builtin_shuffle(v, last);
+    store_index(offsets + i, v);
 #if defined(__AVX512F__)
-  const __m512i bound = _mm512_set1_epi32(static_cast<int32_t>(limit));
-  for (; begin + lanes <= count; begin += lanes) {
-    const __mmask16 above = _mm512_cmpge_epu32_mask(_mm512_loadu_si512(columns + begin), bound);
-    if (above != 0) {
-      return begin + __builtin_ctz(above);
+    const auto columns = reinterpret_cast<__m512i>(v);
+    __mmask16 above = _mm512_cmpge_epu32_mask(columns, _mm512_set1_epi32(static_cast<int32_t>(limit)));
+    while (above != 0 && cut < end) {
+      *cut++ = first + static_cast<uint32_t>(i + __builtin_ctz(above));
+      limit += step;
+      above = _mm512_cmpge_epu32_mask(columns, _mm512_set1_epi32(static_cast<int32_t>(limit)));
+    }
+#else
+    for (int64_t lane = 0; offsets[i + lanes - 1] >= limit && cut < end; lane += offsets[i + lane] < limit ? 1 : 0) {
+      if (offsets[i + lane] >= limit) {
+        *cut++ = first + static_cast<uint32_t>(i + lane);
+        limit += step;
+      }
+    }
+#endif
+  }
+  auto offset = static_cast<uint32_t>(base[0]);
+  for (; i < count; ++i) {
+    offset += (1U + static_cast<uint32_t>(gaps[i])) * scale;
+    offsets[i] = offset;
+    for (; offset >= limit && cut < end; limit += step) {
+      *cut++ = first + static_cast<uint32_t>(i);
     }
   }
-#endif
-  while (begin < count && columns[begin] < limit) {
-    ++begin;
+  while (cut <= end) {
+    *cut++ = first + static_cast<uint32_t>(count);
   }
-  return begin;
 }
 
 inline void convert(const float*, int64_t, float*) {}  // read in place

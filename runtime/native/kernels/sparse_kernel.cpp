@@ -157,28 +157,19 @@ void fill_columns(Unit& unit) {
 template <class Gap, class Value>
 void decode(Unit& unit, const Gap* gaps, const Value* values) {
   const CsrWeights& weights = unit.call.weights;
+  const bool strips = unit.plan.layout == SparseLayout::strips;
+  const int64_t scale = strips ? 1 : unit.plan.column_bytes;
+  const int64_t step = unit.plan.block_columns * scale;
   const int64_t first = weights.begin(unit.first_row);
   uint32_t* cut = unit.cuts;
-  for (int64_t row = unit.first_row; row < unit.last_row; ++row) {
+  for (int64_t row = unit.first_row; row < unit.last_row; ++row, cut += unit.blocks + 1) {
     const int64_t begin = weights.begin(row);
     const int64_t count = weights.begin(row + 1) - begin;
-    uint32_t* taps = unit.offsets + (begin - first);
-    decode_columns(gaps + begin, count, taps);
-    int64_t done = 0;
-    for (int64_t block = 0; block < unit.blocks; ++block) {
-      *cut++ = static_cast<uint32_t>(begin - first + done);
-      if (block + 1 < unit.blocks) {
-        done = count_below(taps, done, count, static_cast<uint32_t>((block + 1) * unit.plan.block_columns));
-      }
-    }
-    *cut++ = static_cast<uint32_t>(begin - first + count);
-    if (unit.plan.layout == SparseLayout::strips) {
-      look_up(unit.columns, taps, count);
-    } else {
-      const auto bytes = static_cast<uint32_t>(unit.plan.column_bytes);
-      for (int64_t i = 0; i < count; ++i) {
-        taps[i] *= bytes;
-      }
+    uint32_t* offsets = unit.offsets + (begin - first);
+    decode_row(gaps + begin, count, static_cast<uint32_t>(scale), static_cast<uint32_t>(step), unit.blocks,
+               static_cast<uint32_t>(begin - first), offsets, cut);
+    if (strips) {
+      look_up(unit.columns, offsets, count);
     }
   }
   convert(values + first, weights.begin(unit.last_row) - first, unit.converted);
@@ -290,35 +281,23 @@ void compute_tile(const Unit& unit, int64_t index) {
   if (unit.plan.layout == SparseLayout::pixels && !is_plain(call)) {
     find_windows(call, tile, windows);
   }
-  const Accumulate sum = accumulate_of(tile.vectors);
   const int64_t pitch = unit.plan.tile * lanes;
   const int64_t area = call.size.output[0] * call.size.output[1];
   const bool transposed = area == 1;
   Epilogue epilogue{};
   const bool direct = !transposed && direct_epilogue(unit, tile, epilogue);
-  for (int64_t block = 0; block < unit.blocks; ++block) {
+  Pass pass{nullptr, unit.offsets, unit.values, unit.cuts, unit.blocks + 1, unit.rows(), unit.sums, pitch, true,
+            nullptr, call.scale + unit.first_row, call.bias + unit.first_row, area};
+  const AddTaps add_taps = add_taps_of(tile.vectors);
+  for (int64_t block = 0; block < unit.blocks; ++block, ++pass.cuts) {
     // Offsets count from column 0, so the block's first input stands for a place before the buffer.
-    const char* input = pack(unit, tile, windows, block) - block * block_bytes(call, unit.plan);
-    const bool last = block + 1 == unit.blocks;
-    Epilogue out = epilogue;
-    for (int64_t i = 0; i < unit.rows(); ++i) {
-      const uint32_t* cut = unit.cuts + i * (unit.blocks + 1) + block;
-      float* sums = unit.sums + i * pitch;
-      const int64_t row = unit.first_row + i;
-      const int64_t taps = static_cast<int64_t>(cut[1]) - cut[0];
-      if (last && direct) {
-        out.scale = call.scale[row];
-        out.bias = call.bias[row];
-        sum(input, unit.offsets + cut[0], unit.values + cut[0], taps, sums, block == 0, &out);
-        out.y += area;
-        out.residual = out.residual == nullptr ? nullptr : out.residual + area;
-        continue;
-      }
-      sum(input, unit.offsets + cut[0], unit.values + cut[0], taps, sums, block == 0, nullptr);
-      if (last && !transposed) {
-        finish(call, tile, row, sums);
-      }
-    }
+    pass.input = pack(unit, tile, windows, block) - block * block_bytes(call, unit.plan);
+    pass.fresh = block == 0;
+    pass.out = direct && block + 1 == unit.blocks ? &epilogue : nullptr;
+    add_taps(pass);
+  }
+  for (int64_t i = 0; !direct && !transposed && i < unit.rows(); ++i) {
+    finish(call, tile, unit.first_row + i, unit.sums + i * pitch);
   }
   if (transposed) {
     finish_transposed(unit, tile);

@@ -203,7 +203,7 @@ struct Windows {
 };
 
 constexpr int64_t patch_floats = 32 << 10;
-constexpr int64_t patch_slack = lanes;  // whole vectors are written
+constexpr int64_t patch_slack = 3 * lanes;  // whole vectors are written and read
 
 // Rows of the padded input that a run reads.
 struct PatchRows {
@@ -286,6 +286,13 @@ inline void fill_patches(const SparseCall& call, const Tile& tile, const Windows
 // One tap's line: pieces in ascending order, so that what a whole vector writes too much is overwritten by the next.
 inline void copy_pieces(const Windows& windows, const float* from, int64_t stride, float* out) {
   const Piece* const end = windows.piece + windows.pieces;
+  if (windows.patched) {  // the patch has room for whole vectors
+    for (const Piece* piece = windows.piece; piece < end; ++piece) {
+      const float* source = from + piece->from;
+      store(out + piece->to, stride == 1 ? load(source) : even_lanes(load(source), load(source + lanes)));
+    }
+    return;
+  }
   if (stride == 1) {
     for (const Piece* piece = windows.piece; piece < end; ++piece) {
       store(out + piece->to, load_lanes(from + piece->from, 0, piece->length));

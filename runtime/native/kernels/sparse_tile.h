@@ -38,7 +38,7 @@ inline void finish_tile(const Vec* sum, const Epilogue& out) {
 // sums (+)= sum over taps of value * input[offset ...]; with `out`, the sums are finished instead of stored.
 // Few vectors need several sets of accumulators to hide the latency of the multiply-add.
 template <int T>
-void accumulate(const char* input, const uint32_t* offsets, const float* values, int64_t taps, float* sums, bool fresh,
+inline __attribute__((always_inline)) void accumulate(const char* input, const uint32_t* offsets, const float* values, int64_t taps, float* sums, bool fresh,
                 const Epilogue* out) {
   constexpr int sets = T >= 8 ? 1 : T >= 4 ? 2 : T >= 2 ? 4 : 8;
   Vec sum[sets][T] = {};
@@ -85,17 +85,59 @@ void accumulate(const char* input, const uint32_t* offsets, const float* values,
   }
 }
 
-using Accumulate = void (*)(const char*, const uint32_t*, const float*, int64_t, float*, bool, const Epilogue*);
+// All rows of a chunk over one block of columns.
+struct Pass {
+  const char* input;
+  const uint32_t* offsets;
+  const float* values;
+  const uint32_t* cuts;  // of the first row; rows are `cut_pitch` apart
+  int64_t cut_pitch, rows;
+  float* sums;  // of the first row; rows are `pitch` apart
+  int64_t pitch;
+  bool fresh;
+  const Epilogue* out;  // of the first row, in the last pass; null: keep the sums
+  const float* scale;
+  const float* bias;
+  int64_t area;  // distance of two rows of the output
+};
+
+constexpr int64_t rows_ahead = 4;
+
+template <int T>
+void add_taps(const Pass& pass) {
+  Epilogue out = pass.out == nullptr ? Epilogue{} : *pass.out;
+  for (int64_t row = 0; row < pass.rows; ++row) {
+    const uint32_t* cut = pass.cuts + row * pass.cut_pitch;
+    if (row + rows_ahead < pass.rows) {
+      // A row's taps of one block are short and far from those of the next row: the hardware sees no pattern.
+      const uint32_t* ahead = cut + rows_ahead * pass.cut_pitch;
+      for (uint32_t tap = ahead[0]; tap < ahead[1]; tap += 16) {
+        __builtin_prefetch(pass.offsets + tap);
+        __builtin_prefetch(pass.values + tap);
+      }
+    }
+    out.scale = pass.scale[row];
+    out.bias = pass.bias[row];
+    accumulate<T>(pass.input, pass.offsets + cut[0], pass.values + cut[0], static_cast<int64_t>(cut[1]) - cut[0],
+                  pass.sums + row * pass.pitch, pass.fresh, pass.out == nullptr ? nullptr : &out);
+    if (pass.out != nullptr) {
+      out.y += pass.area;
+      out.residual = out.residual == nullptr ? nullptr : out.residual + pass.area;
+    }
+  }
+}
+
+using AddTaps = void (*)(const Pass&);
 
 template <int... T>
-Accumulate accumulate_table(int64_t vectors, std::integer_sequence<int, T...>) {
-  static constexpr Accumulate table[] = {accumulate<T + 1>...};
+AddTaps add_taps_table(int64_t vectors, std::integer_sequence<int, T...>) {
+  static constexpr AddTaps table[] = {add_taps<T + 1>...};
   return table[vectors - 1];
 }
 
 // The loop for tiles of this many vectors.
-inline Accumulate accumulate_of(int64_t vectors) {
-  return accumulate_table(vectors, std::make_integer_sequence<int, max_tile>());
+inline AddTaps add_taps_of(int64_t vectors) {
+  return add_taps_table(vectors, std::make_integer_sequence<int, max_tile>());
 }
 
 }  // namespace
