@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     Tensors = dict[str, torch.Tensor]
 
+#: What the hooks of pruning, spectral norm and weight norm append to a parameter's name.
+_HOOKED = ("_orig", "_mask", "_u", "_v", "_g")
 _PARAMETRIZED = re.compile(r"^(?P<module>(?:.*\.)?)parametrizations\.(?P<name>[^.]+)\.(?P<part>.+)$")
 
 
@@ -93,40 +95,34 @@ class _Folder:
         if parametrized:
             self._parametrization(parametrized["module"], parametrized["name"])
             return
-        for suffix, others in (
-            ("_orig", ("_mask", "_u", "_v")),
-            ("_mask", ("_orig",)),
-            ("_g", ("_v",)),
-            ("_v", ("_g",)),
-        ):
+        for suffix in _HOOKED:
             base = name.removesuffix(suffix)
-            if base != name and any(base + other in self.tensors for other in others):
-                self._hooked(base)
+            if base != name and self._hooked(base):
                 return
-        if name.endswith("weight_u") and f"{name[:-2]}_orig" in self.tensors:
-            self._hooked(name[:-2])
-            return
         self.folded[name] = self.tensors[name]
 
-    def _hooked(self, base: str) -> None:
-        """The older reparametrisations, which leave `weight_orig` and friends beside each other."""
-        part = {
-            s: self.tensors[base + s]
-            for s in ("_orig", "_mask", "_u", "_v", "_g")
-            if base + s in self.tensors
-        }
-        if "_orig" in part and "_mask" in part:
-            value = self._once(
-                [part["_orig"], part["_mask"]], lambda: self._masked(base, part["_orig"], part["_mask"])
-            )
-        elif "_orig" in part and "_u" in part:
-            value = self._normed(
-                base, lambda: _spectral(part["_orig"], part["_u"], part.get("_v")), list(part.values())
-            )
+    def _hooked(self, base: str) -> bool:
+        """The older reparametrisations, which leave `weight_orig` and friends beside each other.
+
+        Names like `pos_g` and `pos_v` may also be plain parameters: False if the parts are not such a set.
+        """
+        part = {s: self.tensors[base + s] for s in _HOOKED if base + s in self.tensors}
+        original, mask, u, v, g = (part.get(suffix) for suffix in _HOOKED)
+        if original is not None and mask is not None:
+            value = self._once([original, mask], lambda: self._masked(base, original, mask))
+            used = {"_orig", "_mask"}
+        elif original is not None and u is not None and u.ndim == 1:
+            parts = [original, u] if v is None else [original, u, v]
+            value = self._normed(base, lambda: _spectral(original, u, v), parts)
+            used = {"_orig", "_u", "_v"} & set(part)
+        elif g is not None and v is not None and _is_weight_norm(g, v):
+            value = self._normed(base, lambda: _weight_norm(g, v), [g, v])
+            used = {"_g", "_v"}
         else:
-            value = self._normed(base, lambda: _weight_norm(part["_g"], part["_v"]), list(part.values()))
+            return False
         self.folded[base] = value
-        self.done |= {base + suffix for suffix in part}
+        self.done |= {base + suffix for suffix in used}
+        return True
 
     def _parametrization(self, module: str, weight: str) -> None:
         """torch.nn.utils.parametrize: which one it was is told only by the tensors it left."""
@@ -137,7 +133,7 @@ class _Folder:
             value = self._once(
                 list(part.values()), lambda: self._masked(base, part["original"], part["0.mask"])
             )
-        elif names == {"original0", "original1"}:
+        elif names == {"original0", "original1"} and _is_weight_norm(part["original0"], part["original1"]):
             value = self._normed(
                 base, lambda: _weight_norm(part["original0"], part["original1"]), list(part.values())
             )
@@ -200,22 +196,23 @@ class _Folder:
         ]
 
 
+def _is_weight_norm(magnitude: torch.Tensor, direction: torch.Tensor) -> bool:
+    """Whether g has v's shape with 1 in every dimension but at most one, or is a scalar."""
+    if magnitude.ndim == 0:
+        return direction.ndim > 0
+    kept = [(n, direction.shape[i]) for i, n in enumerate(magnitude.shape[: direction.ndim]) if n > 1]
+    return magnitude.ndim == direction.ndim > 1 and len(kept) <= 1 and all(n == m for n, m in kept)
+
+
 def _weight_norm(magnitude: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
     """g * v / |v| over every dimension but the one g keeps (Salimans & Kingma 2016)."""
     import torch
 
-    if magnitude.ndim == 0:
-        scaled: torch.Tensor = direction * (magnitude / torch.linalg.vector_norm(direction))
-        return scaled
-    kept = [i for i, n in enumerate(magnitude.shape) if n > 1]
-    if magnitude.ndim != direction.ndim or len(kept) > 1:
-        raise RuntimeError("not a weight norm")
-    dimension = kept[0] if kept else 0
-    if magnitude.shape[dimension] != direction.shape[dimension]:
-        raise RuntimeError("not a weight norm")
-    others = [i for i in range(direction.ndim) if i != dimension]
-    norm = torch.linalg.vector_norm(direction, dim=others, keepdim=True)
-    weight: torch.Tensor = magnitude * direction / norm
+    kept = next((i for i, n in enumerate(magnitude.shape) if n > 1), 0 if magnitude.ndim else None)
+    others = [i for i in range(direction.ndim) if i != kept]
+    weight: torch.Tensor = (
+        magnitude * direction / torch.linalg.vector_norm(direction, dim=others, keepdim=True)
+    )
     return weight
 
 

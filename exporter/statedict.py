@@ -116,7 +116,7 @@ def _ignored(others: Mapping[str, Any]) -> list[Note]:
     """What lies beside the weights and is left out."""
     import torch
 
-    states = [key for key, value in others.items() if isinstance(value, Mapping) and _is_state(key)]
+    states = [key for key, value in others.items() if isinstance(value, (Mapping, list)) and _is_state(key)]
     weights = [
         key
         for key, value in others.items()

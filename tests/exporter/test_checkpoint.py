@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils import prune
 
-from sparse_export import InputError, UnsupportedError
+from sparse_export import CorruptFileError, InputError, UnsupportedError
 from sparse_export.exporter import archive, checkpoint, vision
 from sparse_export.exporter.checkpoint import Checkpoint
 
@@ -130,6 +130,25 @@ def test_computes_weight_norm(tmp_path: Path, old: bool) -> None:
     loaded = checkpoint.load(saved(tmp_path, module.state_dict()))
     assert torch.allclose(loaded.tensors["0.weight"], module[0].weight, atol=1e-6)
     assert "weight or spectral norm computed for 1 tensor: 0.weight" in told(loaded)
+
+
+def test_parameters_that_only_look_reparametrised_are_left_alone(tmp_path: Path) -> None:
+    state = {
+        "pos_g": torch.ones(2),
+        "pos_v": torch.ones(2, 2),
+        "a_orig": torch.ones(3),
+        "a_v": torch.ones(3),
+        "b_mask": torch.ones(2),
+        "c_u": torch.ones(2),
+        "d.weight_orig": torch.ones(2, 2),
+    }
+    assert list(checkpoint.load(saved(tmp_path, state)).tensors) == list(state)
+
+
+def test_mask_of_another_shape_is_refused(tmp_path: Path) -> None:
+    state = {"x.weight_orig": torch.ones(2, 2), "x.weight_mask": torch.ones(2, 3)}
+    with pytest.raises(CorruptFileError, match=r"'x\.weight_mask' has shape \[2, 3\], its weight \[2, 2\]"):
+        checkpoint.load(saved(tmp_path, state))
 
 
 @pytest.mark.parametrize("old", [True, False])
