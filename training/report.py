@@ -17,7 +17,7 @@ import torch
 
 from ..errors import SparseExportError
 from ..exporter.artifact import atomic_file
-from . import checkpoints, data, experiments, findings, footprint, plots, report_plots
+from . import checkpoints, data, experiments, findings, footprint, plots, prune, report_plots
 from .campaign import METHODS
 from .experiments import CHOSEN, DEFAULT, FULL, Size
 
@@ -31,8 +31,8 @@ command each, draws it, and says what it shows; the sentences under the figures 
 **What differs from the original.** The nets are theirs (VGG-11 and the growth-12 DenseNet with 969,288 conv
 and linear weights); the images here are scikit-learn's {train:,} + {test} handwritten digits, because they
 come with the package. Accuracies are therefore higher than theirs and the training much shorter; the shapes
-of curves can be compared, their levels cannot. {image} With `--data cifar10 --data-dir DIR` the same commands
-run on CIFAR-10.
+of curves can be compared, their levels cannot. {image}
+With `--data cifar10 --data-dir DIR` the same commands run on CIFAR-10.
 """
 
 
@@ -118,12 +118,17 @@ def footprint_section(page: Page, work: Path, results: dict[str, Any]) -> None:
     model, _ = checkpoints.load_model(work / "retrained.pt")
     packed = footprint.packed_bytes(model, ("csr", "auto"))
     exported = results["csr-file"]
+    weights = work / "weights-only.pt"
+    layers = prune.prunable(model)
+    checkpoints.write(weights, {f"{n}.weight": model.state_dict()[f"{n}.weight"] for n in layers})
     sizes = {
         "dense": 4 * results["retrained"]["weights"],
         "theory": footprint.theory_bits(model) // 8,
         "bound": footprint.bound_bytes(model),
         **packed,
-        "archive": footprint.archive_bytes(work / "retrained.pt"),
+        "archive": footprint.archive_bytes(weights),
+        "whole": footprint.archive_bytes(work / "retrained.pt"),
+        "others": sum(t.numel() for t in model.state_dict().values()) - results["retrained"]["weights"],
         "onnx": exported["file_bytes"],
         "onnx dense": exported["dense_file_bytes"],
     }
@@ -134,7 +139,8 @@ def footprint_section(page: Page, work: Path, results: dict[str, Any]) -> None:
         "values + entropy of positions": sizes["bound"],
         "csr, per layer": sizes["csr"],
         "best format of each layer": sizes["auto"],
-        "archive of the whole checkpoint": sizes["archive"],
+        "archive of these weights": sizes["archive"],
+        "archive of the whole checkpoint": sizes["whole"],
         "ONNX file, csr": sizes["onnx"],
         "ONNX file, dense": sizes["onnx dense"],
     }
@@ -199,7 +205,7 @@ def ways_table(rows: list[dict[str, Any]]) -> str:
     """Accuracy by way and rate, mean and range over seeds."""
     rates = sorted({row["rate"] for row in rows})
     nets = {rate: next(r for r in rows if r["rate"] == rate) for rate in rates}
-    head = [f"{nets[r]['nonzeros']:,} non-zeros, {nets[r]['auto_bytes'] / 1000:.0f} kB" for r in rates]
+    head = [f"{nets[r]['nonzeros']:,} non-zeros, {nets[r]['csr_bytes'] / 1000:.0f} kB in csr" for r in rates]
     lines = ["| way | " + " | ".join(head) + " |", "|---|" + "---:|" * len(rates)]
     for method in dict.fromkeys(row["method"] for row in rows):
         cells = []

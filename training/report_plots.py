@@ -105,7 +105,7 @@ def ways(rows: Sequence[Row], title: str, path: Path) -> Path:
             "linestyle": DASHES[number % len(DASHES)],
             "marker": MARKERS[number % len(MARKERS)],
         }
-        for ax, x, unit in ((left, "nonzeros", 1), (right, "auto_bytes", 1000)):
+        for ax, x, unit in ((left, "nonzeros", 1), (right, "csr_bytes", 1000)):
             _, mean, low, high, _ = plots.spread(mine, "rate", "accuracy")
             places = plots.spread(mine, "rate", x)[1] / unit
             # Ways at one rate share a place: a slight shift keeps their bars apart.
@@ -116,14 +116,14 @@ def ways(rows: Sequence[Row], title: str, path: Path) -> Path:
         handles.append(Line2D([], [], label=METHODS[method][0], **look))
     for ax, label, name in (
         (left, "non-zero conv and linear weights", "against non-zeros"),
-        (right, "packed size, smallest format of each layer, kB", "against packed bytes"),
+        (right, "packed size in csr, kB (1000 bytes)", "against packed bytes"),
     ):
         plots.style(ax, f"{title}: {name}")
         ax.set_xlabel(label)
         ax.set_xscale("log")
         ax.minorticks_off()
     rates = sorted({row["rate"] for row in rows})
-    for ax, x, unit in ((left, "nonzeros", 1), (right, "auto_bytes", 1000)):
+    for ax, x, unit in ((left, "nonzeros", 1), (right, "csr_bytes", 1000)):
         ticks = [next(r[x] for r in rows if r["rate"] == rate) / unit for rate in rates]
         ax.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
     left.set_ylabel("held-out accuracy")
