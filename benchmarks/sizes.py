@@ -64,6 +64,7 @@ def main() -> int:
         _binary(table, vgg, Path(folder))
         if not arguments.skip_onnx:
             _onnx(table, nets.pruned(vgg, 0.9), Path(folder))
+            _binary_onnx(table, vgg, Path(folder))
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps({"machine": machine.describe(), "sizes": table.rows}, indent=1) + "\n")
     missed = [row["name"] for row in table.rows if row["holds"] is False]
@@ -201,6 +202,8 @@ def _onnx(table: Table, state: nets.State, folder: Path) -> None:
     table.section("VGG-11 at 90% zeros as ONNX that stock onnxruntime runs (dense ONNX file / file)")
     dense = folder / "dense.onnx"
     api.export(source, arch="vgg11-cifar", format="dense", output=dense, force=True)
+    squeezed = dense.stat().st_size / len(zstandard.ZstdCompressor(level=19).compress(dense.read_bytes()))
+    table.add("peer: zstd -19 of the dense ONNX file", squeezed, "x")
     for values, least in (("fp32", 7.8), ("fp16", 12.5), ("int8", 18.0), ("codebook:32", 0.0)):
         out = folder / "packed.onnx"
         # Lossy values differ from the source by their rounding: the tolerance is the size of outputs.
@@ -210,6 +213,30 @@ def _onnx(table: Table, state: nets.State, folder: Path) -> None:
         table.add(
             f"values {values}", ratio, "x", f">= {least}" if least else "", ratio >= least if least else None
         )
+        if values == "fp32":
+            table.add("  values fp32 over zstd -19 of dense", ratio / squeezed, "x", "> 1", ratio > squeezed)
+
+
+def _binary_onnx(table: Table, state: nets.State, folder: Path) -> None:
+    """The binary net as ONNX, and with nine of ten weights of its binary layers zero on top."""
+    state = nets.binarized(state)
+    table.section("VGG-11 with binary weights as ONNX (dense ONNX file / file)")
+    dense = (folder / "dense.onnx").stat().st_size
+    for label, net in (("binary", state), ("binary, 90% of each layer zero", _thinned(state))):
+        source, out = folder / "binary.pt", folder / "binary.onnx"
+        torch.save(net, source)
+        report = api.export(source, arch="vgg11-cifar", format="auto", output=out, force=True)
+        used = sorted({str(layer["format"]) for layer in report.layers})
+        table.add(f"{label} ({', '.join(used)})", dense / out.stat().st_size, "x")
+
+
+def _thinned(state: nets.State) -> nets.State:
+    generator = torch.Generator().manual_seed(0)
+    result = dict(state)
+    for name in nets.weights(state)[1:-1]:
+        drop = torch.rand(state[name].shape, generator=generator) < 0.9
+        result[name] = state[name].masked_fill(drop, 0.0)
+    return result
 
 
 if __name__ == "__main__":
