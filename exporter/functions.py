@@ -93,9 +93,9 @@ _ACTIVATIONS = {
     "": "Y = Identity ({input})",
     "Relu": "Y = Relu ({input})",
     "Clip": """
-    low = Constant <value_float: float = @min> ()
-    high = Constant <value_float: float = @max> ()
-    Y = Clip ({input}, low, high)
+    clip_min = Constant <value_float: float = @min> ()
+    clip_max = Constant <value_float: float = @max> ()
+    Y = Clip ({input}, clip_min, clip_max)
 """,
 }
 _ATTRIBUTES = {"Conv": ["shape", "strides", "pads", "dilations", "group"], "MatMul": ["shape"]}
