@@ -1,0 +1,309 @@
+"""1-bit layers and nets against onnxruntime's float32, INT8 and 2-bit operators, one thread, one run.
+
+``python benchmarks/binary.py [--only xnor] [--rounds 5]``. Prints one line a layer and writes
+results/binary.json. Everything a line compares runs in this process in turns; activations are packed inside
+the measured time. A time is the median over rounds of the fastest call of a round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import common
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+import sparse_export
+from sparse_export.runtime.session import register
+
+Array = NDArray[Any]
+Row = dict[str, Any]
+FOLDER = Path(tempfile.mkdtemp(prefix="sparse-export-binary-"))
+rng = np.random.default_rng(0)
+
+CONVOLUTIONS = {  # (outputs, inputs, size): 3x3, stride 1, pad 1
+    "64 @56": (64, 64, 56),
+    "128 @28": (128, 128, 28),
+    "256 @14": (256, 256, 14),
+    "512 @14": (512, 512, 14),
+    "512 @7": (512, 512, 7),
+    "512 @2": (512, 512, 2),
+}
+
+
+def binary_weight(*shape: int) -> Array:
+    """Random signs, one alpha for each output."""
+    alpha = rng.uniform(0.01, 0.1, (shape[0], *[1] * (len(shape) - 1)))
+    return (alpha * rng.choice([-1, 1], shape)).astype(np.float32)
+
+
+def open_session(model: onnx.ModelProto | Path, library: bool = False) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    if library:
+        register(options)
+    source = str(model) if isinstance(model, Path) else model.SerializeToString()
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+def race(subjects: dict[str, onnxruntime.InferenceSession], x: Array, rounds: int) -> dict[str, float]:
+    """Milliseconds of every subject; they take turns."""
+    fastest: dict[str, list[float]] = {name: [] for name in subjects}
+    for _ in range(rounds):
+        for name, session in subjects.items():
+            feeds = {session.get_inputs()[0].name: x}
+            session.run(None, feeds)
+            best, end = float("inf"), time.perf_counter() + 0.15
+            while time.perf_counter() < end:
+                start = time.perf_counter()
+                session.run(None, feeds)
+                best = min(best, time.perf_counter() - start)
+            fastest[name].append(best * 1e3)
+    return {name: statistics.median(times) for name, times in fastest.items()}
+
+
+def export(dense: onnx.ModelProto, name: str) -> Path:
+    """The packed file of a dense model."""
+    source, target = FOLDER / f"{name}.onnx", FOLDER / f"{name}.packed.onnx"
+    model = onnx.ModelProto.FromString(dense.SerializeToString())
+    rank = len(model.graph.initializer[0].dims)
+    for value in (model.graph.input[0], model.graph.output[0]):  # a file must say its ranks
+        value.CopyFrom(helper.make_tensor_value_info(value.name, TensorProto.FLOAT, [None] * rank))
+    onnx.save(model, source)
+    sparse_export.export(source, format="bitpack", output=target, force=True, verify=False)
+    return target
+
+
+def with_signs(dense: onnx.ModelProto) -> onnx.ModelProto:
+    """The layer with the sign of its input before it."""
+    model = onnx.ModelProto.FromString(dense.SerializeToString())
+    node = model.graph.node[0]
+    node.input[0] = "signs"
+    first = [
+        helper.make_node("GreaterOrEqual", ["x", "zero"], ["positive"]),
+        helper.make_node("Where", ["positive", "one", "minus"], ["signs"]),
+    ]
+    layers = [*first, onnx.NodeProto.FromString(node.SerializeToString())]
+    del model.graph.node[:]
+    model.graph.node.extend(layers)
+    for name, value in (("zero", 0), ("one", 1), ("minus", -1)):
+        model.graph.initializer.append(numpy_helper.from_array(np.float32(value).reshape(()), name))
+    return model
+
+
+def int8_model(dense: onnx.ModelProto, x: Array) -> onnx.ModelProto:
+    """The convolution with 8-bit weights per channel and 8-bit activations, as QDQ."""
+    weight = numpy_helper.to_array(dense.graph.initializer[0])
+    scale = np.abs(weight).max(axis=(1, 2, 3)) / 127
+    constants = {
+        "weight_q": np.round(weight / scale[:, None, None, None]).astype(np.int8),
+        "weight_scale": scale.astype(np.float32),
+        "weight_zero": np.zeros(scale.size, np.int8),
+        "x_scale": np.float32(np.abs(x).max() / 127),
+        "x_zero": np.uint8(128),
+        "y_scale": np.float32(0.5),
+        "y_zero": np.uint8(128),
+    }
+    conv = onnx.NodeProto.FromString(dense.graph.node[0].SerializeToString())
+    del conv.input[:]
+    conv.input.extend(["x_d", "weight_d"])
+    conv.output[0] = "y_f"
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "x_scale", "x_zero"], ["x_q"]),
+        helper.make_node("DequantizeLinear", ["x_q", "x_scale", "x_zero"], ["x_d"]),
+        helper.make_node(
+            "DequantizeLinear", ["weight_q", "weight_scale", "weight_zero"], ["weight_d"], axis=0
+        ),
+        conv,
+        helper.make_node("QuantizeLinear", ["y_f", "y_scale", "y_zero"], ["y_q"]),
+        helper.make_node("DequantizeLinear", ["y_q", "y_scale", "y_zero"], ["y"]),
+    ]
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "xy"]
+    inits = [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()]
+    graph = helper.make_graph(nodes, "int8", infos[:1], infos[1:], inits)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def two_bit_model(outputs: int, inputs: int) -> onnx.ModelProto:
+    """MatMulNBits with 2 bits, blocks of 128, accuracy level 4: the narrowest onnxruntime has on a CPU."""
+    blocks = inputs // 128
+    codes = rng.integers(0, 256, (outputs, blocks, 128 * 2 // 8)).astype(np.uint8)
+    scales = np.full(outputs * blocks, 0.05, np.float32)
+    node = helper.make_node(
+        "MatMulNBits",
+        ["x", "codes", "scales"],
+        ["y"],
+        domain="com.microsoft",
+        K=inputs,
+        N=outputs,
+        bits=2,
+        block_size=128,
+        accuracy_level=4,
+    )
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "xy"]
+    inits = [numpy_helper.from_array(codes, "codes"), numpy_helper.from_array(scales, "scales")]
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    graph = helper.make_graph([node], "bits", infos[:1], infos[1:], inits)
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def memory_ratio(packed: Path, weight: Array) -> float:
+    """Dense bytes of the weight over the bytes of its bits and scales in the file (and in RAM)."""
+    inits = {t.name: numpy_helper.to_array(t).nbytes for t in onnx.load(packed).graph.initializer}
+    return weight.nbytes / sum(size for name, size in inits.items() if name.endswith((".bits", ".scale")))
+
+
+def agreement(dense: onnx.ModelProto, packed: Path, x: Array) -> Row:
+    """Largest difference over the largest output: stock and library against the float graph."""
+    outputs = [
+        open_session(dense).run(None, {"x": x})[0],
+        open_session(packed).run(None, {"x": x})[0],
+        open_session(packed, True).run(None, {"x": x})[0],
+    ]
+    largest = float(np.abs(outputs[0]).max())
+    return {
+        "stock_error": float(np.abs(outputs[1] - outputs[0]).max()) / largest,
+        "native_error": float(np.abs(outputs[2] - outputs[0]).max()) / largest,
+        "native_equals_stock": bool((outputs[1] == outputs[2]).all()),
+    }
+
+
+def compare(
+    name: str,
+    dense: onnx.ModelProto,
+    packed: Path,
+    x: Array,
+    rounds: int,
+    peers: dict[str, onnx.ModelProto],
+    reference: onnx.ModelProto | None = None,
+) -> Row:
+    subjects = {"ours": open_session(packed, True), "fp32": open_session(dense)}
+    subjects |= {peer: open_session(model) for peer, model in peers.items()}
+    times = race(subjects, x, rounds)
+    weight = numpy_helper.to_array(dense.graph.initializer[0])
+    row = {"name": name, "ms": times, "memory_ratio": memory_ratio(packed, weight)}
+    row |= agreement(reference or dense, packed, x)
+    return row
+
+
+def xnor(rounds: int) -> Iterator[Row]:
+    for name, (outputs, inputs, size) in CONVOLUTIONS.items():
+        dense = common.layer_model(binary_weight(outputs, inputs, 3, 3), pad=1)
+        x = rng.standard_normal((1, inputs, size, size)).astype(np.float32)
+        signed = with_signs(dense)
+        packed = export(signed, f"xnor-{outputs}-{size}")
+        yield compare(
+            f"XnorConv 3x3 {name}", dense, packed, x, rounds, {"int8": int8_model(dense, x)}, signed
+        )
+
+
+def convolutions(rounds: int) -> Iterator[Row]:
+    for name, (outputs, inputs, size) in CONVOLUTIONS.items():
+        dense = common.layer_model(binary_weight(outputs, inputs, 3, 3), pad=1)
+        x = rng.standard_normal((1, inputs, size, size)).astype(np.float32)
+        packed = export(dense, f"conv-{outputs}-{size}")
+        yield compare(f"BinaryWeightConv 3x3 {name}", dense, packed, x, rounds, {})
+
+
+def products(rounds: int) -> Iterator[Row]:
+    dense = common.layer_model(binary_weight(4096, 4096))
+    packed = export(dense, "product")
+    for rows in (1, 16, 196):
+        x = rng.standard_normal((rows, 4096)).astype(np.float32)
+        peers = {"2 bits": two_bit_model(4096, 4096)}
+        yield compare(f"BinaryWeightMatMul 4096 M={rows}", dense, packed, x, rounds, peers)
+
+
+def nets(rounds: int) -> Iterator[Row]:
+    """VGG-11 for CIFAR with random binary weights, first and last layer float."""
+    import torch
+
+    from sparse_export.bench.peers import make_int8
+    from sparse_export.exporter.source import open_source
+    from sparse_export.training.models import VGG
+
+    for name, binary in (("XNOR-Net VGG-11", True), ("BNN VGG-11, float activations", False)):
+        torch.manual_seed(0)
+        net = VGG(binary_activations=binary).eval()
+        layers = [key for key, module in net.named_modules() if isinstance(module, torch.nn.Conv2d)][1:]
+        source = FOLDER / f"vgg-{binary}.pt"
+        torch.save(net.state_dict(), source)
+        factory = FOLDER / "nets.py"
+        factory.write_text(
+            "from sparse_export.training.models import VGG\n"
+            "def make_True(): return VGG(binary_activations=True)\n"
+            "def make_False(): return VGG()\n"
+        )
+        arch = f"{factory}:make_{binary}"
+        packed, dense, int8 = (FOLDER / f"vgg-{binary}.{kind}.onnx" for kind in ("packed", "dense", "int8"))
+        shapes = [(1, 3, 32, 32)]
+        sparse_export.export(
+            source, arch=arch, input_shape=shapes, format="bitpack", binarize=layers, output=packed
+        )
+        opened = open_source(source, arch=arch, input_shapes=shapes, binarize=layers)
+        onnx.save(opened.model, dense)
+        make_int8(dense, int8, 0, None)
+        x = rng.standard_normal(shapes[0]).astype(np.float32)
+        subjects = {
+            "ours": open_session(packed, True),
+            "fp32": open_session(dense),
+            "int8": open_session(int8),
+        }
+        yield {
+            "name": name,
+            "ms": race(subjects, x, rounds),
+            "file_ratio": dense.stat().st_size / packed.stat().st_size,
+            "bytes": {"dense": dense.stat().st_size, "packed": packed.stat().st_size},
+        }
+
+
+SECTIONS: dict[str, Callable[[int], Iterator[Row]]] = {
+    "xnor": xnor,
+    "products": products,
+    "convolutions": convolutions,
+    "nets": nets,
+}
+
+
+def show(row: Row) -> None:
+    times = row["ms"]
+    parts = [f"{row['name']:34} {times['ours']:8.3f} ms"]
+    parts += [
+        f"{times[peer] / times['ours']:6.2f}x {peer} ({times[peer]:.3f})" for peer in times if peer != "ours"
+    ]
+    if "memory_ratio" in row:
+        parts.append(f"weights 1/{row['memory_ratio']:.1f}")
+        parts.append(f"error {max(row['stock_error'], row['native_error']):.1e}")
+        parts.append(f"native {'==' if row['native_equals_stock'] else '~'} stock")
+    else:
+        parts.append(f"file 1/{row['file_ratio']:.1f} ({row['bytes']['packed']:,} B)")
+    print("  ".join(parts), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=SECTIONS)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    rows = []
+    for name, section in SECTIONS.items():
+        if arguments.only in (None, name):
+            for row in section(arguments.rounds):
+                show(row)
+                rows.append(row)
+    if arguments.only is None:
+        common.save("binary", rows)
+
+
+if __name__ == "__main__":
+    main()
