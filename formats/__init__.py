@@ -20,6 +20,7 @@ FORMATS = {
     "bitpack": "bitpack:Bitpack",
     "ternary": "ternary:Ternary",
     "codebook": "codebook:Codebook",
+    "tight": "tight:Tight",
     "palette": "palette:Palette",
     "signmask": "signs:Signmask",
     "signgaps": "signs:Signgaps",

@@ -56,7 +56,7 @@ def choose(stats: TensorStats, candidates: Iterable[Format], optimize: str = "si
     >>> weight[:, 5] = 1.5
     >>> choice = choose(TensorStats(weight), formats.all_formats())
     >>> choice.chosen, choice.nbytes, choice.runner_up
-    ('palette', 31, 'signgaps')
+    ('palette', 12, 'signgaps')
     """
     if optimize not in ("size", "speed"):
         raise InputError(f"optimize must be 'size' or 'speed', not '{optimize}'")

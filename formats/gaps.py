@@ -1,4 +1,4 @@
-"""Positions as in-row gaps: what `csr`, `bsr` and `palette` share.
+"""Positions as in-row gaps: what `csr` and `bsr` share.
 
 A row's column indices are stored as the number of zeros skipped since the previous entry of the row,
 in 8, 16 or 32 bits. Where a gap does not fit, a *filler* entry without a value is stored. The idea of

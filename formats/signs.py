@@ -1,6 +1,6 @@
 """`signmask` and `signgaps`: pruned and binarized weights (0, +alpha, -alpha), one sign bit a non-zero.
 
-Between them and `ternary` the density decides: gaps and signs below 1/8, a mask and signs up to 0.6, five
+Between them and `ternary` the density decides: gaps and signs below 0.4, a mask and signs up to 0.6, five
 trits a byte above.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UnsupportedError
-from . import bits, gaps
+from . import bits, narrow
 from .base import MAX_DENSE_BYTES, Array, Format, Packed, TensorStats, as_bits, check_header, require
 from .bitmask import POSITIONS_OF_MASK, check_mask
 from .bitpack import check_scales, find_scales, sign_bit
@@ -54,7 +54,7 @@ class Signmask(Format):
     """
 
     name = "signmask"
-    summary = "weights 0, +alpha, -alpha: a bit each and a sign bit a non-zero; density 0.13 to 0.6"
+    summary = "weights 0, +alpha, -alpha: a bit each and a sign bit a non-zero; density 0.4 to 0.6"
     operator = "SignMask"
     operator_inputs = ("mask", "signs")
     scale_component = "scales"
@@ -91,50 +91,46 @@ class Signmask(Format):
 
 
 class Signgaps(Format):
-    """The gaps of `csr`, without fillers, a sign bit for every non-zero, and alpha of the tensor or rows.
+    """Gaps of 2 to 8 bits, a sign bit for every non-zero, and alpha of the tensor or of every row.
 
-    Components: ``indptr`` and ``gaps`` as in `csr`; ``signs`` and ``scales`` as in `signmask`.
+    Components: ``gaps`` as in `tight`; ``signs`` and ``scales`` as in `signmask`.
 
     Examples
     --------
     >>> packed = Signgaps().pack(np.array([[0, 0, -0.5]], np.float32))
     >>> [part.tolist() for part in packed.components.values()]
-    [[0, 1], [2], [1], [0.5]]
+    [[[254], [255]], [1], [0.5]]
     """
 
     name = "signgaps"
-    summary = "weights 0, +alpha, -alpha: in-row gaps and sign bits; density below 0.13"
+    summary = "weights 0, +alpha, -alpha: gaps of 2 to 8 bits and sign bits; density below 0.4"
     operator = "SignGaps"
-    operator_inputs = ("indptr", "gaps", "signs")
+    operator_inputs = ("gaps", "signs")
     scale_component = "scales"
-    operator_decode = gaps.POSITIONS_DECODE + SCATTER_SIGNS
+    operator_decode = narrow.POSITIONS_DECODE + SCATTER_SIGNS
 
     def applies_to(self, stats: TensorStats) -> bool:
-        return stats.cols <= np.iinfo(np.uint32).max and find_scales(stats, allow_zeros=True) is not None
+        return find_scales(stats, allow_zeros=True) is not None
 
     def nbytes(self, stats: TensorStats) -> int:
         scales = _scales(stats, self.name)
-        return min(_sizes(stats).values()) + int(scales.nbytes)
+        return narrow.nbytes(stats) + bits.row_bytes(stats.nnz) + int(scales.nbytes)
 
     def pack(self, array: Array, stats: TensorStats | None = None) -> Packed:
         stats = stats or TensorStats(array)
         scales = _scales(stats, self.name)
-        indptr, steps, _ = gaps.encode(stats, gaps.smallest(_sizes(stats)))
         signs = bits.pack_rows(stats.bits[stats.positions] >= sign_bit(stats.dtype))
-        components = {"indptr": indptr, "gaps": steps, "signs": signs, "scales": scales}
+        components = {"gaps": narrow.encode(stats), "signs": signs, "scales": scales}
         return Packed(self.name, self.version, stats.shape, stats.dtype, components)
 
     def check(self, packed: Packed) -> None:
-        rows, cols = check_header(self, packed, ("indptr", "gaps", "signs", "scales"))
-        gaps.check(packed, rows, cols)
-        _check_signs(packed, packed.components["gaps"].size, rows)
+        rows, cols = check_header(self, packed, ("gaps", "signs", "scales"))
+        _check_signs(packed, narrow.positions(packed, rows * cols).size, rows)
 
     def unpack(self, packed: Packed, max_bytes: int = MAX_DENSE_BYTES) -> Array:
-        rows, cols = check_header(self, packed, ("indptr", "gaps", "signs", "scales"), max_bytes)
+        rows, cols = check_header(self, packed, ("gaps", "signs", "scales"), max_bytes)
         self.check(packed)
-        indptr, steps = packed.components["indptr"], packed.components["gaps"]
-        parts = [part for _, _, part in gaps.walk(indptr, steps, cols)]
-        return _place(packed, np.concatenate(parts), rows, cols)
+        return _place(packed, narrow.positions(packed, rows * cols), rows, cols)
 
     def examples(self) -> Iterator[tuple[str, Array]]:
         yield from _examples()
@@ -145,12 +141,6 @@ def _scales(stats: TensorStats, name: str) -> Array:
     if scales is None:
         raise UnsupportedError(f"{name}: weights are not 0, +alpha and -alpha of each output channel")
     return scales
-
-
-def _sizes(stats: TensorStats) -> dict[np.dtype[np.unsignedinteger], int]:
-    """Exact bytes, alphas apart, for each gap width that needs no filler: a sign cannot say zero."""
-    sizes = gaps.sizes(stats, bits.row_bytes)
-    return {dtype: size for dtype, size in sizes.items() if not stats.fillers(dtype.itemsize * 8)}
 
 
 def _check_signs(packed: Packed, count: int, rows: int) -> None:

@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import UnsupportedError
-from . import bits
+from . import bits, narrow
 from .base import MAX_DENSE_BYTES, Array, Format, Packed, TensorStats, as_bits, check_header, require
 from .codebook import LOOKUP
 
-GAP_WIDTHS = range(2, 9)
 #: Below this biased exponent the table's power of two, 2^(exponent - 150), would be denormal.
 LEAST_EXPONENT = 24
 # onnxruntime does not fold Compress, so entries are moved together by a scatter; escapes all go to slot 0.
@@ -25,45 +23,10 @@ LEAST_EXPONENT = 24
 DENSEST = 0.75
 
 DECODE = (
-    LOOKUP.replace("{count}", "entry_count")
-    .replace("        minus1 = Constant <value_ints = [-1]> ()\n", "")
-    .replace(
-        "        plane_shape = Shape (indices)\n",
-        """
-        low_shape = Shape (low)
-        two1 = Constant <value_ints = [2]> ()
-        one1 = Constant <value_ints = [1]> ()
-        entry_count = Slice (low_shape, one1, two1)
-        plane_shape = Shape (indices)
-""",
-    )
-    + bits.UNPACK_BITS.format(source="gaps", target="gap_planes")
+    narrow.POSITIONS_DECODE
+    + "        entry_count = Shape (position)\n"
+    + LOOKUP.replace("{count}", "entry_count")
     + """
-        gap_shape = Shape (gaps)
-        gap_width = Slice (gap_shape, zero1, one1)
-        gap_width0 = Squeeze (gap_width)
-        gap_number = Range (plane_zero, gap_width0, plane_step)
-        gap_exponent = Cast <to = 1> (gap_number)
-        gap_power = Pow (plane_base, gap_exponent)
-        gap_planes_f = Cast <to = 1> (gap_planes)
-        code = MatMul (gap_power, gap_planes_f)
-        escape = ReduceSum (gap_power)
-        is_escape = Equal (code, escape)
-        is_entry = Not (is_escape)
-        code_long = Cast <to = 7> (code)
-        entry_long = Cast <to = 7> (is_entry)
-        step = Add (code_long, entry_long)
-        walk = CumSum (step, axis0)
-        rank = CumSum (entry_long, axis0)
-        nowhere = Sub (rank, rank)
-        slot = Where (is_entry, rank, nowhere)
-        code_shape = Shape (code)
-        slots = Add (code_shape, one1)
-        blank = ConstantOfShape <value = int64[1] {0}> (slots)
-        placed = ScatterElements (blank, slot, walk)
-        entry_end = Add (entry_count, one1)
-        position1 = Slice (placed, one1, entry_end)
-        position = Sub (position1, plane_step)
         low_f = Cast <to = 1> (low)
         byte_power = Constant <value = float[3] {1.0, 256.0, 65536.0}> ()
         number = MatMul (byte_power, low_f)
@@ -87,8 +50,7 @@ DECODE = (
 class Split(Format):
     """Gaps over the flat tensor, sign and mantissa bytes, and an index of the exponent.
 
-    Components: ``gaps`` uint8 [width, ceil(codes / 8)]: bit planes of the zeros skipped before each non-zero,
-    2^width - 1 saying "so many, and no entry", padding zero; ``low`` uint8 [3, nnz]: byte planes of sign
+    Components: ``gaps`` as in `tight`; ``low`` uint8 [3, nnz]: byte planes of sign
     (bit 23) and mantissa; ``indices`` uint8 [w, ceil(nnz / 8)]: bit planes, as in `codebook`, into ``table``
     float32 [k]: 2^(biased exponent - 150), ascending.
 
@@ -99,7 +61,7 @@ class Split(Format):
     --------
     >>> packed = Split().pack(np.array([[0, 0, 1.5], [-3, 0, 0]], np.float32))
     >>> packed.components["gaps"].tolist(), packed.components["low"].tolist()
-    ([[0], [1]], [[0, 0], [0, 0], [64, 192]])
+    ([[252], [253]], [[0, 0], [0, 0], [64, 192]])
     """
 
     name = "split"
@@ -116,9 +78,8 @@ class Split(Format):
     def nbytes(self, stats: TensorStats) -> int:
         exponents = _exponents(stats)
         assert exponents is not None, "nbytes of a tensor that split does not apply to"
-        width, codes = _gap_width(stats)
         index_bytes = bits.index_width(exponents.size) * bits.row_bytes(stats.nnz)
-        return width * bits.row_bytes(codes) + 3 * stats.nnz + index_bytes + 4 * exponents.size
+        return narrow.nbytes(stats) + 3 * stats.nnz + index_bytes + 4 * exponents.size
 
     def pack(self, array: Array, stats: TensorStats | None = None) -> Packed:
         stats = stats or TensorStats(array)
@@ -131,7 +92,7 @@ class Split(Format):
         index = np.searchsorted(exponents, _biased(patterns)).astype(np.uint8)
         table = (exponents.astype(np.uint32) - (150 - 127)) << np.uint32(23)
         components: dict[str, Array] = {
-            "gaps": _pack_gaps(stats),
+            "gaps": narrow.encode(stats),
             "low": np.ascontiguousarray(octets[:, :3].T),
             "indices": bits.pack_planes(index, bits.index_width(exponents.size)),
             "table": table.view(np.float32),
@@ -140,44 +101,36 @@ class Split(Format):
 
     def check(self, packed: Packed) -> None:
         rows, cols = check_header(self, packed, self.operator_inputs)
-        gaps, low, indices, table = (packed.components[name] for name in self.operator_inputs)
+        _, low, indices, table = (packed.components[name] for name in self.operator_inputs)
         require(packed.dtype == np.float32, f"dtype {packed.dtype} is not float32", packed)
-        for name in ("gaps", "low", "indices"):
+        for name in ("low", "indices"):
             part = packed.components[name]
             require(
                 part.dtype == np.uint8 and part.ndim == 2, "must be uint8 of two dimensions", packed, name
             )
         count = low.shape[1]
         require(low.shape[0] == 3 and 0 < count <= rows * cols, "must have shape [3, nnz]", packed, "low")
-        require(gaps.shape[0] in GAP_WIDTHS, "must be 2 to 8 bits wide", packed, "gaps")
         _check_table(packed, table)
         shape = (bits.index_width(table.size), bits.row_bytes(count))
         require(indices.shape == shape, f"must have shape {list(shape)}", packed, "indices")
         require(bits.padding_is_zero(indices, count), "padding bits must be zero", packed, "indices")
         highest = int(bits.unpack_planes(indices, count).max())
         require(highest < table.size, f"index {highest} is outside the table", packed, "indices")
-        require(
-            gaps.shape[1] <= bits.row_bytes(rows * cols + count), "more codes than needed", packed, "gaps"
-        )
-        position = _positions(gaps, count)
-        require(position is not None, f"must hold {count} entries and then zeros", packed, "gaps")
-        inside = position is not None and int(position[-1]) < rows * cols
-        require(inside, f"a position is outside the {rows * cols} elements", packed, "gaps")
+        found = narrow.positions(packed, rows * cols).size
+        require(found == count, f"must hold {count} entries", packed, "gaps")
 
     def unpack(self, packed: Packed, max_bytes: int = MAX_DENSE_BYTES) -> Array:
         rows, cols = check_header(self, packed, self.operator_inputs, max_bytes)
         self.check(packed)
-        gaps, low, indices, table = (packed.components[name] for name in self.operator_inputs)
+        _, low, indices, table = (packed.components[name] for name in self.operator_inputs)
         octets = np.zeros((low.shape[1], 4), np.uint8)
         octets[:, :3] = low.T
         number = octets.view("<u4").reshape(-1)
         exponents = _biased(as_bits(table)) + np.uint32(150 - 127)
         patterns = (number & np.uint32(0x7FFFFF)) | (number >> np.uint32(23) << np.uint32(31))
         patterns |= exponents[bits.unpack_planes(indices, number.size)] << np.uint32(23)
-        position = _positions(gaps, number.size)
-        assert position is not None, "checked above"
         dense = np.zeros(rows * cols, np.uint32)
-        dense[position] = patterns
+        dense[narrow.positions(packed, rows * cols)] = patterns
         return dense.view(np.float32).reshape(packed.shape)
 
     def examples(self) -> Iterator[tuple[str, Array]]:
@@ -207,43 +160,6 @@ def _exponents(stats: TensorStats) -> Array | None:
         stats.memo["split"] = found
     exponents: Array | None = stats.memo["split"]
     return exponents
-
-
-def _flat_gaps(stats: TensorStats) -> NDArray[np.int64]:
-    """Zeros skipped before each non-zero of the flat tensor."""
-    return np.diff(stats.positions, prepend=-1) - 1
-
-
-def _gap_width(stats: TensorStats) -> tuple[int, int]:
-    """Bits of a gap code and number of codes that take the fewest bytes."""
-    if "split gaps" not in stats.memo:
-        gaps = _flat_gaps(stats)
-        codes = {width: stats.nnz + int((gaps // ((1 << width) - 1)).sum()) for width in GAP_WIDTHS}
-        stats.memo["split gaps"] = min(codes.items(), key=lambda item: item[0] * bits.row_bytes(item[1]))
-    choice: tuple[int, int] = stats.memo["split gaps"]
-    return choice
-
-
-def _pack_gaps(stats: TensorStats) -> NDArray[np.uint8]:
-    width, total = _gap_width(stats)
-    escapes, rest = np.divmod(_flat_gaps(stats), (1 << width) - 1)
-    codes = np.full(total, (1 << width) - 1, np.uint8)
-    codes[np.arange(rest.size) + np.cumsum(escapes)] = rest
-    return bits.pack_planes(codes, width)
-
-
-def _positions(planes: NDArray[np.uint8], count: int) -> NDArray[np.int64] | None:
-    """Flat positions of the `count` entries, None if the codes do not hold just them and padding."""
-    codes = bits.unpack_planes(planes, planes.shape[1] * 8)
-    is_entry = codes != (1 << planes.shape[0]) - 1
-    slots = np.flatnonzero(is_entry)
-    if slots.size < count:
-        return None
-    tail = codes[int(slots[count - 1]) + 1 :]
-    if tail.size >= 8 or tail.any():
-        return None
-    position: NDArray[np.int64] = np.cumsum(codes + is_entry.astype(np.int64))[slots[:count]] - 1
-    return position
 
 
 def _check_table(packed: Packed, table: Array) -> None:
