@@ -47,19 +47,7 @@ Examples:
 @click.option(
     "--layers", multiple=True, metavar="GLOB=FORMAT", help="Another format for the weights that match."
 )
-@click.option(
-    "--binarize",
-    multiple=True,
-    metavar="GLOB",
-    help="Store the latent weights that match as alpha * sign(W), one bit each.",
-)
-@click.option(
-    "--binarize-alpha",
-    type=click.Choice(["mean", "one"]),
-    default="mean",
-    show_default=True,
-    help="alpha of --binarize: mean |W| of each output channel, or 1.",
-)
+@options.binarize_options
 @options.source_options
 @options.speed_options
 @options.tolerance_options

@@ -104,6 +104,27 @@ def speed_options(function: FunctionT) -> FunctionT:
     return function
 
 
+def binarize_options(function: FunctionT) -> FunctionT:
+    """Which latent weights stand for their signs."""
+    for option in (
+        click.option(
+            "--binarize-alpha",
+            type=click.Choice(["mean", "one"]),
+            default="mean",
+            show_default=True,
+            help="alpha of --binarize: mean |W| of each output channel, or 1.",
+        ),
+        click.option(
+            "--binarize",
+            multiple=True,
+            metavar="GLOB",
+            help="Take the latent weights that match as alpha * sign(W), one bit each.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
 def tolerance_options(function: FunctionT) -> FunctionT:
     """How close the outputs must be."""
     for option in (

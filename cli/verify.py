@@ -19,6 +19,7 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("file", type=click.Path(path_type=Path))
+@options.binarize_options
 @options.source_options
 @options.tolerance_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")

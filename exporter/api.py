@@ -197,6 +197,8 @@ def verify(
     input_shape: Sequence[tuple[int, ...]] | None = None,
     input_dtype: Sequence[str] | None = None,
     trust_checkpoint: bool = False,
+    binarize: Sequence[str] = (),
+    binarize_alpha: str = "mean",
     rtol: float | None = None,
     atol: float | None = None,
     seed: int = 0,
@@ -221,6 +223,8 @@ def verify(
         input_shapes=input_shape,
         input_dtypes=input_dtype,
         trust_checkpoint=trust_checkpoint,
+        binarize=binarize,
+        alpha=binarize_alpha,
         say=lambda text: progress(text, 0, 0),
     )
     written = checkpoint.load(Path(file)).onnx_model
