@@ -103,7 +103,8 @@ def memory(net: Net) -> list[dict[str, Any]]:
         done = subprocess.run(
             [sys.executable, "-c", _MEMORY, str(path), shape], capture_output=True, check=True
         )
-        files = [file for file in (path, path.with_name(path.name + ".data")) if file.exists()]
+        data = path.parent.glob(f"{path.stem}.*.data")
+        files = [path, *(file for file in data if file.name.count(".") == path.name.count(".") + 1)]
         size = sum(file.stat().st_size for file in files) / 2**20
         row = {"model": net.name, "kind": kind, "file_mb": size, **json.loads(done.stdout)}
         print(
