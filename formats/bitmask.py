@@ -20,9 +20,13 @@ POSITIONS_OF_MASK = (
         minus1 = Constant <value_ints = [-1]> ()
         flags_flat = Reshape (flags, minus1)
         flags_bool = Cast <to = 9> (flags_flat)
-        where = NonZero (flags_bool)
-        position = Reshape (where, minus1)
+        mask_bits = Shape (flags_flat)
+        flags_count = Squeeze (mask_bits)
+        flags_zero = Constant <value = int64 {0}> ()
+        flags_one = Constant <value = int64 {1}> ()
+        places = Range (flags_zero, flags_count, flags_one)
 """
+    + bits.COMPACT.format(flags="flags_bool", items="places", target="position")
 )
 
 
@@ -44,7 +48,6 @@ class Bitmask(Format):
     summary = "1 bit a weight and the non-zeros; any pattern, density about 0.15 to 0.97"
     operator = "Bitmask"
     operator_inputs = ("mask", "values")
-    # onnxruntime does not fold NonZero: each element looks up the value of its rank instead.
     operator_decode = (
         POSITIONS_OF_MASK
         + """

@@ -19,6 +19,24 @@ UNPACK_BITS = """
         {target} = Reshape ({target}_cube, {target}_shape)
 """
 
+#: ONNX text: `{target}` int64 holds those of int64 `{items}` [n] whose bool `{flags}` [n] is set, in order.
+#: onnxruntime folds neither Compress nor NonZero (a decode with them would run every time), but it folds
+#: this: what is kept is scattered to its rank, everything else to slot 0.
+COMPACT = """
+        {target}_long = Cast <to = 7> ({flags})
+        {target}_rank = CumSum ({target}_long, axis0)
+        {target}_nowhere = Sub ({target}_rank, {target}_rank)
+        {target}_slot = Where ({flags}, {target}_rank, {target}_nowhere)
+        {target}_length = Shape ({flags})
+        {target}_first = Constant <value_ints = [1]> ()
+        {target}_slots = Add ({target}_length, {target}_first)
+        {target}_blank = ConstantOfShape <value = int64[1] {{0}}> ({target}_slots)
+        {target}_placed = ScatterElements ({target}_blank, {target}_slot, {items})
+        {target}_count = ReduceSum <keepdims = 1> ({target}_long)
+        {target}_end = Add ({target}_count, {target}_first)
+        {target} = Slice ({target}_placed, {target}_first, {target}_end)
+"""
+
 
 def row_bytes(bits: int) -> int:
     """Bytes that hold that many bits."""

@@ -38,7 +38,9 @@ POSITIONS_DECODE = (
         entry_long = Cast <to = 7> (is_entry)
         step = Add (code_long, entry_long)
         walk = CumSum (step, axis0)
-        found = Compress <axis = 0> (walk, is_entry)
+"""
+    + bits.COMPACT.format(flags="is_entry", items="walk", target="found")
+    + """
         position = Sub (found, gap_one)
 """
 )

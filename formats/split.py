@@ -18,7 +18,6 @@ from .codebook import LOOKUP
 
 #: Below this biased exponent the table's power of two, 2^(exponent - 150), would be denormal.
 LEAST_EXPONENT = 24
-# onnxruntime does not fold Compress, so entries are moved together by a scatter; escapes all go to slot 0.
 #: A denser weight stays as it is: 30 bits a value are not worth a decode.
 DENSEST = 0.75
 
