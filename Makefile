@@ -7,7 +7,7 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find runtime/na
 TREE := build/tree/sparse_export
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint typecheck test demo benchmarks report fuzz campaign clean
+.PHONY: help setup lint typecheck test demo benchmarks report fuzz campaign properties clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,37 @@ test: lint typecheck $(VENV)/.browser ## Everything CI runs: style, types, nativ
 
 demo: setup ## Train, prune, export, compare: the main job on real data
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash demo/run.sh
+
+properties: setup ## 2,500 property-based cases a format (about ten minutes)
+	HYPOTHESIS_PROFILE=thorough $(PY) -m pytest tests/contract
+
+# Errors only: results and statuses pass, anything a sanitizer sees does not.
+fuzz: setup ## A million random packed inputs through the native operators, under sanitizers
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake -S . -B build/fuzz -G Ninja -DSPARSE_EXPORT_FUZZ=ON -DCMAKE_BUILD_TYPE=Release >/dev/null
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build build/fuzz
+	build/fuzz/runtime/native/fuzz_ops $(or $(CASES),1000000)
+
+campaign: setup ## Thousands of random shapes through the kernels of every instruction set
+	for target in scalar avx2 avx512; do \
+	  SPARSE_EXPORT_TARGET=$$target $(PY) tests/runtime/campaign.py --cases $(or $(CASES),2000) || exit 1; done
+	$(PY) tests/runtime/binary_campaign.py
+
+benchmarks: setup demo-out/model.csr.onnx ## Every published figure, into benchmarks/results (half an idle hour)
+	$(PY) benchmarks/sizes.py
+	$(PY) benchmarks/packing.py
+	$(PY) benchmarks/kernels.py
+	$(PY) benchmarks/models.py --threads 1 2
+	$(PY) benchmarks/models.py --memory
+	$(PY) benchmarks/binary.py
+	$(VENV)/bin/sparse-export bench demo-out/model.pt demo-out/model.csr.onnx --peers --data demo-out/held-out.npz \
+	  --save benchmarks/results/vgg11.json --markdown benchmarks/results/vgg11.md --html benchmarks/results/vgg11.html
+	$(PY) docs/update_readme.py
+
+demo-out/model.csr.onnx:
+	$(MAKE) demo
+
+report: setup ## The lab report, every experiment anew; FULL=1 for the long one
+	$(PY) -m sparse_export.training.report $(if $(FULL),--full)
 
 clean: ## Remove what was built
 	rm -rf build $(VENV) demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis
