@@ -8,9 +8,9 @@ import socket
 from pathlib import Path
 
 import pytest
-from sparse_export.formats import container
 
 from sparse_export.errors import CorruptFileError, InputError
+from sparse_export.formats import container
 
 GOOD = {"a": {"dtype": "U8", "shape": [2], "data_offsets": [0, 2]}}
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sparse_export.formats import Packed
 
 from sparse_export import formats
 from sparse_export.errors import CorruptFileError
+from sparse_export.formats import Packed
 
 
 def csr(indptr, gaps, values, shape=(2, 3)) -> Packed:
