@@ -337,7 +337,7 @@ bool run(const SparseCall& call, const SparsePlan& plan, size_t index) noexcept 
 constexpr int64_t target_bytes = 64 << 10;   // a block's input: L1 plus some of L2
 constexpr int64_t most_bytes = 192 << 10;    // when that holds too few taps per row
 constexpr int64_t taps_per_pass = 12;        // that pay for reading and writing the sums
-constexpr int64_t chunk_taps = 64 << 10;     // taps decoded at a time
+constexpr int64_t chunk_taps = 256 << 10;    // taps decoded at a time; every chunk packs the input again
 constexpr int64_t chunk_rows = 512;
 
 void plan_strips(const SparseCall& call, SparsePlan& plan) {
