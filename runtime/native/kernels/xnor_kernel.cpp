@@ -80,7 +80,8 @@ void pack(const BitCall& call, const XnorLayout& layout, uint64_t* words, size_t
   const int64_t row_words = width / 64 + 3, plane_words = width * height / 64 + 4;
   thread_local Scratch scratch;
   const int64_t needed = layout.flat ? plane_words : height * row_words;
-  auto* bits = reinterpret_cast<uint64_t*>(scratch.reserve(static_cast<size_t>(needed > row_words ? needed : row_words) * 8));
+  auto* bits =
+      reinterpret_cast<uint64_t*>(scratch.reserve(static_cast<size_t>(needed > row_words ? needed : row_words) * 8));
   if (bits == nullptr) {
     return;  // the second pass needs more and reports it
   }
@@ -97,8 +98,9 @@ void pack(const BitCall& call, const XnorLayout& layout, uint64_t* words, size_t
     shift_streams(call, layout, to, bits, words + layout.sources * layout.streams * layout.stream_words);
   } else {
     for (int64_t y = 0; y < height; ++y) {
-      bits[y * row_words + row_words - 3] = bits[y * row_words + row_words - 2] = bits[y * row_words + row_words - 1] = 0;
-      pack_signs(plane + y * width, width, bits + y * row_words);
+      uint64_t* row = bits + y * row_words;
+      row[row_words - 3] = row[row_words - 2] = row[row_words - 1] = 0;
+      pack_signs(plane + y * width, width, row);
     }
     write_streams(call, layout, to, bits, row_words);
   }
