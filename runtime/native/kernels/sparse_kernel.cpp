@@ -338,7 +338,7 @@ constexpr int64_t target_bytes = 64 << 10;   // a block's input: L1 plus some of
 constexpr int64_t most_bytes = 192 << 10;    // when that holds too few taps per row
 constexpr int64_t taps_per_pass = 12;        // that pay for reading and writing the sums
 constexpr int64_t chunk_taps = 256 << 10;    // taps decoded at a time; every chunk packs the input again
-constexpr int64_t chunk_rows = 512;
+constexpr int64_t chunk_bytes = 512 << 10;    // of sums kept between passes
 
 void plan_strips(const SparseCall& call, SparsePlan& plan) {
   const ConvGeometry& g = call.geometry;
@@ -409,7 +409,7 @@ void plan_units(const SparseCall& call, int64_t threads, SparsePlan& plan) {
   const int64_t groups = call.geometry.groups;
   const int64_t rows = call.geometry.outputs_per_group();
   const int64_t entries = call.weights.entries / groups;
-  plan.row_chunks = smaller(rows, larger(ceil_div(entries, chunk_taps), ceil_div(rows, chunk_rows)));
+  plan.row_chunks = smaller(rows, larger(ceil_div(entries, chunk_taps), ceil_div(rows * plan.tile * vector_bytes, chunk_bytes)));
   plan.tile_parts = 1;
   if (threads > 1) {
     const int64_t wanted = threads * 3;
