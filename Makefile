@@ -60,7 +60,8 @@ fuzz: setup ## A million random packed inputs through the native operators, unde
 campaign: setup ## Thousands of random shapes through the kernels of every instruction set
 	for target in scalar avx2 avx512; do \
 	  SPARSE_EXPORT_TARGET=$$target $(PY) tests/runtime/campaign.py --cases $(or $(CASES),2000) || exit 1; done
-	$(PY) tests/runtime/binary_campaign.py
+	for target in scalar avx2 avx512; do \
+	  SPARSE_EXPORT_TARGET=$$target $(PY) -m tests.runtime.binary_campaign --cases $(or $(CASES),2000) || exit 1; done
 
 benchmarks: setup demo-out/model.csr.onnx ## Every published figure, into benchmarks/results (half an idle hour)
 	$(PY) benchmarks/sizes.py

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
+
 from sparse_export.exporter import checkpoint
 from sparse_export.training import models
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from sparse_export.training import data, models, prune, train
 
 

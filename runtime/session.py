@@ -1,4 +1,4 @@
-"""Sessions that run packed layers on their packed bytes: the library's path, registering it, a session class."""
+"""Sessions that run packed layers on their packed bytes: the library, registering it, a session class."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ LIBRARY_NAME = f"libsparse_export_ops{_SUFFIX}"
 def library_path() -> Path:
     """The custom-op library's file.
 
-    ``SPARSE_EXPORT_LIBRARY`` names one explicitly. Otherwise the installed one (in any folder that holds a part
-    of this package) is used, then the newest in-tree build.
+    ``SPARSE_EXPORT_LIBRARY`` names one explicitly. Otherwise it is the one in any folder that holds a part of
+    this package, or the newest in-tree build.
 
     Raises
     ------
