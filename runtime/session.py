@@ -1,4 +1,4 @@
-"""Sessions that run packed layers on their packed bytes: the library, registering it, a session class."""
+"""Sessions that run packed layers on their packed bytes: the library's path, registering it, sessions."""
 
 from __future__ import annotations
 
