@@ -31,7 +31,7 @@ Examples:
     default="none",
     show_default=True,
     metavar="WAY,WAY,…",
-    help="none, bn, fine-tune, lr-rewind, han, han-rewind, cubic.",
+    help="none, bn, fine-tune, lr-rewind, han, han-rewind, han-bn, han-rewind-bn, cubic.",
 )
 @click.option(
     "--retrain-epochs", type=click.IntRange(1), default=3, show_default=True, help="Budget of each way."

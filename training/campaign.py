@@ -92,6 +92,16 @@ def _han_rewind(model: nn.Module, data: Data, rate: float, budget: Budget) -> No
     _iterative(model, data, rate, budget, "lr-rewind")
 
 
+def _han_batchnorm(model: nn.Module, data: Data, rate: float, budget: Budget) -> None:
+    _han(model, data, rate, budget)
+    retrain.reestimate_batchnorm(model, data)
+
+
+def _han_rewind_batchnorm(model: nn.Module, data: Data, rate: float, budget: Budget) -> None:
+    _han_rewind(model, data, rate, budget)
+    retrain.reestimate_batchnorm(model, data)
+
+
 def _cubic(model: nn.Module, data: Data, rate: float, budget: Budget) -> None:
     constraint: Constraint = retrain.Cubic(model, rate)
     fit(model, data, replace(budget.recipe, epochs=budget.epochs, seed=budget.seed), [constraint])
@@ -107,6 +117,8 @@ METHODS: dict[str, tuple[str, Run]] = {
     "lr-rewind": ("one-shot + learning-rate rewinding", _lr_rewind),
     "han": ("iterative, small rate (Han)", _han),
     "han-rewind": ("iterative, rate rewinding", _han_rewind),
+    "han-bn": ("iterative, small rate, BatchNorm re-estimated", _han_batchnorm),
+    "han-rewind-bn": ("iterative, rate rewinding, BatchNorm re-estimated", _han_rewind_batchnorm),
     "cubic": ("cubic schedule", _cubic),
 }
 

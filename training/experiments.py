@@ -98,6 +98,10 @@ def commands(size: Size, work: str) -> dict[str, str]:
         f"sweep {nets} {size.dense_recipe} --rates {size.way_rates} --retrain {size.ways} "
         f"--retrain-epochs {size.epochs} -o {work}/ways"
     )
+    found["rounds"] = (
+        f"sweep {work}/dense/seed0.pt {size.dense_recipe} --rates {CHOSEN} --retrain han-bn,han-rewind-bn "
+        f"--retrain-epochs {size.epochs} -o {work}/rounds"
+    )
     return found
 
 

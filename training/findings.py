@@ -228,3 +228,24 @@ def ways(rows: Sequence[Row], rate: float, epochs: int, rounds: int = 3) -> str:
         "average, so smaller differences say nothing."
     )
     return f"{first} {second}"
+
+
+def rounds(rows: Sequence[Row], repaired: Sequence[Row], rate: float) -> str:
+    """How much of the iterative ways' loss is BatchNorm's running averages not following short rounds."""
+    seeds = sorted({row["seed"] for row in repaired})
+    same = [row for row in rows if row["seed"] in seeds]
+    pairs = [
+        (mean_at(same, rate, way), mean_at(repaired, rate, f"{way}-bn"), METHODS[way][0])
+        for way in ("han", "han-rewind")
+    ]
+    told = "; ".join(f"{name}: {pct(before)} before, {pct(after)} after" for before, after, name in pairs)
+    gain = float(np.mean([after - before for before, after, _ in pairs]))
+    verdict = (
+        "So most of what the iterative ways lose here is not their weights but BatchNorm's running "
+        "averages, which do "
+        "not follow rounds this short; compare rounds with ways at once only after re-estimating them."
+        if gain > 0.1
+        else "So BatchNorm's running averages are not what the iterative ways lose here."
+    )
+    which = ", ".join(map(str, seeds))
+    return f"With BatchNorm re-estimated after the last round (seed {which}): {told}. {verdict}"

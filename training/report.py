@@ -192,12 +192,14 @@ def binary_section(page: Page, work: Path, results: dict[str, Any], samples: dat
     page.section("6. Binarization", theirs, steps, [figure], found)
 
 
-def ways_section(page: Page, rows: list[dict[str, Any]], size: Size) -> None:
+def ways_section(page: Page, rows: list[dict[str, Any]], repaired: list[dict[str, Any]], size: Size) -> None:
     """The open question."""
     figure = report_plots.ways(rows, "DenseNet", page.figures / "ways.png")
     theirs = "with Han et al. 2015, how should the weights be set for the subsequent pruning?"
-    found = findings.ways(rows, CHOSEN, size.epochs)
-    page.section("7. The open question: how to go on after pruning", theirs, ["ways"], [figure], found)
+    found = f"{findings.ways(rows, CHOSEN, size.epochs)}\n\n{findings.rounds(rows, repaired, CHOSEN)}"
+    page.section(
+        "7. The open question: how to go on after pruning", theirs, ["ways", "rounds"], [figure], found
+    )
     page.parts.append(ways_table(rows))
 
 
@@ -236,7 +238,7 @@ def write(work: Path, docs: Path, size: Size) -> Path:
     footprint_section(page, work, results)
     retraining_section(page, results)
     binary_section(page, work, results, samples)
-    ways_section(page, results["ways"], size)
+    ways_section(page, results["ways"], results["rounds"], size)
     target = docs / "lab-report.md"
     with atomic_file(target, force=True) as handle:
         handle.write(page.text().encode())

@@ -60,7 +60,7 @@ def retraining(before_after: Mapping[str, tuple[float, float]], title: str, path
             ax.text(place, value + 0.015, f"{value:.1%}", ha="center", fontsize=8)
     ax.set_xticks(range(len(before_after)), list(before_after), fontsize=9)
     ax.set_ylabel("held-out accuracy")
-    ax.set_ylim(0, 1.12)
+    ax.set_ylim(0, 1.22)
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     ax.grid(axis="x", alpha=0)
     ax.legend(fontsize=8, frameon=False, loc="upper center", ncols=2)

@@ -76,6 +76,17 @@ def test_the_open_question_is_answered_by_the_better_mean() -> None:
     assert "2.0 points apart" in text
 
 
+def test_the_iterative_ways_are_compared_with_and_without_batchnorm_reestimated() -> None:
+    before = rows({0: {0.9: 0.1}}, "han") + rows({0: {0.9: 0.5}}, "han-rewind")
+    after = rows({0: {0.9: 0.9}}, "han-bn") + rows({0: {0.9: 0.7}}, "han-rewind-bn")
+    text = findings.rounds(before, after, 0.9)
+    assert "10.0 % before, 90.0 % after" in text
+    assert "running averages, which" in text
+    assert "are not what" in findings.rounds(
+        before, [r | {"method": f"{r['method']}-bn"} for r in before], 0.9
+    )
+
+
 def test_binarization_and_retraining_state_the_difference() -> None:
     scores = {"sign": 0.1, "ste": 0.9, "binaryconnect": 0.8, "xnor": 0.7}
     text = findings.binarization(0.99, scores, 360, 360, 20.0)
