@@ -54,3 +54,10 @@ def test_readme_names_every_command_that_exists_and_no_other() -> None:
 def test_every_error_has_a_documented_exit_code() -> None:
     errors = [getattr(sparse_export, name) for name in sparse_export.__all__ if name.endswith("Error")]
     assert {error.exit_code for error in errors} == {1, 2, 3, 70}
+
+
+def test_readme_shows_the_cpp_program_that_is_compiled() -> None:
+    snippet = (ROOT / "README.md").read_text().partition("```cpp\n")[2].partition("```")[0]
+    program = (ROOT / "tests" / "runtime" / "cpp" / "load_model.cpp").read_text()
+    lines = [line.partition("  //")[0].strip() for line in snippet.splitlines()]
+    assert len(lines) == 3 and all(line in program for line in lines)
