@@ -217,6 +217,7 @@ def _choose(plan: TensorPlan, stats: TensorStats, candidates: Sequence[Format], 
     others["dense"] = plan.dense_bytes
     second = min(others, key=lambda other: others[other])
     plan.runner_up = (second, others[second])
-    plan.reason = f"{plan.dense_bytes / nbytes:.1f}x smaller at density {plan.density:.1%}"
+    factor = f"{plan.dense_bytes / nbytes:.1f}x smaller" if nbytes else "nothing to store"
+    plan.reason = f"{factor} at density {plan.density:.1%}"
     if name != min(choice.sizes, key=lambda other: choice.sizes[other]) and choice.sizes[second] < nbytes:
         plan.reason += f"; {second} would be smaller, but has no kernel"

@@ -213,6 +213,19 @@ def test_constant_nodes_count_as_initializers(rng: np.random.Generator) -> None:
     assert operators(packed) == ["SparseMatMul"]
 
 
+@pytest.mark.parametrize("name", ["auto", *[fmt.name for fmt in formats.all_formats() if fmt.operator]])
+def test_takes_weights_that_are_all_zero(name: str, rng: np.random.Generator) -> None:
+    nodes = [helper.make_node("Conv", ["X", "w", "b"], ["c"]), helper.make_node("MatMul", ["c", "v"], ["Y"])]
+    constants = {
+        "w": np.zeros((32, 16, 3, 3), np.float32),
+        "b": rng.standard_normal(32).astype(np.float32),
+        "v": np.zeros((6, 64), np.float32),
+    }
+    dense = model(nodes, constants, [2, 16, 8, 8], 4)
+    x = rng.standard_normal((2, 16, 8, 8)).astype(np.float32)
+    assert not run(rewrite(dense, name), {"X": x}).any()
+
+
 @pytest.mark.parametrize("opset", [11, 13, 17, 20, 21])
 def test_takes_models_of_other_opsets(opset: int, rng: np.random.Generator) -> None:
     constants = {"w": pruned(rng, 32, 16, 3, 3)}
