@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -64,9 +65,10 @@ def package_versions() -> dict[str, str]:
 
 
 def describe() -> dict[str, Any]:
-    """The machine as JSON: `cpu`, `flags`, `cpus`, `memory_bytes`, `system`, `kernel`, `versions`, `load`."""
+    """The machine as JSON: date (UTC), processor and its flags, memory, system, versions, load."""
     name, flags = cpu_model()
     return {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "cpu": name,
         "flags": flags,
         "cpus": os.cpu_count() or 1,

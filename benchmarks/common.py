@@ -38,7 +38,9 @@ def layer_model(weight: Array, stride: int = 1, pad: int = 0) -> onnx.ModelProto
         node = helper.make_node("Gemm", names, ["y"], transB=1)
     else:
         node = helper.make_node("Conv", names, ["y"], strides=[stride] * 2, pads=[pad] * 4)
-    infos = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None] * weight.ndim) for name in "xy"]
+    infos = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None] * weight.ndim) for name in "xy"
+    ]
     bias = np.zeros(weight.shape[0], np.float32)
     inits = [numpy_helper.from_array(weight, "weight"), numpy_helper.from_array(bias, "bias")]
     graph = helper.make_graph([node], "layer", infos[:1], infos[1:], inits)

@@ -36,9 +36,11 @@ class Table:
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
+        self.title = ""
 
     def section(self, title: str) -> None:
         print(f"\n{title}")
+        self.title = title
 
     def add(
         self, name: str, value: float, unit: str = "B", target: str = "", holds: bool | None = None
@@ -46,7 +48,16 @@ class Table:
         shown = f"{value:,.0f}" if unit == "B" else f"{value:,.2f}"
         mark = {None: "", True: "ok", False: "MISSED"}[holds]
         print(f"  {name:<58} {shown:>13} {unit:<3} {target:<16} {mark}")
-        self.rows.append({"name": name, "value": value, "unit": unit, "target": target, "holds": holds})
+        self.rows.append(
+            {
+                "section": self.title,
+                "name": name,
+                "value": value,
+                "unit": unit,
+                "target": target,
+                "holds": holds,
+            }
+        )
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Fill the generated parts of README.md: the format table, and the demo's real output.
+"""Fill the generated parts of README.md: the format table, measured results, and the demo's real output.
 
 Usage: python docs/update_readme.py [--demo FILE] [--check]
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+
+import results
 
 from sparse_export import formats
 
@@ -40,6 +42,7 @@ def main() -> int:
     arguments = parser.parse_args()
     before = README.read_text()
     text = replace(before, "formats", format_table())
+    text = replace(text, "results", results.render())
     if arguments.demo:
         text = replace(text, "demo", f"```\n{arguments.demo.read_text().strip()}\n```")
     if arguments.check:
