@@ -14,6 +14,7 @@ from .. import formats
 from ..errors import InputError
 from ..formats import Format, TensorStats, values
 from ..formats.base import as_bits
+from ..formats.choice import KERNELS
 from ..formats.values import LOSSLESS, Encoded, Spec
 from .layers import GraphIndex, Layer
 
@@ -110,7 +111,7 @@ def make(
     spec
         How values are stored.
     optimize
-        "size", or "speed": of two formats of about the same size the one that a kernel runs.
+        "size", or "speed": only formats that a kernel runs are taken.
 
     Raises
     ------
@@ -169,7 +170,7 @@ def _plan_weight(
         plan.reason = f"under {MIN_DENSE_BYTES} B: headers would eat the gain"
         return plan
     plan.encoded = encode(index, name, group[0], spec)
-    _choose(plan, TensorStats(plan.encoded.array), _candidates(wanted), optimize)
+    _choose(plan, TensorStats(plan.encoded.array), _candidates(wanted, optimize), optimize)
     if plan.packed:
         plan.values = str(spec)
     else:
@@ -195,7 +196,9 @@ def _obstacle(index: GraphIndex, name: str, group: list[Layer]) -> str | None:
     return None
 
 
-def _candidates(wanted: str) -> list[Format]:
+def _candidates(wanted: str, optimize: str) -> list[Format]:
+    if wanted == "auto" and optimize == "speed":
+        return [formats.get(name) for name in KERNELS]
     named = formats.all_formats() if wanted == "auto" else [formats.get(wanted)]
     return [fmt for fmt in named if fmt.operator is not None]
 
