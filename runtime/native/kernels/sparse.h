@@ -47,6 +47,7 @@ struct SparsePlan {
   int64_t channel_bytes = 0;  // strips: one channel
   int64_t phase_rows = 0;     // strips: rows of one phase
   int64_t phases = 1;         // strips: vertical stride phases that some tap uses
+  bool narrow = false;        // pixels: at most four, which lie next to each other
   int64_t strips = 1;         // strips: per image; direct: tiles per image
   int64_t row_tiles = 1;      // strips: per strip
   size_t units = 1;

@@ -273,12 +273,13 @@ bool direct_epilogue(const Unit& unit, const Tile& tile, Epilogue& out) {
   return true;
 }
 
-void compute_tile(const Unit& unit, int64_t index) {
+// `packed`: the input of the only block is there from the call before.
+void compute_tile(const Unit& unit, int64_t index, bool packed = false) {
   const SparseCall& call = unit.call;
   Tile tile;
   find_tile(call, unit.plan, index, tile);
   Windows windows;
-  if (unit.plan.layout == SparseLayout::pixels && !is_plain(call)) {
+  if (!packed && unit.plan.layout == SparseLayout::pixels && !is_plain(call)) {
     find_windows(call, tile, windows);
   }
   const int64_t pitch = unit.plan.tile * lanes;
@@ -288,10 +289,11 @@ void compute_tile(const Unit& unit, int64_t index) {
   const bool direct = !transposed && direct_epilogue(unit, tile, epilogue);
   Pass pass{nullptr, unit.offsets, unit.values, unit.cuts, unit.blocks + 1, unit.rows(), unit.sums, pitch, true,
             nullptr, call.scale + unit.first_row, call.bias + unit.first_row, area};
-  const AddTaps add_taps = add_taps_of(tile.vectors);
+  const AddTaps add_taps = unit.plan.narrow ? add_taps_narrow : add_taps_of(tile.vectors);
   for (int64_t block = 0; block < unit.blocks; ++block, ++pass.cuts) {
     // Offsets count from column 0, so the block's first input stands for a place before the buffer.
-    pass.input = pack(unit, tile, windows, block) - block * block_bytes(call, unit.plan);
+    pass.input = packed ? reinterpret_cast<const char*>(unit.input)
+                        : pack(unit, tile, windows, block) - block * block_bytes(call, unit.plan);
     pass.fresh = block == 0;
     pass.out = direct && block + 1 == unit.blocks ? &epilogue : nullptr;
     add_taps(pass);
@@ -301,6 +303,22 @@ void compute_tile(const Unit& unit, int64_t index) {
   }
   if (transposed) {
     finish_transposed(unit, tile);
+  }
+}
+
+// One tile whose input is packed at once: every tap is used once, so a few rows are decoded at a time.
+void compute_rows(Unit& unit) {
+  constexpr int64_t most_taps = 8 << 10;  // their offsets stay in the L1 cache
+  const CsrWeights& weights = unit.call.weights;
+  const int64_t last = unit.last_row;
+  for (bool packed = false; unit.first_row < last; packed = true, unit.first_row = unit.last_row) {
+    const int64_t begin = weights.begin(unit.first_row);
+    unit.last_row = unit.first_row + 1;
+    while (unit.last_row < last && weights.begin(unit.last_row + 1) - begin <= most_taps) {
+      ++unit.last_row;
+    }
+    with_csr_types(weights, [&](const auto* gaps, const auto* values) { decode(unit, gaps, values); });
+    compute_tile(unit, unit.first_tile, packed);
   }
 }
 
@@ -324,6 +342,10 @@ bool run(const SparseCall& call, const SparsePlan& plan, size_t index) noexcept 
   }
   if (plan.layout == SparseLayout::strips) {
     fill_columns(unit);
+  }
+  if (plan.layout == SparseLayout::pixels && unit.blocks == 1 && unit.last_tile - unit.first_tile == 1) {
+    compute_rows(unit);
+    return true;
   }
   with_csr_types(call.weights, [&](const auto* gaps, const auto* values) { decode(unit, gaps, values); });
   for (int64_t tile = unit.first_tile; tile < unit.last_tile; ++tile) {
@@ -362,7 +384,8 @@ void plan_pixels(const SparseCall& call, SparsePlan& plan) {
   plan.tile = ceil_div(vectors, tiles);
   plan.strips = ceil_div(vectors, plan.tile);
   plan.tiles = direct ? plan.strips * call.size.batch : plan.strips;
-  plan.column_bytes = direct ? area * 4 : plan.tile * vector_bytes;
+  plan.narrow = !direct && lanes > narrow_lanes && area * call.size.batch <= narrow_lanes;
+  plan.column_bytes = direct ? area * 4 : plan.narrow ? narrow_lanes * 4 : plan.tile * vector_bytes;
 }
 
 SparseLayout choose_layout(const SparseCall& call) {
@@ -400,7 +423,8 @@ void plan_blocks(const SparseCall& call, SparsePlan& plan) {
                                                                   : plan.column_bytes;
   const int64_t entries = larger(call.weights.entries, 1);
   const int64_t wanted = taps_per_pass * call.weights.rows * columns / entries / grain;
-  const int64_t grains = larger(1, smaller(larger(target_bytes / bytes, wanted), most_bytes / bytes));
+  const int64_t target = plan.narrow ? most_bytes : target_bytes;  // one pass, if possible: see compute_rows
+  const int64_t grains = larger(1, smaller(larger(target / bytes, wanted), most_bytes / bytes));
   const int64_t all = columns / grain;
   plan.block_columns = ceil_div(all, ceil_div(all, grains)) * grain;
 }

@@ -127,6 +127,52 @@ void add_taps(const Pass& pass) {
   }
 }
 
+constexpr int64_t narrow_lanes = 4;
+
+// Tiles of at most four pixels, of vectors that are longer: a column takes four floats.
+inline void add_taps_narrow(const Pass& pass) {
+  typedef float Narrow __attribute__((vector_size(narrow_lanes * 4), may_alias));
+  constexpr int sets = 8;
+  Epilogue out = pass.out == nullptr ? Epilogue{} : *pass.out;
+  for (int64_t row = 0; row < pass.rows; ++row) {
+    const uint32_t* cut = pass.cuts + row * pass.cut_pitch;
+    const uint32_t* offsets = pass.offsets + cut[0];
+    const float* values = pass.values + cut[0];
+    const int64_t taps = static_cast<int64_t>(cut[1]) - cut[0];
+    Narrow sum[sets] = {};
+    const auto add = [&](int64_t tap, int set) {
+      const float value = values[tap];
+      sum[set] += Narrow{value, value, value, value} * *reinterpret_cast<const Narrow*>(pass.input + offsets[tap]);
+    };
+    int64_t tap = 0;
+    for (; tap + sets <= taps; tap += sets) {
+      __builtin_prefetch(values + tap + 512);
+#pragma GCC unroll 8
+      for (int set = 0; set < sets; ++set) {
+        add(tap + set, set);
+      }
+    }
+    for (; tap < taps; ++tap) {
+      add(tap, 0);
+    }
+    const Narrow all = ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
+    float* sums = pass.sums + row * pass.pitch;
+    Vec total = pass.fresh ? Vec{} : load_aligned(sums);
+    for (int64_t i = 0; i < narrow_lanes; ++i) {
+      total[i] += all[i];
+    }
+    if (pass.out == nullptr) {
+      store_aligned(sums, total);
+      continue;
+    }
+    out.scale = pass.scale[row];
+    out.bias = pass.bias[row];
+    finish_tile<1>(&total, out);
+    out.y += pass.area;
+    out.residual = out.residual == nullptr ? nullptr : out.residual + pass.area;
+  }
+}
+
 using AddTaps = void (*)(const Pass&);
 
 template <int... T>
