@@ -77,6 +77,9 @@ def keep_slow_layers_dense(
         if plan.format not in KERNELS:
             plan.stay_dense(f"{plan.format} has no kernel: it would run expanded")
             continue
+        if any(_is_depthwise(layer) for layer in plan.layers):
+            plan.stay_dense("depthwise: a few taps a channel, where the dense kernel is faster")
+            continue
         total = Estimate(0.0, 0.0)
         for layer in plan.layers:
             outputs = outputs_per_channel(layer, shapes)
@@ -91,3 +94,9 @@ def keep_slow_layers_dense(
                     f"expected slower at density {plan.density:.1%}: "
                     f"{total.packed * 1e3:.3g} ms packed, {total.dense * 1e3:.3g} ms dense"
                 )
+
+
+def _is_depthwise(layer: Layer) -> bool:
+    """Whether every output channel reads one input channel: measured slower packed at every size."""
+    shape, group = layer.attributes["shape"], layer.attributes.get("group", 1)
+    return isinstance(shape, list) and group != 1 and shape[1] == 1

@@ -67,3 +67,12 @@ def test_measures_every_layer_and_keeps_the_graph_whole(rng: np.random.Generator
     assert set(packed) == {row.name for row in plans if row.packed}
     assert all("measured" in row.reason for row in plans if row.runner_up)
     onnx.checker.check_model(graph.rewrite(index, dense, plans, packed))
+
+
+def test_depthwise_layers_stay_dense_for_speed(rng: np.random.Generator) -> None:
+    node = helper.make_node("Conv", ["X", "w"], ["Y"], group=256, pads=[1, 1, 1, 1])
+    weight = pruned(rng, 256, 1, 3, 3)
+    _, dense, plans = plans_of(model([node], {"w": weight}, ["n", 256, 14, 14], 4))
+    assert plans[0].format == "csr"
+    cost.keep_slow_layers_dense(dense, plans, [(1, 256, 14, 14)])
+    assert plans[0].format == "dense" and "depthwise" in plans[0].reason
