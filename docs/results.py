@@ -36,7 +36,7 @@ def sizes(document: Document) -> str:
     """Every size claim with its target."""
     rows = [
         (
-            f"{row['section'].split(':')[0]}: {row['name'].strip()}",
+            f"{row['section'].split(':')[0].split(' (')[0]}: {row['name'].strip()}",
             _quantity(row),
             row["target"],
             _holds(row["holds"]),
