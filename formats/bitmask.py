@@ -50,11 +50,8 @@ class Bitmask(Format):
     operator_inputs = ("mask", "values")
     operator_decode = (
         POSITIONS_OF_MASK
-        + """
-        empty = ConstantOfShape <value = float[1] {0.0}> (size)
-        values_f = Cast <to = 1> (values)
-        dense = ScatterElements (empty, position, values_f)
-    """
+        + "        values_f = Cast <to = 1> (values)\n"
+        + bits.PLACE.format(values="values_f")
     )
 
     def applies_to(self, stats: TensorStats) -> bool:

@@ -19,6 +19,26 @@ UNPACK_BITS = """
         {target} = Reshape ({target}_cube, {target}_shape)
 """
 
+#: ONNX text: turns bit planes, uint8 `{source}` [w, b], into float `{target}` [8 b]: the numbers they spell.
+#: `{target}_power` [w] is what a bit of each plane is worth; `{target}_one` is 1. Exact up to 24 planes.
+UNPACK_PLANES = (
+    UNPACK_BITS.replace("{target}", "{target}_bits")
+    + """
+        {target}_planes = Shape ({source})
+        {target}_first = Constant <value_ints = [1]> ()
+        {target}_count = Slice ({target}_planes, zero1, {target}_first)
+        {target}_width = Squeeze ({target}_count)
+        {target}_zero = Constant <value = int64 {{0}}> ()
+        {target}_one = Constant <value = int64 {{1}}> ()
+        {target}_number = Range ({target}_zero, {target}_width, {target}_one)
+        {target}_exponent = Cast <to = 1> ({target}_number)
+        {target}_base = Constant <value = float {{2.0}}> ()
+        {target}_power = Pow ({target}_base, {target}_exponent)
+        {target}_bits_f = Cast <to = 1> ({target}_bits)
+        {target} = MatMul ({target}_power, {target}_bits_f)
+"""
+)
+
 #: ONNX text: `{target}` int64 holds those of int64 `{items}` [n] whose bool `{flags}` [n] is set, in order.
 #: onnxruntime folds neither Compress nor NonZero (a decode with them would run every time), but it folds
 #: this: what is kept is scattered to its rank, everything else to slot 0.
@@ -35,6 +55,12 @@ COMPACT = """
         {target}_count = ReduceSum <keepdims = 1> ({target}_long)
         {target}_end = Add ({target}_count, {target}_first)
         {target} = Slice ({target}_placed, {target}_first, {target}_end)
+"""
+
+#: ONNX text: `dense` float [size], zero but for float `{values}` [n] at int64 `position` [n].
+PLACE = """
+        empty = ConstantOfShape <value = float[1] {{0.0}}> (size)
+        dense = ScatterElements (empty, position, {values})
 """
 
 

@@ -51,7 +51,7 @@ class Bsr(Format):
         up_w1 = Sub (up_w, b1)
         block_cols = Div (up_w1, block_w)
 """
-        + gaps.POSITIONS_DECODE.replace("rows)", "block_rows)").replace("cols)", "block_cols)")
+        + gaps.POSITIONS_DECODE.format(rows="block_rows", cols="block_cols")
         + """
         grid = Mul (block_rows, block_cols)
         block_size = Mul (block_h, block_w)

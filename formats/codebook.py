@@ -11,29 +11,18 @@ from ..errors import UnsupportedError
 from . import bits
 from .base import MAX_DENSE_BYTES, Array, Format, Packed, TensorStats, as_bits, check_header, require
 
-#: ONNX text: `entries` float [n] looked up in `table` by the bit planes `indices`, cut to `count` [1].
-LOOKUP = (
-    bits.UNPACK_BITS.format(source="indices", target="planes")
-    + """
-        minus1 = Constant <value_ints = [-1]> ()
-        plane_shape = Shape (indices)
-        plane_one = Constant <value_ints = [1]> ()
-        plane_count = Slice (plane_shape, zero1, plane_one)
-        plane_scalar = Squeeze (plane_count)
-        plane_zero = Constant <value = int64 {0}> ()
-        plane_step = Constant <value = int64 {1}> ()
-        plane_number = Range (plane_zero, plane_scalar, plane_step)
-        plane_exponent = Cast <to = 1> (plane_number)
-        plane_base = Constant <value = float {2.0}> ()
-        plane_power = Pow (plane_base, plane_exponent)
-        planes_f = Cast <to = 1> (planes)
-        index_f = MatMul (plane_power, planes_f)
-        index_all = Cast <to = 7> (index_f)
-        index = Slice (index_all, zero1, {count})
+
+def lookup(count: str) -> str:
+    """ONNX text: float `entries` [n], looked up in `table` by the bit planes `indices`; `count` holds n."""
+    return (
+        bits.UNPACK_PLANES.format(source="indices", target="index")
+        + f"""
+        index_long = Cast <to = 7> (index)
+        index_cut = Slice (index_long, zero1, {count})
         table_f = Cast <to = 1> (table)
-        entries = Gather <axis = 0> (table_f, index)
+        entries = Gather <axis = 0> (table_f, index_cut)
 """
-)
+    )
 
 
 class Codebook(Format):
@@ -55,7 +44,7 @@ class Codebook(Format):
     summary = "up to 256 distinct values: 1 to 8 bits a weight and their table"
     operator = "Codebook"
     operator_inputs = ("indices", "table")
-    operator_decode = LOOKUP.replace("{count}", "size") + "        dense = Identity (entries)\n"
+    operator_decode = lookup("size") + "        dense = Identity (entries)\n"
 
     def applies_to(self, stats: TensorStats) -> bool:
         return distinct(stats) is not None

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..errors import UnsupportedError
-from . import gaps
+from . import bits, gaps
 from .base import MAX_DENSE_BYTES, Array, Format, Packed, TensorStats, as_bits, check_header, require
 
 
@@ -37,12 +37,9 @@ class Csr(Format):
     operator = "Sparse"
     operator_inputs = ("indptr", "gaps", "values")
     operator_decode = (
-        gaps.POSITIONS_DECODE
-        + """
-        empty = ConstantOfShape <value = float[1] {0.0}> (size)
-        values_f = Cast <to = 1> (values)
-        dense = ScatterElements (empty, position, values_f)
-    """
+        gaps.POSITIONS_DECODE.format(rows="rows", cols="cols")
+        + "        values_f = Cast <to = 1> (values)\n"
+        + bits.PLACE.format(values="values_f")
     )
 
     def applies_to(self, stats: TensorStats) -> bool:

@@ -17,21 +17,9 @@ WIDTHS = range(2, 9)
 
 #: ONNX text: int64 `position` of every entry in the flat tensor, from `gaps`.
 POSITIONS_DECODE = (
-    bits.UNPACK_BITS.format(source="gaps", target="gap_planes")
+    bits.UNPACK_PLANES.format(source="gaps", target="code")
     + """
-        gap_shape = Shape (gaps)
-        gap_one1 = Constant <value_ints = [1]> ()
-        gap_width = Slice (gap_shape, zero1, gap_one1)
-        gap_width0 = Squeeze (gap_width)
-        gap_zero = Constant <value = int64 {0}> ()
-        gap_one = Constant <value = int64 {1}> ()
-        gap_number = Range (gap_zero, gap_width0, gap_one)
-        gap_exponent = Cast <to = 1> (gap_number)
-        gap_base = Constant <value = float {2.0}> ()
-        gap_power = Pow (gap_base, gap_exponent)
-        gap_planes_f = Cast <to = 1> (gap_planes)
-        code = MatMul (gap_power, gap_planes_f)
-        escape = ReduceSum (gap_power)
+        escape = ReduceSum (code_power)
         is_escape = Equal (code, escape)
         is_entry = Not (is_escape)
         code_long = Cast <to = 7> (code)
@@ -41,7 +29,7 @@ POSITIONS_DECODE = (
 """
     + bits.COMPACT.format(flags="is_entry", items="walk", target="found")
     + """
-        position = Sub (found, gap_one)
+        position = Sub (found, code_one)
 """
 )
 

@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import UnsupportedError
 from . import bits, narrow
 from .base import MAX_DENSE_BYTES, Array, Format, Packed, TensorStats, as_bits, check_header, require
-from .codebook import LOOKUP, check_planes, few_distinct, index_of
+from .codebook import check_planes, few_distinct, index_of, lookup
 
 
 class Palette(Format):
@@ -32,11 +32,8 @@ class Palette(Format):
     operator_decode = (
         narrow.POSITIONS_DECODE
         + "        entry_count = Shape (position)\n"
-        + LOOKUP.replace("{count}", "entry_count")
-        + """
-        empty = ConstantOfShape <value = float[1] {0.0}> (size)
-        dense = ScatterElements (empty, position, entries)
-    """
+        + lookup("entry_count")
+        + bits.PLACE.format(values="entries")
     )
 
     def applies_to(self, stats: TensorStats) -> bool:

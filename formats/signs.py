@@ -34,9 +34,8 @@ SCATTER_SIGNS = (
         sign_one = Constant <value = float {1.0}> ()
         sign_doubled = Mul (sign_f, sign_two)
         plus_minus = Add (sign_doubled, sign_one)
-        empty = ConstantOfShape <value = float[1] {0.0}> (size)
-        dense = ScatterElements (empty, position, plus_minus)
 """
+    + bits.PLACE.format(values="plus_minus")
 )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import UnsupportedError
 from . import bits, narrow
 from .base import MAX_DENSE_BYTES, Array, Format, Packed, TensorStats, as_bits, check_header, require
-from .codebook import LOOKUP
+from .codebook import lookup
 
 #: Below this biased exponent the table's power of two, 2^(exponent - 150), would be denormal.
 LEAST_EXPONENT = 24
@@ -24,7 +24,7 @@ DENSEST = 0.75
 DECODE = (
     narrow.POSITIONS_DECODE
     + "        entry_count = Shape (position)\n"
-    + LOOKUP.replace("{count}", "entry_count")
+    + lookup("entry_count")
     + """
         low_f = Cast <to = 1> (low)
         byte_power = Constant <value = float[3] {1.0, 256.0, 65536.0}> ()
@@ -36,13 +36,13 @@ DECODE = (
         mantissa = Sub (number, sign_part)
         significand = Add (mantissa, hidden)
         unit = Constant <value = float {1.0}> ()
-        twice = Mul (negative, plane_base)
+        two = Constant <value = float {2.0}> ()
+        twice = Mul (negative, two)
         sign = Sub (unit, twice)
         signed = Mul (significand, sign)
         values = Mul (signed, entries)
-        empty = ConstantOfShape <value = float[1] {0.0}> (size)
-        dense = ScatterElements (empty, position, values)
 """
+    + bits.PLACE.format(values="values")
 )
 
 

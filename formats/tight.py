@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from . import narrow
+from . import bits, narrow
 from .base import MAX_DENSE_BYTES, Array, Format, Packed, TensorStats, as_bits, check_header, require
 
 
@@ -30,11 +30,8 @@ class Tight(Format):
     operator_inputs = ("gaps", "values")
     operator_decode = (
         narrow.POSITIONS_DECODE
-        + """
-        empty = ConstantOfShape <value = float[1] {0.0}> (size)
-        values_f = Cast <to = 1> (values)
-        dense = ScatterElements (empty, position, values_f)
-    """
+        + "        values_f = Cast <to = 1> (values)\n"
+        + bits.PLACE.format(values="values_f")
     )
 
     def applies_to(self, stats: TensorStats) -> bool:
