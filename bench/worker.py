@@ -135,7 +135,7 @@ def export_dense(job: Job) -> dict[str, Any]:
     from ..exporter.source import open_source
 
     shapes = [tuple(job["input_shape"])] if job["input_shape"] else None
-    source = open_source(Path(job["path"]), arch=job["architecture"], input_shapes=shapes)
+    source = open_source(Path(job["path"]), arch=job["architecture"], input_shape=shapes)
     onnx.save(source.model, job["export"])
     return {"written": job["export"]}
 

@@ -250,7 +250,7 @@ def nets(rounds: int) -> Iterator[Row]:
         sparse_export.export(
             source, arch=arch, input_shape=shapes, format="bitpack", binarize=layers, output=packed
         )
-        opened = open_source(source, arch=arch, input_shapes=shapes, binarize=layers)
+        opened = open_source(source, arch=arch, input_shape=shapes, binarize=layers)
         onnx.save(opened.model, dense)
         make_int8(dense, int8, 0, None)
         x = rng.standard_normal(shapes[0]).astype(np.float32)

@@ -10,14 +10,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from ..errors import InputError
 from .report import Report
 
 if TYPE_CHECKING:
     from ..formats import Packed
-    from .source import Source
+    from ..formats.values import Spec
+    from .layers import GraphIndex
+    from .plan import TensorPlan
+    from .source import Source, SourceOptions
     from .verify import Verification
 
 #: Told about progress: what is being done, how far, of how much (0: unknown).
@@ -33,13 +36,8 @@ def export(
     *,
     format: str = "auto",
     output: str | Path | None = None,
-    arch: str | None = None,
-    input_shape: Sequence[tuple[int, ...]] | None = None,
-    input_dtype: Sequence[str] | None = None,
     values: str = "fp32",
     layers: Sequence[str] = (),
-    binarize: Sequence[str] = (),
-    binarize_alpha: str = "mean",
     optimize: str = "size",
     measure: bool = False,
     threads: int = 1,
@@ -50,10 +48,9 @@ def export(
     atol: float | None = None,
     seed: int = 0,
     external_data: bool = False,
-    trust_checkpoint: bool = False,
     compare: bool = False,
-    verbose: bool = False,
     progress: Progress = _silent,
+    **options: Unpack[SourceOptions],
 ) -> Report:
     """Write a packed ONNX file of a checkpoint and return the report of what was done.
 
@@ -69,9 +66,6 @@ def export(
         How non-zeros are stored: "fp32" (as they are), "fp16", "bf16", "int8" or "codebook:N".
     layers
         "GLOB=FORMAT" overrides over weight names; the last that matches wins.
-    binarize, binarize_alpha
-        Patterns over the names of latent weights to store as alpha * sign(W), alpha being "mean" (of |W|, per
-        output) or "one"; the reference computes with the same weights.
     optimize
         "size" packs whatever gets smaller; "speed" only where the native kernel is expected to be faster.
     measure
@@ -80,6 +74,9 @@ def export(
         Also compress the dense weights with `zstd -19`, to stand beside the packed file.
     rtol, atol
         Tolerance of the verification: |a - b| <= atol + rtol * max |b|.
+    **options
+        How the model is read, as `source.open_source` takes it: arch, input_shape, input_dtype,
+        trust_checkpoint, binarize, binarize_alpha, verbose.
 
     Raises
     ------
@@ -88,17 +85,15 @@ def export(
     VerificationError
         If the file does not compute what the source computes; no file is left.
     """
-    from ..formats.choice import KERNELS
     from ..formats.values import parse
-    from . import pack as packing
     from . import plan as planning
-    from . import source as sources
     from .artifact import check_target
     from .graph import rewrite
     from .layers import GraphIndex
     from .match import find
     from .proof import Proof
     from .save import save
+    from .source import open_source
 
     started = time.perf_counter()
     path = Path(model)
@@ -107,19 +102,8 @@ def export(
     target = Path(output) if output is not None else path.with_name(f"{path.stem}.{format}.onnx")
     if path.exists() and not dry_run:
         check_target(target, force=force, sources=[path])
-    source = sources.open_source(
-        path,
-        arch=arch,
-        input_shapes=input_shape,
-        input_dtypes=input_dtype,
-        trust_checkpoint=trust_checkpoint,
-        binarize=binarize,
-        alpha=binarize_alpha,
-        verbose=verbose,
-        say=lambda text: progress(text, 0, 0),
-    )
+    source = open_source(path, say=lambda text: progress(text, 0, 0), **options)
     index = GraphIndex(source.model)
-    _refuse_nan(source, sources.nan_weights(index))
     plans = planning.make(
         index,
         find(index),
@@ -129,38 +113,9 @@ def export(
         optimize,
         lambda done, total: progress("planning", done, total),
     )
-    if optimize == "speed" and not measure:
-        from .cost import keep_slow_layers_dense
-
-        keep_slow_layers_dense(source.model, plans, source.example_shapes)
-    packed: dict[str, Packed] = {}
-    if measure or not dry_run:
-        packed = packing.pack(plans, lambda done, total: progress("packing", done, total))
-    if measure:
-        from .tune import keep_measured_slow_layers_dense
-
-        keep_measured_slow_layers_dense(
-            index,
-            source.model,
-            plans,
-            packed,
-            source.example_shapes,
-            threads=threads,
-            progress=lambda done, total: progress("measuring", done, total),
-        )
+    packed = _settle(index, source, plans, optimize, threads if measure else None, dry_run, progress)
     report = Report.begin(source, target, format, plans)
-    expanded = sorted({plan.format for plan in plans if plan.packed} - set(KERNELS))
-    if expanded:
-        report.notes.append(
-            (
-                "info",
-                f"{', '.join(expanded)}: no native kernel, so they run expanded; --optimize speed avoids it",
-            )
-        )
-    if spec.lossy:
-        report.notes.append(
-            ("info", f"values stored as {spec}: lossy; zeros stay zero, outputs differ as verified")
-        )
+    report.notes += _remarks(plans, spec)
     if not dry_run:
         proof = Proof(rtol, atol, seed) if verify else None
         progress("writing", 0, 0)
@@ -180,31 +135,74 @@ def export(
     return report
 
 
-def _refuse_nan(source: Source, names: list[str]) -> None:
-    if names:
-        raise InputError(
-            f"{source.path}: weight '{names[0]}' holds NaN"
-            + (f" (and {len(names) - 1} more)" if len(names) > 1 else "")
-            + "; retrain or repair the checkpoint"
+def _settle(
+    index: GraphIndex,
+    source: Source,
+    plans: Sequence[TensorPlan],
+    optimize: str,
+    measure_on: int | None,
+    dry_run: bool,
+    progress: Progress,
+) -> dict[str, Packed]:
+    """The packed weights, once every layer that would get slower went back to dense in `plans`.
+
+    `measure_on` is how many threads to time the layers on, None for trusting the cost model; a dry run packs
+    only what is measured.
+    """
+    from .pack import pack
+
+    if optimize == "speed" and measure_on is None:
+        from .cost import keep_slow_layers_dense
+
+        keep_slow_layers_dense(source.model, plans, source.example_shapes)
+    packed: dict[str, Packed] = {}
+    if measure_on is not None or not dry_run:
+        packed = pack(plans, lambda done, total: progress("packing", done, total))
+    if measure_on is not None:
+        from .tune import keep_measured_slow_layers_dense
+
+        keep_measured_slow_layers_dense(
+            index,
+            source.model,
+            plans,
+            packed,
+            source.example_shapes,
+            threads=measure_on,
+            progress=lambda done, total: progress("measuring", done, total),
         )
+    return packed
+
+
+def _remarks(plans: Sequence[TensorPlan], spec: Spec) -> list[tuple[str, str]]:
+    """What the user should know about the plan, as notes of the report."""
+    from ..formats.choice import KERNELS
+
+    notes = []
+    expanded = sorted({plan.format for plan in plans if plan.packed} - set(KERNELS))
+    if expanded:
+        names = ", ".join(expanded)
+        notes.append(f"{names}: no native kernel, so they run expanded; --optimize speed avoids it")
+    if spec.lossy:
+        notes.append(f"values stored as {spec}: lossy; zeros stay zero, outputs differ as verified")
+    return [("info", note) for note in notes]
 
 
 def verify(
     source: str | Path,
     file: str | Path,
     *,
-    arch: str | None = None,
-    input_shape: Sequence[tuple[int, ...]] | None = None,
-    input_dtype: Sequence[str] | None = None,
-    trust_checkpoint: bool = False,
-    binarize: Sequence[str] = (),
-    binarize_alpha: str = "mean",
     rtol: float | None = None,
     atol: float | None = None,
     seed: int = 0,
     progress: Progress = _silent,
+    **options: Unpack[SourceOptions],
 ) -> Verification:
     """Compare an exported file with its source in stock onnxruntime.
+
+    Parameters
+    ----------
+    rtol, atol, **options
+        As `export` takes them.
 
     Raises
     ------
@@ -217,16 +215,7 @@ def verify(
     from .proof import Proof
     from .source import open_source
 
-    opened = open_source(
-        Path(source),
-        arch=arch,
-        input_shapes=input_shape,
-        input_dtypes=input_dtype,
-        trust_checkpoint=trust_checkpoint,
-        binarize=binarize,
-        alpha=binarize_alpha,
-        say=lambda text: progress(text, 0, 0),
-    )
+    opened = open_source(Path(source), say=lambda text: progress(text, 0, 0), **options)
     written = checkpoint.load(Path(file)).onnx_model
     if written is None:
         raise InputError(f"{file}: is no ONNX file")

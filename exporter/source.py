@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+import numpy as np
 import onnx
 
+from ..errors import InputError
 from ..formats.base import Array
 from . import graph, verify
 from .layers import GraphIndex
@@ -35,15 +37,27 @@ class Source:
     notes: list[tuple[str, str]] = field(default_factory=list)
 
 
+class SourceOptions(TypedDict, total=False):
+    """How a source is read: what everything that opens one hands on to `open_source`."""
+
+    arch: str | None
+    input_shape: Sequence[tuple[int, ...]] | None
+    input_dtype: Sequence[str] | None
+    trust_checkpoint: bool
+    binarize: Sequence[str]
+    binarize_alpha: str
+    verbose: bool
+
+
 def open_source(
     path: Path,
     *,
     arch: str | None = None,
-    input_shapes: Sequence[tuple[int, ...]] | None = None,
-    input_dtypes: Sequence[str] | None = None,
+    input_shape: Sequence[tuple[int, ...]] | None = None,
+    input_dtype: Sequence[str] | None = None,
     trust_checkpoint: bool = False,
     binarize: Sequence[str] = (),
-    alpha: str = "mean",
+    binarize_alpha: str = "mean",
     verbose: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> Source:
@@ -51,15 +65,22 @@ def open_source(
 
     Parameters
     ----------
-    binarize
-        Patterns over the names of latent weights to replace by alpha * sign(W), here and in the reference.
-    alpha
-        "mean" (of |W|, per output) or "one".
+    arch
+        Architecture of a state dict: a name, or `file.py:factory`.
+    input_shape, input_dtype
+        One for each input; found out for the nets that are known.
+    trust_checkpoint
+        Allow pickles that run code.
+    binarize, binarize_alpha
+        Patterns over the names of latent weights to replace by alpha * sign(W), here and in the reference;
+        alpha is "mean" (of |W|, per output) or "one".
+    verbose
+        Let the tracer write its own log.
 
     Raises
     ------
     InputError
-        If the file cannot be read, or no graph can be had for it.
+        If the file cannot be read, a weight is NaN, or no graph can be had for it.
     """
     from . import architecture, checkpoint
     from . import binarize as latent
@@ -71,19 +92,20 @@ def open_source(
         assert loaded.onnx_model is not None
         model = graph.normalize(latent.fold_weights(latent.lower_bipolar(loaded.onnx_model)))
         if binarize:
-            notes += latent.binarize_model(model, binarize, alpha)
-        shapes = list(input_shapes) if input_shapes else None
+            notes += latent.binarize_model(model, binarize, binarize_alpha)
+        _refuse_nan(path, GraphIndex(model))
+        shapes = list(input_shape) if input_shape else None
         return Source(path, model, verify.runner(model), "onnxruntime", None, shapes, notes)
     checkpoint.refuse_nan(loaded)
     resolved = architecture.resolve(
         loaded,
         arch,
-        list(input_shapes) if input_shapes else None,
-        list(input_dtypes) if input_dtypes else None,
+        list(input_shape) if input_shape else None,
+        list(input_dtype) if input_dtype else None,
     )
     say(f"tracing {resolved.arch_name or 'the module'}")
     if binarize:
-        notes += latent.binarize_module(resolved.module, binarize, alpha)
+        notes += latent.binarize_module(resolved.module, binarize, binarize_alpha)
     model = latent.fold_weights(graph.normalize(architecture.to_onnx(resolved, verbose=verbose)))
     notes += [(note.level, note.text) for note in resolved.notes]
     shapes = [tuple(example.shape) for example in resolved.example_inputs]
@@ -107,13 +129,16 @@ def _torch_runner(module: Any) -> verify.Run:
     return run
 
 
-def nan_weights(index: GraphIndex) -> list[str]:
-    """Names of the float initializers that hold a NaN."""
-    import numpy as np
-
+def _refuse_nan(path: Path, index: GraphIndex) -> None:
+    """What `checkpoint.refuse_nan` is for checkpoints: no initializer of an .onnx file may hold a NaN."""
     names = []
     for name in index.initializers:
         array = index.constant(name)
         if array is not None and array.dtype.kind == "f" and np.isnan(array).any():
             names.append(name)
-    return names
+    if names:
+        raise InputError(
+            f"{path}: weight '{names[0]}' holds NaN"
+            + (f" (and {len(names) - 1} more)" if len(names) > 1 else "")
+            + "; retrain or repair the checkpoint"
+        )

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from sparse_export import CorruptFileError, InputError
-from sparse_export.exporter import checkpoint
+from sparse_export.exporter import api, checkpoint
 
 WEIGHT = np.arange(16, dtype=np.float32).reshape(4, 4)
 
@@ -184,3 +184,16 @@ def test_graph_with_a_cycle_or_a_missing_input(tmp_path: Path) -> None:
         made.graph.node[0].input[0] = wrong
         path.write_bytes(made.SerializeToString())
         assert "not a valid ONNX model" in refused(path)
+
+
+def test_nan_weight_is_refused_by_export_and_by_verify(tmp_path: Path) -> None:
+    made = model()
+    damaged = WEIGHT.copy()
+    damaged[1, 2] = np.nan
+    made.graph.initializer[0].CopyFrom(numpy_helper.from_array(damaged, "w"))
+    path = tmp_path / "nan.onnx"
+    path.write_bytes(made.SerializeToString())
+    for refusing in (lambda: api.export(path), lambda: api.verify(path, path)):
+        with pytest.raises(InputError, match=r"nan\.onnx: weight 'w' holds NaN"):
+            refusing()
+    assert list(tmp_path.iterdir()) == [path]
