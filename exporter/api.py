@@ -97,6 +97,8 @@ def export(
 
     started = time.perf_counter()
     path = Path(model)
+    if optimize not in ("size", "speed"):
+        raise InputError(f"optimize must be 'size' or 'speed', not '{optimize}'")
     overrides = planning.parse_overrides(layers)
     spec = parse(values)
     target = Path(output) if output is not None else path.with_name(f"{path.stem}.{format}.onnx")

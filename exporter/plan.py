@@ -170,7 +170,7 @@ def _plan_weight(
         plan.reason = f"under {MIN_DENSE_BYTES} B: headers would eat the gain"
         return plan
     plan.encoded = encode(index, name, group[0], spec)
-    _choose(plan, TensorStats(plan.encoded.array), _candidates(wanted, optimize), optimize)
+    _choose(plan, TensorStats(plan.encoded.array), _candidates(wanted, optimize))
     if plan.packed:
         plan.values = str(spec)
     else:
@@ -203,24 +203,8 @@ def _candidates(wanted: str, optimize: str) -> list[Format]:
     return [fmt for fmt in named if fmt.operator is not None]
 
 
-def _choose(plan: TensorPlan, stats: TensorStats, candidates: Sequence[Format], optimize: str) -> None:
-    fitting = [fmt for fmt in candidates if fmt.applies_to(stats)]
-    if not fitting:
-        plan.reason = f"{', '.join(fmt.name for fmt in candidates) or 'the format'} cannot hold it"
-        return
-    choice = formats.choose(stats, fitting, optimize)
-    name = choice.chosen if choice.chosen != "dense" else str(choice.runner_up)
-    nbytes = choice.sizes[name]
-    if nbytes + NODE_OVERHEAD >= plan.dense_bytes:
-        plan.reason = f"density {plan.density:.1%}: {name} would take {nbytes:,} B"
-        plan.runner_up = (name, nbytes)
-        return
-    plan.format, plan.packed_bytes = name, nbytes
-    others = {other: size for other, size in choice.sizes.items() if other not in (name, "dense")}
-    others["dense"] = plan.dense_bytes
-    second = min(others, key=lambda other: others[other])
-    plan.runner_up = (second, others[second])
-    factor = f"{plan.dense_bytes / nbytes:.1f}x smaller" if nbytes else "nothing to store"
-    plan.reason = f"{factor} at density {plan.density:.1%}"
-    if name != min(choice.sizes, key=lambda other: choice.sizes[other]) and choice.sizes[second] < nbytes:
-        plan.reason += f"; {second} would be smaller, but has no kernel"
+def _choose(plan: TensorPlan, stats: TensorStats, candidates: Sequence[Format]) -> None:
+    choice = formats.choose(stats, candidates, plan.dense_bytes, NODE_OVERHEAD)
+    plan.format, plan.packed_bytes, plan.reason = choice.chosen, choice.nbytes, choice.reason
+    if choice.runner_up:
+        plan.runner_up = (choice.runner_up, choice.sizes[choice.runner_up])

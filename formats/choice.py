@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..errors import InputError
 from .base import Format, TensorStats
 
 #: Formats that a kernel of ours reads directly, the fastest first.
 KERNELS = ("bitpack", "csr")
 #: What a tie goes to: what a kernel runs, then the more regular layout.
 PREFERENCE = (*KERNELS, "nm")
-#: With optimize="speed" a format with a kernel is taken if it is at most this much bigger than the smallest.
-SPEED_MARGIN = 1.35
 
 
 @dataclass(frozen=True)
 class Choice:
     """The format taken, the next best one, and the exact bytes of every format that can hold the tensor.
 
-    `sizes` is ordered from the smallest; it always has "dense". `runner_up` is None where only dense fits.
+    `sizes` has the bytes of each, the best first; "dense" is always among them. `runner_up` is None where no
+    format can hold the tensor.
     """
 
     chosen: str
@@ -34,19 +32,18 @@ class Choice:
         return self.sizes[self.chosen]
 
 
-def choose(stats: TensorStats, candidates: Iterable[Format], optimize: str = "size") -> Choice:
-    """The best of the candidates that can hold the tensor, never bigger than dense.
+def choose(
+    stats: TensorStats, candidates: Iterable[Format], dense_bytes: int | None = None, overhead: int = 0
+) -> Choice:
+    """The candidate that takes the fewest bytes, if fewer than dense; on a tie what a kernel runs.
 
     Parameters
     ----------
-    optimize
-        "size": the fewest bytes, on a tie what a kernel runs. "speed": the smallest of those a kernel runs,
-        if it costs at most 35 % over the smallest of all.
-
-    Raises
-    ------
-    InputError
-        If `optimize` is neither.
+    dense_bytes
+        What the tensor takes if it is not packed; by default its own bytes. They differ where its values
+        are only stored smaller when packed.
+    overhead
+        Bytes that packing costs beside the components.
 
     Examples
     --------
@@ -58,25 +55,23 @@ def choose(stats: TensorStats, candidates: Iterable[Format], optimize: str = "si
     >>> choice.chosen, choice.nbytes, choice.runner_up
     ('palette', 12, 'signgaps')
     """
-    if optimize not in ("size", "speed"):
-        raise InputError(f"optimize must be 'size' or 'speed', not '{optimize}'")
-    found = {
-        fmt.name: fmt.nbytes(stats) for fmt in candidates if fmt.name != "dense" and fmt.applies_to(stats)
-    }
-    found["dense"] = stats.nbytes
-    ranked = sorted(found, key=lambda name: (found[name], name != "dense", _rank(name)))
-    sizes = {name: found[name] for name in ranked}
-    chosen = ranked[0]
-    reason = f"{stats.nbytes / max(1, found[chosen]):.1f}x smaller at density {stats.density:.1%}"
-    if chosen == "dense":
-        reason = f"dense is smallest at density {stats.density:.1%}"
-    elif optimize == "speed" and chosen not in KERNELS:
-        fast = next((name for name in ranked if name in KERNELS), None)
-        if fast and found[fast] <= SPEED_MARGIN * found[chosen] and found[fast] < stats.nbytes:
-            reason = f"a kernel runs it, at {found[fast] - found[chosen]:,} B over {chosen}"
-            chosen = fast
-    runner_up = next((name for name in ranked if name != chosen), None)
-    return Choice(chosen, runner_up, sizes, reason)
+    asked = [fmt for fmt in candidates if fmt.name != "dense"]
+    sizes = {fmt.name: fmt.nbytes(stats) for fmt in asked if fmt.applies_to(stats)}
+    ranked = sorted(sizes, key=lambda name: (sizes[name], _rank(name)))
+    sizes["dense"] = stats.nbytes if dense_bytes is None else dense_bytes
+    place = sum(sizes[name] + overhead < sizes["dense"] for name in ranked)
+    ranked.insert(place, "dense")
+    chosen, runner_up = ranked[0], ranked[1] if len(ranked) > 1 else None
+    density = f"density {stats.density:.1%}"
+    if runner_up is None:
+        reason = f"{', '.join(fmt.name for fmt in asked) or 'no format'} cannot hold it"
+    elif chosen == "dense":
+        reason = f"{density}: {runner_up} would take {sizes[runner_up]:,} B"
+    elif sizes[chosen]:
+        reason = f"{sizes['dense'] / sizes[chosen]:.1f}x smaller at {density}"
+    else:
+        reason = f"nothing to store at {density}"
+    return Choice(chosen, runner_up, {name: sizes[name] for name in ranked}, reason)
 
 
 def _rank(name: str) -> int:

@@ -14,6 +14,7 @@ import onnxruntime
 import pytest
 import torch
 
+import sparse_export
 from sparse_export.cli import run
 
 from .. import nets
@@ -189,6 +190,11 @@ def test_refuses_nan_weight(checkpoint: Path, capsys: pytest.CaptureFixture[str]
     before = sorted(checkpoint.parent.iterdir())
     assert "2.weight" in refuse([str(checkpoint), *CSR], capsys)
     assert sorted(checkpoint.parent.iterdir()) == before
+
+
+def test_refuses_an_unknown_goal(checkpoint: Path) -> None:
+    with pytest.raises(sparse_export.InputError, match="'size' or 'speed'"):
+        sparse_export.export(checkpoint, optimize="beauty")
 
 
 def test_refuses_unknown_architecture_naming_the_three_ways(

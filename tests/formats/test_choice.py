@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from sparse_export import formats
-from sparse_export.errors import InputError
 from sparse_export.formats import TensorStats, choice, choose
 
 
-def pick(array: np.ndarray, optimize: str = "size") -> formats.Choice:
-    return choose(TensorStats(array), formats.all_formats(), optimize)
+def pick(array: np.ndarray) -> formats.Choice:
+    return choose(TensorStats(array), formats.all_formats())
 
 
 def random(rng: np.random.Generator, density: float, shape=(64, 64, 3, 3)) -> np.ndarray:
@@ -63,14 +62,23 @@ def test_sizes_are_exact_and_never_over_dense(rng) -> None:
         assert list(choice.sizes.values()) == sorted(choice.sizes.values())
 
 
-def test_speed_takes_a_format_with_a_kernel_if_it_costs_little(rng) -> None:
-    weight = random(rng, 0.13)
-    size, speed = pick(weight), pick(weight, "speed")
-    assert size.chosen == "split" and size.sizes["csr"] <= 1.35 * size.nbytes
-    assert speed.chosen == "csr"
-    assert pick(random(rng, 0.9), "speed").chosen == "bitmask"
+def test_says_what_is_next_best_and_why(rng) -> None:
+    tenth = np.zeros((10, 64), np.float32)
+    tenth[3] = rng.standard_normal(64)
+    choice = pick(tenth)
+    assert choice.runner_up == list(choice.sizes)[1]
+    assert choice.reason == f"{2560 / choice.nbytes:.1f}x smaller at density 10.0%"
+    choice = choose(TensorStats(random(rng, 1.0)), [formats.get("csr")])
+    assert (choice.chosen, choice.runner_up) == ("dense", "csr")
+    assert choice.reason == f"density 100.0%: csr would take {choice.sizes['csr']:,} B"
+    choice = choose(TensorStats(random(rng, 0.1)), [formats.get("ternary")])
+    assert (choice.runner_up, choice.reason) == (None, "ternary cannot hold it")
+    assert pick(np.zeros((8, 64), np.float32)).reason == "nothing to store at density 0.0%"
 
 
-def test_rejects_an_unknown_goal(rng) -> None:
-    with pytest.raises(InputError, match="size"):
-        pick(random(rng, 0.1), "beauty")
+def test_what_packing_costs_beside_the_components_can_keep_a_tensor_dense(rng) -> None:
+    stats, csr = TensorStats(random(rng, 0.1)), formats.get("csr")
+    gain = stats.nbytes - csr.nbytes(stats)
+    assert choose(stats, [csr], overhead=gain - 1).chosen == "csr"
+    assert choose(stats, [csr], overhead=gain).chosen == "dense"
+    assert choose(stats, [csr], dense_bytes=stats.nbytes + 1, overhead=gain).chosen == "csr"
