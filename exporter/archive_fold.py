@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..formats.base import Array
-from ..formats.container import DTYPES
+from ..formats.header import DTYPES
 from .archive_source import Source, SourceTensor
 from .archive_tree import Leaf, Tree
 

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import CorruptFileError
-from ..formats.container import DTYPES, strict_json
+from ..formats.header import DTYPES
+from ..formats.strictjson import strict_json
 from .archive_tree import Tree, from_json, to_json
 
 VALUES, POSITIONS, SIGNS = 0, 1, 2

@@ -16,7 +16,8 @@ import numpy as np
 
 from ..errors import CorruptFileError, InputError
 from ..formats.base import Array
-from ..formats.container import DTYPES, Container
+from ..formats.container import Container
+from ..formats.header import DTYPES
 from . import archive_chunk, archive_index
 from .archive_chunk import Row
 from .archive_index import PLAIN, Index

@@ -14,7 +14,9 @@ from typing import Any
 
 from ..errors import CorruptFileError, InputError, UnsupportedError
 from ..formats.base import Array
-from ..formats.container import DTYPE_NAMES, Container, strict_json
+from ..formats.container import Container
+from ..formats.header import DTYPE_NAMES
+from ..formats.strictjson import strict_json
 from . import guards, loaders
 from .archive_tree import Leaf, Tree, build
 from .doctor import shown

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import CorruptFileError, InputError
 from ..formats.base import MAX_DENSE_BYTES, Array
-from ..formats.container import DTYPES, header_bytes, storage_order
+from ..formats.header import DTYPES, header_bytes, storage_order
 from . import artifact
 from .archive_index import PLAIN
 from .archive_read import Archive, Step, silent

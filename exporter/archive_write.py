@@ -12,7 +12,7 @@ import numpy as np
 
 from ..formats.base import Array, TensorStats
 from ..formats.bitpack import find_scales
-from ..formats.container import DTYPES, header_bytes
+from ..formats.header import DTYPES, header_bytes
 from . import archive_chunk
 from .archive_chunk import Piece
 from .archive_index import PLAIN, SCALED, SIGNS, Index

@@ -9,7 +9,9 @@ import numpy as np
 
 from ..errors import CorruptFileError
 from .base import Packed
-from .container import DTYPE_NAMES, DTYPES, loads, strict_json, write
+from .container import loads, write
+from .header import DTYPE_NAMES, DTYPES
+from .strictjson import strict_json
 
 KEY = "sparse_export.packed"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sparse_export.errors import CorruptFileError, InputError
-from sparse_export.formats import container
+from sparse_export.formats import container, header
 
 GOOD = {"a": {"dtype": "U8", "shape": [2], "data_offsets": [0, 2]}}
 
@@ -60,7 +60,7 @@ def test_h06_rejects_impossible_header_lengths(length: int, tmp_path: Path) -> N
 
 
 def test_h07_rejects_header_over_the_limit() -> None:
-    refused(pack(b"{" + b" " * container.HEADER_LIMIT + b"}"), "over the limit")
+    refused(pack(b"{" + b" " * header.HEADER_LIMIT + b"}"), "over the limit")
 
 
 @pytest.mark.parametrize(
