@@ -31,7 +31,13 @@ Examples:
     default="none",
     show_default=True,
     metavar="WAY,WAY,…",
-    help="none, bn, fine-tune, lr-rewind, han, han-rewind, han-bn, han-rewind-bn, cubic.",
+    help="none, bn, fine-tune, lr-rewind, weight-rewind, han, han-rewind, han-bn, han-rewind-bn, cubic.",
+)
+@click.option(
+    "--rewind-epoch",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Epoch that weight-rewind goes back to: kept from each training, read from MODEL's .epochN.pt.",
 )
 @click.option(
     "--retrain-epochs", type=click.IntRange(1), default=3, show_default=True, help="Budget of each way."
@@ -65,6 +71,7 @@ def command(
     zoom: tuple[str, ...],
     seeds: int,
     retrain: str,
+    rewind_epoch: int | None,
     arch: str | None,
     output: Path,
     jobs: int,
@@ -79,6 +86,7 @@ def command(
     computed again: the same command after a kill, or with more rates, computes what is missing.
     """
     from ..training import campaign, checkpoints, executors, footprint, plots, sweep
+    from ..training.rows import Folder
 
     everything = [rate for text in (rates, *zoom) for rate in sweep.parse_rates(text)]
     spec, recipe = lab.take(values)
@@ -96,13 +104,13 @@ def command(
         values["latency"],
     )
     methods = campaign.parse(retrain)
-    folder = sweep.Folder(output, settings)
+    folder = Folder(output, settings)
     mapper = executors.choose(jobs, scheduler, sweep.limit_threads)
     paths = list(models)
     if not paths:
         say(f"nets of {seeds} seeds in {output}: trained unless there", quiet=quiet)
-        paths = sweep.train_seeds(output, settings, seeds, mapper)
-    tasks = sweep.plan(settings, paths, seeds, methods, everything)
+        paths = sweep.train_seeds(output, settings, seeds, mapper, rewind_epoch)
+    tasks = sweep.plan(settings, paths, seeds, methods, everything, rewind_epoch)
     with progress(quiet) as update:
         rows = sweep.run(folder, tasks, mapper, lambda done, total: update("rows", done, total))
     try:

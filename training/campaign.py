@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
+import torch
 from torch import nn
 
 from ..errors import InputError
@@ -27,6 +28,8 @@ class Budget:
         Over how many prunings the iterative methods spread them.
     scope, criterion
         Of the pruning; the cubic schedule always ranks magnitudes globally.
+    early
+        State dict of an early epoch, which the ways of `REWINDS` go back to.
     """
 
     recipe: Recipe
@@ -35,6 +38,7 @@ class Budget:
     seed: int = 0
     scope: str = "global"
     criterion: str = "l1"
+    early: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
@@ -68,6 +72,12 @@ def _fine_tune(model: nn.Module, data: Data, rate: float, budget: Budget) -> Non
 def _lr_rewind(model: nn.Module, data: Data, rate: float, budget: Budget) -> None:
     _one_shot(model, data, rate, budget)
     _retrain(model, data, budget, "lr-rewind", budget.epochs, budget.seed)
+
+
+def _weight_rewind(model: nn.Module, data: Data, rate: float, budget: Budget) -> None:
+    _one_shot(model, data, rate, budget)
+    retrain.rewind(model, budget.early)
+    _retrain(model, data, budget, "weight-rewind", budget.epochs, budget.seed)
 
 
 def rounds_of(rate: float, budget: Budget) -> list[tuple[float, int]]:
@@ -115,12 +125,16 @@ METHODS: dict[str, tuple[str, Run]] = {
     "bn": ("one-shot, BatchNorm re-estimated", _batchnorm),
     "fine-tune": ("one-shot + small-rate retraining", _fine_tune),
     "lr-rewind": ("one-shot + learning-rate rewinding", _lr_rewind),
+    "weight-rewind": ("one-shot + weight rewinding", _weight_rewind),
     "han": ("iterative, small rate (Han)", _han),
     "han-rewind": ("iterative, rate rewinding", _han_rewind),
     "han-bn": ("iterative, small rate, BatchNorm re-estimated", _han_batchnorm),
     "han-rewind-bn": ("iterative, rate rewinding, BatchNorm re-estimated", _han_rewind_batchnorm),
     "cubic": ("cubic schedule", _cubic),
 }
+
+#: Ways that need the weights of an early epoch (Renda et al. 2020).
+REWINDS = ("weight-rewind",)
 
 
 def parse(text: str) -> list[str]:

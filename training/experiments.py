@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SparseExportError
-
-Row = dict[str, Any]
+from .rows import Row
 
 #: The point the lab chose for its DenseNet, and what it leaves of 969,288 weights.
 CHOSEN = 0.9235

@@ -91,6 +91,11 @@ def check_fit(model: nn.Module, samples: data.Data) -> None:
         )
 
 
+def early_path(output: Path, epoch: int) -> Path:
+    """Where a training of `output` keeps the weights after that epoch."""
+    return output.with_name(f"{output.stem}.epoch{epoch}{output.suffix}")
+
+
 def run_train(
     output: Path,
     arch: str,
@@ -106,9 +111,11 @@ def run_train(
     Parameters
     ----------
     rewind_epoch
-        Also keep the weights after that epoch, as `<output>.epoch<N>.pt`: what weight rewinding goes back to.
+        Also keep the weights after that epoch, in `early_path`: what weight rewinding goes back to.
     """
     settings = {"step": "train", "arch": arch, **asdict(spec), **asdict(recipe), "rewind_epoch": rewind_epoch}
+    if rewind_epoch is not None and not 0 < rewind_epoch <= recipe.epochs:
+        raise InputError(f"epoch {rewind_epoch} to rewind to is not one of the {recipe.epochs} trained")
     resume = begin(output, settings, force)
     samples = spec.load()
     torch.manual_seed(recipe.seed)
@@ -117,9 +124,7 @@ def run_train(
 
     def keep(epoch: int) -> None:
         if epoch == rewind_epoch:
-            checkpoints.write(
-                output.with_name(f"{output.stem}.epoch{epoch}{output.suffix}"), model.state_dict()
-            )
+            checkpoints.write(early_path(output, epoch), model.state_dict())
 
     history = train.fit(model, samples, recipe, resume=resume, progress=progress, after_epoch=keep)
     score = history.accuracy[-1] if history.accuracy else train.accuracy(model, samples.test)

@@ -6,24 +6,18 @@ the rows that are missing, whoever computes them: this process, a pool, or a clu
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from ..errors import CorruptFileError, InputError
-from ..exporter.artifact import atomic_file
+from ..errors import InputError
 from . import campaign, checkpoints, executors, footprint, prune, runs, train
+from .rows import Folder, Row
 from .runs import DataSpec
-
-Row = dict[str, Any]
 
 
 def parse_rates(text: str) -> list[float]:
@@ -75,7 +69,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class Task:
-    """One row to compute; small and picklable, so that any process can."""
+    """One row to compute; small and picklable, so that any process can.
+
+    Parameters
+    ----------
+    digest
+        Of the files that the row is computed from.
+    early
+        Checkpoint of the early epoch that the method goes back to.
+    """
 
     settings: Settings
     checkpoint: str
@@ -83,6 +85,7 @@ class Task:
     seed: int
     method: str
     rate: float
+    early: str | None = None
 
     @property
     def key(self) -> str:
@@ -96,8 +99,15 @@ def compute(task: Task) -> Row:
     model, arch = checkpoints.load_model(task.checkpoint, settings.arch)
     samples = settings.data.load()
     runs.check_fit(model, samples)
+    early = checkpoints.read_state(task.early) if task.early else {}
     budget = campaign.Budget(
-        settings.recipe, settings.epochs, settings.rounds, task.seed, settings.scope, settings.criterion
+        settings.recipe,
+        settings.epochs,
+        settings.rounds,
+        task.seed,
+        settings.scope,
+        settings.criterion,
+        early,
     )
     campaign.run(task.method, model, samples, task.rate, budget)
     nonzeros, size = prune.count_nonzero(model)
@@ -120,103 +130,68 @@ def compute(task: Task) -> Row:
     return row | {"seconds": time.perf_counter() - started}
 
 
-class Folder:
-    """The folder of a sweep: its settings, one file a row, the tables made of them.
+def train_seeds(
+    folder: Path, settings: Settings, seeds: int, run: executors.Map, rewind_epoch: int | None = None
+) -> list[Path]:
+    """One checkpoint a seed, trained from scratch into the folder unless it is there.
 
-    Raises
-    ------
-    InputError
-        If the folder holds rows of other settings.
+    With `rewind_epoch` the weights of that epoch too; training is repeatable, so a net whose early weights
+    were not kept is trained again to the same checkpoint.
     """
-
-    def __init__(self, path: Path, settings: Settings) -> None:
-        self.path, self.rows = path, path / "rows"
-        try:
-            self.rows.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{path}: cannot be made a folder: {error.strerror}") from error
-        wanted = json.loads(json.dumps(asdict(settings)))
-        note = path / "settings.json"
-        if note.exists() and (found := _read_json(note)) != wanted:
-            changed = [k for k in wanted if not isinstance(found, dict) or found.get(k) != wanted[k]]
-            raise InputError(
-                f"{path} holds a sweep with other settings ({', '.join(changed)}); "
-                "give the same ones to go on, or another folder with -o"
-            )
-        _write_json(note, wanted)
-
-    def get(self, task: Task) -> Row | None:
-        """The row, if it is there and of this very checkpoint."""
-        path = self.rows / f"{task.key}.json"
-        if not path.exists():
-            return None
-        row = _read_json(path)
-        if not isinstance(row, dict) or "accuracy" not in row:
-            raise CorruptFileError(f"{path}: not a row of a sweep; delete it")
-        if row.get("digest") != task.digest:
-            raise InputError(f"{path} is of another checkpoint; use another folder with -o")
-        return {key: value for key, value in row.items() if key != "digest"}
-
-    def put(self, task: Task, row: Row) -> None:
-        """Keep a row, whole or not at all."""
-        _write_json(self.rows / f"{task.key}.json", row | {"digest": task.digest})
-
-    def write_tables(self, rows: Sequence[Row]) -> None:
-        """Write rows.csv and rows.json."""
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-        _write(self.path / "rows.csv", text.getvalue())
-        _write_json(self.path / "rows.json", rows)
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise CorruptFileError(f"{path}: not readable as JSON; delete it") from error
-
-
-def _write_json(path: Path, value: Any) -> None:
-    _write(path, json.dumps(value, indent=1))
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic_file(path, force=True) as handle:
-        handle.write(text.encode())
-
-
-def train_seeds(folder: Path, settings: Settings, seeds: int, run: executors.Map) -> list[Path]:
-    """One checkpoint a seed, trained from scratch into the folder unless it is there."""
     paths = [folder / f"seed{seed}.pt" for seed in range(seeds)]
-    missing = [(str(path), settings, seed) for seed, path in enumerate(paths) if not path.exists()]
+
+    def there(path: Path) -> bool:
+        return path.exists() and (rewind_epoch is None or runs.early_path(path, rewind_epoch).exists())
+
+    missing = [(str(p), settings, seed, rewind_epoch) for seed, p in enumerate(paths) if not there(p)]
     run(_train_seed, missing, lambda job, _: None)
     return paths
 
 
-def _train_seed(job: tuple[str, Settings, int]) -> None:
-    from dataclasses import replace
-
-    path, settings, seed = job
-    runs.run_train(Path(path), settings.arch, settings.data, replace(settings.recipe, seed=seed))
+def _train_seed(job: tuple[str, Settings, int, int | None]) -> None:
+    path, settings, seed, rewind_epoch = job
+    recipe = replace(settings.recipe, seed=seed)
+    runs.run_train(Path(path), settings.arch, settings.data, recipe, force=True, rewind_epoch=rewind_epoch)
 
 
 def plan(
-    settings: Settings, models: Iterable[Path], seeds: int, methods: Iterable[str], rates: Iterable[float]
+    settings: Settings,
+    models: Iterable[Path],
+    seeds: int,
+    methods: Iterable[str],
+    rates: Iterable[float],
+    rewind_epoch: int | None = None,
 ) -> list[Task]:
-    """Every row of a sweep. One checkpoint serves all seeds; several are one seed each."""
+    """Every row of a sweep. One checkpoint serves all seeds; several are one seed each.
+
+    Raises
+    ------
+    InputError
+        If a method goes back to an early epoch, and none is named or its checkpoint is not there.
+    """
     paths = list(models)
     digests = [checkpoints.digest(path) for path in paths]
     which = list(range(len(paths))) if len(paths) > 1 else [0] * seeds
-    methods = list(methods)
-    wanted = sorted(set(rates))
-    return [
-        Task(settings, str(paths[index].resolve()), digests[index], seed, method, rate)
-        for seed, index in enumerate(which)
-        for method in methods
-        for rate in wanted
-    ]
+    methods, wanted = list(methods), sorted(set(rates))
+    tasks = []
+    for seed, index in enumerate(which):
+        path, digest = paths[index], digests[index]
+        for method in methods:
+            early = _early(path, method, rewind_epoch) if method in campaign.REWINDS else None
+            read = digest if early is None else f"{digest}+{checkpoints.digest(early)}"
+            start = None if early is None else str(early.resolve())
+            tasks += [Task(settings, str(path.resolve()), read, seed, method, rate, start) for rate in wanted]
+    return tasks
+
+
+def _early(path: Path, method: str, epoch: int | None) -> Path:
+    """The early weights of a net, kept beside it by its training."""
+    if epoch is None:
+        raise InputError(f"'{method}' needs --rewind-epoch: the epoch to go back to")
+    early = runs.early_path(path, epoch)
+    if not early.is_file():
+        raise InputError(f"{early}: not there; 'train --rewind-epoch {epoch}' keeps it beside {path.name}")
+    return early
 
 
 def run(

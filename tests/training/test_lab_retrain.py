@@ -58,8 +58,9 @@ def test_retraining_regains_accuracy(nets: Path, blobs: data.Data) -> None:
 
 @pytest.mark.parametrize("method", campaign.METHODS)
 def test_every_method_ends_at_the_same_number_of_nonzeros(nets: Path, blobs: data.Data, method: str) -> None:
-    model = tiny(nets)
-    campaign.run(method, model, blobs, 0.75, campaign.Budget(train.Recipe(lr=0.01), epochs=2, rounds=2))
+    model, early = tiny(nets), tiny(nets).state_dict()
+    budget = campaign.Budget(train.Recipe(lr=0.01), epochs=2, rounds=2, early=early)
+    campaign.run(method, model, blobs, 0.75, budget)
     size = prune.count_nonzero(model)[1]
     assert prune.count_nonzero(model)[0] == size - round(0.75 * size)
 

@@ -13,6 +13,7 @@ import pytest
 
 from sparse_export.errors import CorruptFileError, InputError
 from sparse_export.training import executors, footprint, models, prune, runs, sweep, train
+from sparse_export.training.rows import Folder
 
 
 def test_rates_include_both_ends_exactly() -> None:
@@ -42,18 +43,38 @@ def net(settings: sweep.Settings, tmp_path_factory: pytest.TempPathFactory) -> P
     return path
 
 
-def without_time(rows: list[sweep.Row]) -> list[sweep.Row]:
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
-
-
 def test_a_row_says_what_the_net_is(settings: sweep.Settings, net: Path, tmp_path: Path) -> None:
     tasks = sweep.plan(settings, [net], 1, ["none"], [0.5])
-    (row,) = sweep.run(sweep.Folder(tmp_path, settings), tasks, executors.here)
+    (row,) = sweep.run(Folder(tmp_path, settings), tasks, executors.here)
     assert row["nonzeros"] == row["weights"] - round(0.5 * row["weights"])
     assert row["theory_bits"] == 32 * row["nonzeros"]
     assert row["theory_bits"] / 8 < row["bound_bytes"] < row["dense_bytes"]
     assert row["auto_bytes"] <= row["csr_bytes"] <= row["dense_bytes"]
     assert next(csv.DictReader((tmp_path / "rows.csv").open()))["rate"] == "0.5"
+
+
+def test_weight_rewinding_starts_from_the_early_epoch_of_each_net(
+    settings: sweep.Settings, tmp_path: Path
+) -> None:
+    longer = dataclasses.replace(settings, recipe=train.Recipe(epochs=2, lr=0.02))
+    nets = sweep.train_seeds(tmp_path, longer, 2, executors.here)
+    trained = nets[0].read_bytes()
+    with pytest.raises(InputError, match="needs --rewind-epoch"):
+        sweep.plan(longer, nets, 2, ["weight-rewind"], [0.5])
+    with pytest.raises(InputError, match=r"seed0\.epoch1\.pt: not there"):
+        sweep.plan(longer, nets, 2, ["weight-rewind"], [0.5], 1)
+    assert sweep.train_seeds(tmp_path, longer, 2, executors.here, rewind_epoch=1) == nets
+    assert nets[0].read_bytes() == trained
+    tasks = sweep.plan(longer, nets, 2, ["lr-rewind", "weight-rewind"], [0.5], 1)
+    assert [Path(task.early).name if task.early else "" for task in tasks] == [
+        "",
+        "seed0.epoch1.pt",
+        "",
+        "seed1.epoch1.pt",
+    ]
+    rows = sweep.run(Folder(tmp_path, longer), tasks, executors.here)
+    assert len({row["nonzeros"] for row in rows}) == 1
+    assert sweep.run(Folder(tmp_path, longer), tasks, executors.here) == rows
 
 
 def test_latency_is_that_of_the_exported_file(settings: sweep.Settings, net: Path) -> None:
@@ -78,10 +99,10 @@ def test_rows_that_are_there_are_never_computed_again(
 
     tasks = sweep.plan(settings, [net], 1, ["none"], [0.1, 0.5, 0.9])
     with pytest.raises(KeyboardInterrupt):
-        sweep.run(sweep.Folder(tmp_path, settings), tasks, counting)
-    rows = sweep.run(sweep.Folder(tmp_path, settings), tasks, counting)
+        sweep.run(Folder(tmp_path, settings), tasks, counting)
+    rows = sweep.run(Folder(tmp_path, settings), tasks, counting)
     assert computed == [0.1, 0.5, 0.9]
-    again = sweep.run(sweep.Folder(tmp_path, settings), tasks, counting)
+    again = sweep.run(Folder(tmp_path, settings), tasks, counting)
     assert again == rows
     assert len(computed) == 3
 
@@ -89,12 +110,12 @@ def test_rows_that_are_there_are_never_computed_again(
 def test_a_folder_of_other_settings_another_net_or_damaged_rows_is_refused(
     settings: sweep.Settings, net: Path, tmp_path: Path
 ) -> None:
-    folder = sweep.Folder(tmp_path, settings)
+    folder = Folder(tmp_path, settings)
     (task,) = sweep.plan(settings, [net], 1, ["none"], [0.5])
     sweep.run(folder, [task], executors.here)
     other = sweep.Settings(settings.arch, settings.data, settings.recipe, epochs=9)
     with pytest.raises(InputError, match=r"other settings \(epochs, rounds\)"):
-        sweep.Folder(tmp_path, other)
+        Folder(tmp_path, other)
     stranger = sweep.Task(settings, str(net), "0" * 64, 0, "none", 0.5)
     with pytest.raises(InputError, match="another checkpoint"):
         folder.get(stranger)
@@ -109,7 +130,7 @@ def test_a_pool_computes_the_same_rows_though_a_worker_dies(
     import psutil
 
     tasks = sweep.plan(settings, [net], 1, ["none", "fine-tune"], [0.2, 0.4, 0.6])
-    expected = sweep.run(sweep.Folder(tmp_path / "here", settings), tasks, executors.here)
+    expected = sweep.run(Folder(tmp_path / "here", settings), tasks, executors.here)
     pool, killed = executors.Pool(2, sweep.limit_threads), []
 
     def deadly(function: Any, jobs: Any, keep: Any) -> None:
@@ -122,7 +143,7 @@ def test_a_pool_computes_the_same_rows_though_a_worker_dies(
 
         pool(function, jobs, kill_once)
 
-    rows = sweep.run(sweep.Folder(tmp_path / "pool", settings), tasks, deadly)
+    rows = sweep.run(Folder(tmp_path / "pool", settings), tasks, deadly)
     assert killed
     assert [row["nonzeros"] for row in rows] == [row["nonzeros"] for row in expected]
 
@@ -145,7 +166,7 @@ def test_a_cluster_loses_a_worker_and_no_row(settings: sweep.Settings, net: Path
 
             mapper(function, jobs, kill_once)
 
-        rows = sweep.run(sweep.Folder(tmp_path, settings), tasks, deadly)
+        rows = sweep.run(Folder(tmp_path, settings), tasks, deadly)
     assert killed
     assert [row["rate"] for row in rows] == [i / 20 for i in range(12)]
     assert len(list((tmp_path / "rows").glob("*.json"))) == 12
