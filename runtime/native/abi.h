@@ -2,6 +2,7 @@
 //
 // `OrtApi` is a flat, append-only table of function pointers. We ask for version 17: every slot used here
 // exists in every runtime from 1.17 on, and one binary serves them all. Never name a slot above 274.
+// Operators say 18 where the runtime knows it, for the sake of `GetMayInplace`.
 #pragma once
 
 #include <cstddef>
@@ -50,13 +51,17 @@ struct OrtCustomOp {
   OrtStatus* (*InferOutputShapeFn)(const OrtCustomOp*, OrtShapeInferContext*);
   int (*GetStartVersion)(const OrtCustomOp*);
   int (*GetEndVersion)(const OrtCustomOp*);
-  void* later_versions[4];  // fields of version 18 and later stay null
+  // Version 18. Pairs of an input and an output that may share memory: their number, and two arrays to be released.
+  size_t (*GetMayInplace)(int** inputs, int** outputs);
+  void (*ReleaseMayInplace)(int* inputs, int* outputs);
+  void* aliases[2];  // what must share memory: stay null
 };
 }
 
 namespace sparse_export::abi {
 
 inline constexpr uint32_t api_version = 17;
+inline constexpr uint32_t inplace_version = 18;
 
 enum ElementType : int {
   element_any = 0,

@@ -66,11 +66,14 @@ inline void require_inputs(const KernelInfo& info, const InputLayout& layout) {
   require(info.input_count() == layout.count, "wrong number of inputs");
 }
 
+// What operators call themselves: the runtime refuses one newer than itself. Set by registration.
+inline uint32_t op_version = abi::api_version;
+
 template <class Kernel>
 class Operator : public OrtCustomOp {
  public:
   Operator(std::string name, const Variant& variant) : OrtCustomOp{}, name_(std::move(name)), variant_(variant) {
-    version = abi::api_version;
+    version = op_version;
     GetName = [](const OrtCustomOp* op) { return self(op).name_.c_str(); };
     GetExecutionProviderType = [](const OrtCustomOp*) -> const char* { return nullptr; };
     GetInputTypeCount = [](const OrtCustomOp* op) { return self(op).layout().count; };
@@ -93,6 +96,18 @@ class Operator : public OrtCustomOp {
     InferOutputShapeFn = infer;
     GetStartVersion = [](const OrtCustomOp*) { return 1; };
     GetEndVersion = [](const OrtCustomOp*) { return std::numeric_limits<int>::max(); };
+    if (variant.residual) {
+      // Kernels read every element of the residual before they write the output's element in the same place.
+      GetMayInplace = [](int** inputs, int** outputs) {
+        *inputs = new int(static_cast<int>(input_layout<Kernel>(true).residual));
+        *outputs = new int(0);
+        return size_t{1};
+      };
+      ReleaseMayInplace = [](int* inputs, int* outputs) {
+        delete inputs;
+        delete outputs;
+      };
+    }
   }
 
  private:

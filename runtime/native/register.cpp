@@ -40,6 +40,7 @@ extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(O
     static OrtCustomOpDomain* domain = nullptr;
     const std::lock_guard<std::mutex> lock(mutex);
     if (domain == nullptr) {
+      op_version = base->GetApi(abi::inplace_version) == nullptr ? abi::api_version : abi::inplace_version;
       domain = make_domain(api);
     }
     check(api, abi::AddCustomOpDomain::call(api, options, domain));
