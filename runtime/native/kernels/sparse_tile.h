@@ -1,6 +1,8 @@
 // The inner loop: one row's taps of one block of columns, added to one tile held in registers.
 #pragma once
 
+#include <bit>
+#include <cstring>
 #include <utility>
 
 #include "simd.h"
@@ -35,12 +37,39 @@ inline void finish_tile(const Vec* sum, const Epilogue& out) {
   }
 }
 
+// Two neighbouring offsets in one load: the loads of the taps themselves leave little room for others.
+struct TwoInputs {
+  const float* first;
+  const float* second;
+};
+
+inline TwoInputs two_inputs(const char* input, const uint32_t* offsets) {
+  static_assert(std::endian::native == std::endian::little);
+  uint64_t both;
+  std::memcpy(&both, offsets, sizeof both);
+  const auto* first = reinterpret_cast<const float*>(input + static_cast<uint32_t>(both));
+  const auto* second = reinterpret_cast<const float*>(input + (both >> 32));
+  // The whole address in one register: a multiply-add whose operand needs an index register as well is slower.
+  asm("" : "+r"(first), "+r"(second));
+  return {first, second};
+}
+
+template <int T>
+inline __attribute__((always_inline)) void add_tap(Vec* sum, const float* from, float weight) {
+  const Vec value = broadcast(weight);
+#pragma GCC unroll 16
+  for (int i = 0; i < T; ++i) {
+    sum[i] += value * load_aligned(from + i * lanes);
+  }
+}
+
 // sums (+)= sum over taps of value * input[offset ...]; with `out`, the sums are finished instead of stored.
 // Few vectors need several sets of accumulators to hide the latency of the multiply-add.
 template <int T>
-inline __attribute__((always_inline)) void accumulate(const char* input, const uint32_t* offsets, const float* values, int64_t taps, float* sums, bool fresh,
-                const Epilogue* out) {
+inline __attribute__((always_inline)) void accumulate(const char* input, const uint32_t* offsets, const float* values,
+                                                      int64_t taps, float* sums, bool fresh, const Epilogue* out) {
   constexpr int sets = T >= 8 ? 1 : T >= 4 ? 2 : T >= 2 ? 4 : 8;
+  constexpr int step = sets > 4 ? sets : 4;
   Vec sum[sets][T] = {};
   if (!fresh) {
 #pragma GCC unroll 16
@@ -49,24 +78,16 @@ inline __attribute__((always_inline)) void accumulate(const char* input, const u
     }
   }
   int64_t tap = 0;
-  for (; tap + sets <= taps; tap += sets) {
+  for (; tap + step <= taps; tap += step) {
 #pragma GCC unroll 8
-    for (int set = 0; set < sets; ++set) {
-      const auto* from = reinterpret_cast<const float*>(input + offsets[tap + set]);
-      const Vec value = broadcast(values[tap + set]);
-#pragma GCC unroll 16
-      for (int i = 0; i < T; ++i) {
-        sum[set][i] += value * load_aligned(from + i * lanes);
-      }
+    for (int at = 0; at < step; at += 2) {
+      const TwoInputs from = two_inputs(input, offsets + tap + at);
+      add_tap<T>(sum[at % sets], from.first, values[tap + at]);
+      add_tap<T>(sum[(at + 1) % sets], from.second, values[tap + at + 1]);
     }
   }
-  for (; sets > 1 && tap < taps; ++tap) {
-    const auto* from = reinterpret_cast<const float*>(input + offsets[tap]);
-    const Vec value = broadcast(values[tap]);
-#pragma GCC unroll 16
-    for (int i = 0; i < T; ++i) {
-      sum[0][i] += value * load_aligned(from + i * lanes);
-    }
+  for (; tap < taps; ++tap) {
+    add_tap<T>(sum[0], reinterpret_cast<const float*>(input + offsets[tap]), values[tap]);
   }
 #pragma GCC unroll 8
   for (int set = 1; set < sets; ++set) {
