@@ -13,6 +13,7 @@ Examples:
   sparse-export prune dense.pt --amount 0.9235 -o pruned.pt
   sparse-export prune vgg.pt --amount 0.9 --structure block:4x1 -o blocks.pt
   sparse-export prune vgg.pt --structure 2:4 --layers 'features.*' -o half.pt
+  sparse-export prune vgg.pt --amount 0.98 --remove-dead -o connected.pt
   sparse-export prune vgg.pt --amount 0.9 --bn-reestimate --evaluate -o repaired.pt
 """
 
@@ -38,6 +39,11 @@ Examples:
 )
 @click.option("--layers", multiple=True, metavar="GLOB", help="Only these layers (repeatable).")
 @click.option(
+    "--remove-dead",
+    is_flag=True,
+    help="Then zero what leads to or from neurons left without inputs or outputs (Han et al. 2015).",
+)
+@click.option(
     "--keep-masks", is_flag=True, help="Write weight_orig and weight_mask, as torch.nn.utils.prune does."
 )
 @click.option("--evaluate", is_flag=True, help="Measure the accuracy afterwards.")
@@ -58,6 +64,7 @@ def command(
     criterion: str,
     structure: str,
     layers: tuple[str, ...],
+    remove_dead: bool,
     keep_masks: bool,
     evaluate: bool,
     bn_reestimate: bool,
@@ -74,7 +81,9 @@ def command(
 ) -> None:
     """Zero the least important weights of MODEL's convolutions and linear layers.
 
-    The rate counts all weights of the chosen layers, those that are zero already included.
+    The rate counts all weights of the chosen layers, those that are zero already included; what
+    --remove-dead zeroes comes on top. A neuron without inputs still gave a constant (its bias), so
+    retrain afterwards, or at least use --bn-reestimate.
     """
     from ..training import prune, runs
 
@@ -86,6 +95,7 @@ def command(
         lambda net: prune.masks(net, amount, target_nnz, scope, criterion, structure, layers, seed),
         force=force,
         keep_masks=keep_masks,
+        remove_dead=remove_dead,
         evaluate=spec if evaluate or bn_reestimate else None,
         reestimate=bn_reestimate,
     )

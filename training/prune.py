@@ -20,6 +20,8 @@ from ..errors import InputError
 
 SCOPES = ("global", "layer", "sensitivity")
 CRITERIA = ("l1", "l2", "random")
+#: Kinds of layers that are pruned.
+KINDS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 Masks = dict[str, torch.Tensor]
 
 
@@ -31,8 +33,7 @@ def prunable(model: nn.Module, layers: Iterable[str] = ()) -> dict[str, nn.Modul
     InputError
         If a glob matches no such layer, or the net has none.
     """
-    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-    found = {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
+    found = {name: module for name, module in model.named_modules() if isinstance(module, KINDS)}
     if not found:
         raise InputError("the net has no convolution and no linear layer to prune")
     globs = list(layers)

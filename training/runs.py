@@ -14,7 +14,7 @@ from torch import nn
 from ..errors import InputError
 from ..exporter.artifact import check_target
 from . import binarize as binary
-from . import checkpoints, data, models, prune, retrain, train
+from . import checkpoints, data, models, neurons, prune, retrain, train
 from .train import Recipe, Resume
 
 
@@ -47,6 +47,8 @@ class Outcome:
     nonzeros: int
     weights: int
     history: train.History | None = None
+    #: Weights of dead neurons that pruning removed beyond its rate; None where that was not asked for.
+    dead: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -141,13 +143,20 @@ def run_prune(
     *,
     force: bool = False,
     keep_masks: bool = False,
+    remove_dead: bool = False,
     evaluate: DataSpec | None = None,
     reestimate: bool = False,
 ) -> Outcome:
-    """Prune a checkpoint; with `keep_masks` as torch.nn.utils.prune leaves it, else with plain zeros."""
+    """Prune a checkpoint; with `keep_masks` as torch.nn.utils.prune leaves it, else with plain zeros.
+
+    With `remove_dead` also what leads to or from a neuron that pruning left without inputs or outputs.
+    """
     check_target(output, force=force, sources=[source])
     model, name = checkpoints.load_model(source, arch)
     masks = choose(model)
+    dead = None
+    if remove_dead:
+        masks, dead = _without_dead(model, masks)
     if keep_masks:
         prune.attach(model, masks)
     else:
@@ -160,7 +169,15 @@ def run_prune(
             retrain.reestimate_batchnorm(model, samples)
         score = train.accuracy(model, samples.test)
     checkpoints.write(output, model.state_dict())
-    return _outcome(output, name, model, score)
+    return replace(_outcome(output, name, model, score), dead=dead)
+
+
+def _without_dead(model: nn.Module, masks: prune.Masks) -> tuple[prune.Masks, int]:
+    """The masks without dead neurons, and how many non-zero weights that removes."""
+    living = neurons.without_dead(model, masks)
+    weights: dict[str, Any] = {name: module.weight for name, module in prune.prunable(model).items()}
+    gone = (weights[name][mask & ~living[name]].count_nonzero() for name, mask in masks.items())
+    return living, sum(int(count) for count in gone)
 
 
 def run_retrain(
