@@ -86,6 +86,11 @@ def commands(size: Size, work: str) -> dict[str, str]:
         "retrained": f"retrain {work}/pruned.pt {again} --json -o {work}/retrained.pt",
         "unpruned": f"retrain {work}/dense/seed0.pt {again} --json -o {work}/unpruned.pt",
     }
+    found["connected"] = (
+        f"prune {work}/dense/seed0.pt --amount {CHOSEN} --remove-dead {side}--evaluate --json "
+        f"-o {work}/connected.pt"
+    )
+    found["reconnected"] = f"retrain {work}/connected.pt {again} --json -o {work}/reconnected.pt"
     for method in ("sign", "binaryconnect", "ste", "xnor"):
         epochs = 0 if method == "sign" else size.binary_epochs
         found[method] = (
@@ -100,6 +105,11 @@ def commands(size: Size, work: str) -> dict[str, str]:
     found["rounds"] = (
         f"sweep {work}/dense/seed0.pt {size.dense_recipe} --rates {CHOSEN} --retrain han-bn,han-rewind-bn "
         f"--retrain-epochs {size.epochs} -o {work}/rounds"
+    )
+    found["rewinding"] = (
+        f"sweep --arch densenet-cifar {size.dense_recipe} --seeds {size.way_seeds} --rates {size.way_rates} "
+        f"--retrain fine-tune,lr-rewind,weight-rewind --rewind-epoch 1 --retrain-epochs {size.epochs} "
+        f"-o {work}/rewinding"
     )
     return found
 

@@ -169,6 +169,18 @@ def retraining(pruned: Mapping[str, Any], retrained: Mapping[str, Any], dense: f
     )
 
 
+def dead(pruned: Mapping[str, Any], retrained: Mapping[str, Any], connected: Mapping[str, Any]) -> str:
+    """What lies on no path from input to output, and what retraining without it reaches."""
+    gone, left = pruned["dead"], pruned["nonzeros"]
+    lost = retrained["accuracy"] - connected["accuracy"]
+    return (
+        f"Of the weights that this pruning leaves, {gone:,} ({pct(gone / (gone + left))}) lead to or from "
+        "neurons without any input or output left; Han et al. remove those too (`--remove-dead`). The "
+        f"{left:,} that remain retrain to {pct(connected['accuracy'])} on the same schedule, "
+        f"{100 * abs(lost):.1f} points {'below' if lost > 0 else 'above'} the net that kept them."
+    )
+
+
 def binarization(dense: float, scores: Mapping[str, float], same: int, total: int, ratio: float) -> str:
     """How much of what sign() loses comes back, and what the 1-bit file does."""
     lost = dense - scores["sign"]
@@ -249,3 +261,24 @@ def rounds(rows: Sequence[Row], repaired: Sequence[Row], rate: float) -> str:
     )
     which = ", ".join(map(str, seeds))
     return f"With BatchNorm re-estimated after the last round (seed {which}): {told}. {verdict}"
+
+
+def rewinding(rows: Sequence[Row], rate: float) -> str:
+    """Which weights to retrain from: the trained ones, at two learning rates, or those of an early epoch."""
+    score = {way: mean_at(rows, rate, way) for way in ("fine-tune", "weight-rewind", "lr-rewind")}
+    seeds = len({row["seed"] for row in rows})
+    listing = ", ".join(f"{METHODS[way][0]} {pct(score[way])}" for way in score)
+    expected = score["lr-rewind"] >= score["weight-rewind"] > score["fine-tune"]
+    early = score["weight-rewind"] - score["lr-rewind"]
+    return (
+        "Weight rewinding needs nets whose early weights were kept, so it has nets of its own. At "
+        f"{rate_of(rate)} (means of {seeds} seeds): {listing}. "
+        + (
+            "That is the order Renda et al. 2020 found"
+            if expected
+            else "Renda et al. 2020 found learning-rate rewinding at least as good as weight rewinding, and "
+            "both better than the small rate; these nets do not show that order"
+        )
+        + f"; going back to the weights of the first epoch changes {100 * early:+.1f} points against "
+        "keeping the trained ones on the same schedule."
+    )

@@ -167,7 +167,9 @@ def retraining_section(page: Page, results: dict[str, Any]) -> None:
     )
     theirs = "80.625 -> 82.34 % at rate 0.9235; 88.875 -> 91.07 % unpruned."
     found = findings.retraining(pruned, retrained, dense, results["unpruned"]["accuracy"])
-    page.section("5. Retraining", theirs, ["pruned", "retrained", "unpruned"], [figure], found)
+    found += f"\n\n{findings.dead(results['connected'], retrained, results['reconnected'])}"
+    steps = ["pruned", "retrained", "unpruned", "connected", "reconnected"]
+    page.section("5. Retraining", theirs, steps, [figure], found)
 
 
 def binary_section(page: Page, work: Path, results: dict[str, Any], samples: data.Data) -> None:
@@ -192,15 +194,20 @@ def binary_section(page: Page, work: Path, results: dict[str, Any], samples: dat
     page.section("6. Binarization", theirs, steps, [figure], found)
 
 
-def ways_section(page: Page, rows: list[dict[str, Any]], repaired: list[dict[str, Any]], size: Size) -> None:
+def ways_section(page: Page, results: dict[str, Any], size: Size) -> None:
     """The open question."""
+    rows, repaired, rewound = (results[name] for name in ("ways", "rounds", "rewinding"))
     figure = report_plots.ways(rows, "DenseNet", page.figures / "ways.png")
     theirs = "with Han et al. 2015, how should the weights be set for the subsequent pruning?"
     found = f"{findings.ways(rows, CHOSEN, size.epochs)}\n\n{findings.rounds(rows, repaired, CHOSEN)}"
     page.section(
-        "7. The open question: how to go on after pruning", theirs, ["ways", "rounds"], [figure], found
+        "7. The open question: how to go on after pruning",
+        theirs,
+        ["ways", "rounds", "rewinding"],
+        [figure],
+        found,
     )
-    page.parts.append(ways_table(rows))
+    page.parts += [ways_table(rows), findings.rewinding(rewound, CHOSEN), ways_table(rewound)]
 
 
 def ways_table(rows: list[dict[str, Any]]) -> str:
@@ -238,7 +245,7 @@ def write(work: Path, docs: Path, size: Size) -> Path:
     footprint_section(page, work, results)
     retraining_section(page, results)
     binary_section(page, work, results, samples)
-    ways_section(page, results["ways"], results["rounds"], size)
+    ways_section(page, results, size)
     target = docs / "lab-report.md"
     with atomic_file(target, force=True) as handle:
         handle.write(page.text().encode())

@@ -98,6 +98,21 @@ def test_binarization_and_retraining_state_the_difference() -> None:
     assert "is 15.0 points" in text
 
 
+def test_dead_weights_are_counted_among_those_that_pruning_left() -> None:
+    connected = {"dead": 250, "nonzeros": 750}
+    text = findings.dead(connected, {"accuracy": 0.98}, {"accuracy": 0.97})
+    assert "250 (25.0 %)" in text and "The 750 that remain retrain to 97.0 %" in text
+    assert "1.0 points below" in text
+
+
+@pytest.mark.parametrize(("early", "says"), [(0.8, "is the order"), (0.95, "do not show that order")])
+def test_rewinding_is_judged_by_the_order_of_the_paper(early: float, says: str) -> None:
+    every = rows({0: {0.9: 0.7}}, "fine-tune") + rows({0: {0.9: 0.9}}, "lr-rewind")
+    text = findings.rewinding(every + rows({0: {0.9: early}}, "weight-rewind"), 0.9)
+    assert says in text
+    assert f"changes {100 * (early - 0.9):+.1f} points" in text
+
+
 def test_every_plot_is_written(tmp_path: Path) -> None:
     curves = {0: {0.0: 0.99, 0.5: 0.9, 0.9: 0.4}, 1: {0.0: 0.98, 0.5: 0.8, 0.9: 0.2}}
     every = [row for method in campaign.METHODS for row in rows(curves, method)]
