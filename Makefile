@@ -51,13 +51,20 @@ demo: setup ## Train, prune, export, compare: the main job on real data
 properties: setup ## 2,500 property-based cases a format (about ten minutes)
 	HYPOTHESIS_PROFILE=thorough $(PY) -m pytest tests/contract
 
-# Errors only: results and statuses pass, anything a sanitizer sees does not.
-fuzz: setup ## A million random packed inputs through the native operators, under sanitizers
+# The programs of runtime/native/fuzz, with AddressSanitizer and UndefinedBehaviorSanitizer.
+build/fuzz/build.ninja: setup
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake -S . -B build/fuzz -G Ninja -DSPARSE_EXPORT_FUZZ=ON -DCMAKE_BUILD_TYPE=Release >/dev/null
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build build/fuzz
+
+# Errors only: results and statuses pass, anything a sanitizer sees does not.
+fuzz: build/fuzz/build.ninja ## A million random packed inputs through the native operators, under sanitizers
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build build/fuzz --target fuzz_ops
 	build/fuzz/runtime/native/fuzz_ops $(or $(CASES),1000000)
 
-campaign: setup ## Thousands of random shapes through the kernels of every instruction set
+# Under sanitizers against double precision (exit code 77: not on this CPU), then through onnxruntime against numpy.
+campaign: build/fuzz/build.ninja ## Thousands of random shapes through the kernels of every instruction set
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build build/fuzz --target campaign
+	for target in reference scalar avx2 avx512 avx512vnni; do \
+	  SPARSE_EXPORT_TARGET=$$target build/fuzz/runtime/native/campaign $(or $(CASES),3000) || [ $$? -eq 77 ] || exit 1; done
 	for target in scalar avx2 avx512; do \
 	  SPARSE_EXPORT_TARGET=$$target $(PY) tests/runtime/campaign.py --cases $(or $(CASES),2000) || exit 1; done
 	for target in scalar avx2 avx512; do \

@@ -1,5 +1,8 @@
 #include "fake_runtime.h"
 
+#include <cmath>
+#include <thread>
+
 namespace {
 
 using namespace sparse_export;
@@ -104,6 +107,22 @@ void set_info(OrtApi& api) {
       });
 }
 
+// Every thread gets a contiguous range, as it does from onnxruntime where batches are 0.
+void run_threads(void (*function)(void*, size_t), size_t total, void* data) {
+  std::vector<std::thread> threads;
+  const size_t count = fake::threads();
+  for (size_t index = 0; index < count; ++index) {
+    threads.emplace_back([=] {
+      for (size_t i = total * index / count; i < total * (index + 1) / count; ++i) {
+        function(data, i);
+      }
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+}
+
 void set_context(OrtApi& api) {
   SET(KernelContextGetInputCount, [](const OrtKernelContext* context, size_t* out) -> OrtStatus* {
     *out = context->inputs->size();
@@ -125,13 +144,17 @@ void set_context(OrtApi& api) {
           }
           count *= dims[i];
         }
-        const std::vector<float> zeros(static_cast<size_t>(count));
-        context->output = OrtValue(1, {dims, dims + rank}, zeros.data(), zeros.size() * sizeof(float));
+        const std::vector<float> unset(static_cast<size_t>(count), std::nanf(""));
+        context->output = OrtValue(1, {dims, dims + rank}, unset.data(), unset.size() * sizeof(float));
         *out = &context->output;
         return nullptr;
       });
   SET(KernelContextParallelFor,
       [](const OrtKernelContext*, void (*function)(void*, size_t), size_t total, size_t batches, void* data) -> OrtStatus* {
+        if (fake::threads() > 1) {
+          run_threads(function, total, data);
+          return nullptr;
+        }
         // A loop in contiguous ranges only asks for the number of threads: skipping it answers "one".
         for (size_t i = total; batches != 0 && i-- > 0;) {
           function(data, i);
@@ -147,6 +170,11 @@ namespace fake {
 std::vector<const OrtCustomOp*>& operators() {
   static std::vector<const OrtCustomOp*> all;
   return all;
+}
+
+size_t& threads() {
+  static size_t count = 1;
+  return count;
 }
 
 const OrtApi* api() {

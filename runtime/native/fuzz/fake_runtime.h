@@ -24,20 +24,31 @@ struct OrtTensorTypeAndShapeInfo {
 struct OrtValue {
   OrtTensorTypeAndShapeInfo info;
   void* data = nullptr;
+  size_t size = 0;        // bytes
+  void* block = nullptr;  // that `data` lies in
   OrtValue() = default;
-  OrtValue(int type, std::vector<int64_t> shape, const void* bytes, size_t size) : info{type, std::move(shape)} {
-    data = std::malloc(size == 0 ? 1 : size);
+  // `offset`: distance from a multiple of 64, where onnxruntime's own tensors begin.
+  OrtValue(int type, std::vector<int64_t> shape, const void* bytes, size_t length, size_t offset = 0)
+      : info{type, std::move(shape)}, size(length) {
+    if (posix_memalign(&block, 64, size + offset == 0 ? 1 : size + offset) != 0) {
+      std::abort();
+    }
+    data = static_cast<char*>(block) + offset;
     if (size != 0) {
       std::memcpy(data, bytes, size);
     }
   }
-  OrtValue(OrtValue&& other) noexcept : info(std::move(other.info)), data(other.data) { other.data = nullptr; }
+  OrtValue(OrtValue&& other) noexcept : info(std::move(other.info)), data(other.data), size(other.size), block(other.block) {
+    other.data = other.block = nullptr;
+  }
   OrtValue& operator=(OrtValue&& other) noexcept {
     std::swap(info, other.info);
     std::swap(data, other.data);
+    std::swap(size, other.size);
+    std::swap(block, other.block);
     return *this;
   }
-  ~OrtValue() { std::free(data); }
+  ~OrtValue() { std::free(block); }
 };
 
 struct OrtKernelInfo {
@@ -63,5 +74,8 @@ const OrtApi* api();
 
 // Registers the library with the table above.
 void load();
+
+// How many threads a loop gets; with one, its iterations run backwards on the caller's thread.
+size_t& threads();
 
 }  // namespace fake

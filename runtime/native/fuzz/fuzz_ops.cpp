@@ -6,19 +6,15 @@
 #include <cmath>
 #include <cstdio>
 #include <limits>
-#include <random>
 
 #include "fake_runtime.h"
+#include "random.h"
 
 namespace {
 
-using Random = std::mt19937_64;
-
-int64_t uniform(Random& random, int64_t low, int64_t high) {
-  return low + static_cast<int64_t>(random() % static_cast<uint64_t>(high - low + 1));
-}
-
-bool chance(Random& random, int percent) { return uniform(random, 0, 99) < percent; }
+using fake::chance;
+using fake::Random;
+using fake::uniform;
 
 int64_t odd_value(Random& random) {
   constexpr int64_t values[] = {0,       -1,        1,       2,          3,
