@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -29,8 +29,6 @@ class Waterfall:
         The lab's formula: non-zeros x bits a value / 8 for weights, all other tensors dense.
     positions
         Values and positions as the formats store them.
-    headers
-        What names, shapes and the graph add to that.
     file
         What is on disk.
     gzip, zstd
@@ -44,7 +42,6 @@ class Waterfall:
     nonzeros: int
     bound: int
     positions: int | None = None
-    headers: int | None = None
     file: int | None = None
     gzip: int | None = None
     zstd: int | None = None
@@ -66,7 +63,6 @@ class Waterfall:
             ("zstd -19 of dense", self.zstd),
             ("theory: non-zeros x 32 bits", self.values),
             ("+ positions", self.positions),
-            ("+ headers", self.headers),
             ("file on disk", self.file),
             ("order-0 entropy bound", self.bound),
         ]
@@ -80,7 +76,6 @@ class Bound:
     positions: float = 0.0
     values: float = 0.0
     nonzeros: int = 0
-    parts: dict[str, float] = field(default_factory=dict)
 
     @property
     def total(self) -> float:
@@ -121,7 +116,6 @@ def waterfall(
     arrays: Iterable[Array],
     *,
     positions: int | None = None,
-    headers: int | None = None,
     file: int | None = None,
     gzip: bool = False,
     zstd: bool = False,
@@ -130,8 +124,8 @@ def waterfall(
 
     Parameters
     ----------
-    positions, headers, file
-        Bytes of the components, of those with headers, and of the file, where one was written.
+    positions, file
+        Bytes of the components and of the file, where one was written.
     gzip, zstd
         Also run `gzip -6` (1 s for each 20 MB) and `zstd -19` (some for each 10 MB) over the dense bytes.
     """
@@ -147,7 +141,7 @@ def waterfall(
         bound += found.total
         kept.append(array)
     squeezed = gzip_bytes(kept) if gzip else None, zstd_bytes(kept) if zstd else None
-    return Waterfall(dense, values, nonzeros, math.ceil(bound / 8), positions, headers, file, *squeezed)
+    return Waterfall(dense, values, nonzeros, math.ceil(bound / 8), positions, file, *squeezed)
 
 
 def gzip_bytes(arrays: Iterable[Array]) -> int:

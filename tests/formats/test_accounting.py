@@ -33,7 +33,7 @@ def test_vectors_count_as_dense_in_the_theory(rng) -> None:
 
 def test_rows_are_the_steps_that_were_measured(rng) -> None:
     weight = pruned(rng, 8000, 800)
-    found = accounting.waterfall([weight], positions=4000, headers=4100, file=4200, gzip=True, zstd=True)
+    found = accounting.waterfall([weight], positions=4000, file=4200, gzip=True, zstd=True)
     assert [name for name, _ in found.rows()][:3] == ["dense", "gzip -6 of dense", "zstd -19 of dense"]
     assert found.gzip == pytest.approx(len(gzip.compress(weight.tobytes(), 6)), rel=0.01)
     assert found.over_bound_percent == pytest.approx(100 * (4200 / found.bound - 1))
