@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from typing import Any
@@ -170,11 +171,11 @@ def _check_tensors(index: Index, where: str) -> None:
         shape = tensors.shape[int(key)] if known else []
         fits = isinstance(strides, list) and len(strides) == len(shape) and all(_small(n) for n in strides)
         require(known and fits, where, "strides do not fit their tensor")
-        require(_fills(shape, strides), where, "strides do not fill the tensor's memory")
+        require(fills(shape, strides), where, "strides do not fill the tensor's memory")
 
 
-def _fills(shape: list[int], strides: list[int]) -> bool:
-    """Whether these strides visit every element of a block of memory once."""
+def fills(shape: Iterable[int], strides: Iterable[int]) -> bool:
+    """Whether these strides visit every element of a block of memory once, in some order of the axes."""
     expected = 1
     for stride, size in sorted(zip(strides, shape, strict=True)):
         if size == 1:

@@ -18,6 +18,7 @@ from ..formats.container import Container
 from ..formats.header import DTYPE_NAMES
 from ..formats.strictjson import strict_json
 from . import guards, loaders
+from .archive_index import fills
 from .archive_tree import Leaf, Tree, build
 from .doctor import shown
 
@@ -170,7 +171,9 @@ def _torch_tensor(tensor: Any, where: str, mapped: bool) -> SourceTensor:
     size = tensor.element_size()
     pattern = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[size]
     tensor = tensor.detach().resolve_neg()
-    strides = None if tensor.is_contiguous() or not _dense(tensor) else tuple(tensor.stride())
+    strides = (
+        None if tensor.is_contiguous() or not fills(tensor.shape, tensor.stride()) else tuple(tensor.stride())
+    )
 
     def read(start: int, stop: int) -> Array:
         flat = tensor.contiguous().reshape(-1)[start:stop]
@@ -206,18 +209,6 @@ def torch_dtype(code: str) -> Any:
     import torch
 
     return getattr(torch, next(name for name, value in _TORCH_DTYPES.items() if value == code))
-
-
-def _dense(tensor: Any) -> bool:
-    """Whether the elements fill their memory without overlap, in some order of the axes."""
-    expected = 1
-    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
-        if size == 1:
-            continue
-        if stride != expected:
-            return False
-        expected *= size
-    return True
 
 
 def _releaser(address: int, size: int) -> Callable[[], None]:
