@@ -209,12 +209,6 @@ def attach(model: nn.Module, chosen: Masks) -> None:
         torch_prune.custom_from_mask(modules[name], "weight", mask)  # type: ignore[no-untyped-call]
 
 
-def global_magnitude(model: nn.Module, rate: float) -> None:
-    """The lab's own pruning: torch.nn.utils.prune over all conv and linear weights, masks left in."""
-    targets = [(module, "weight") for module in prunable(model).values()]
-    torch_prune.global_unstructured(targets, torch_prune.L1Unstructured, amount=rate)
-
-
 def count_nonzero(model: nn.Module) -> tuple[int, int]:
     """Non-zeros and size of all conv and linear weights."""
     weights = [m.weight for m in prunable(model).values() if isinstance(m.weight, torch.Tensor)]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune as torch_prune
 
 from sparse_export.errors import InputError
 from sparse_export.training import checkpoints, footprint, models, prune, runs
@@ -33,7 +34,8 @@ def test_the_chosen_point_of_the_report_leaves_exactly_74151_nonzeros(tmp_path: 
 def test_global_l1_is_torchs_global_unstructured(net: nn.Module, rate: float) -> None:
     other = copy.deepcopy(net)
     prune.apply(net, prune.masks(net, rate))
-    prune.global_magnitude(other, rate)
+    weights = [(module, "weight") for module in prune.prunable(other).values()]
+    torch_prune.global_unstructured(weights, torch_prune.L1Unstructured, amount=rate)
     for mine, theirs in zip(prune.prunable(net).values(), prune.prunable(other).values(), strict=True):
         assert torch.equal(mine.weight, theirs.weight)  # type: ignore[arg-type]
 
