@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .console import print_json, progress
+from .options import together
 
 if TYPE_CHECKING:
     from ..training.runs import DataSpec, Outcome
     from ..training.train import Progress, Recipe
 
-FunctionT = Callable[..., Any]
-
 FILE = click.Path(path_type=Path)
 
 
-def options(*wanted: Any) -> Callable[[FunctionT], FunctionT]:
-    """Several click options as one decorator, shown in the order given."""
-
-    def decorate(function: FunctionT) -> FunctionT:
-        for option in reversed(wanted):
-            function = option(function)
-        return function
-
-    return decorate
-
-
-data_options = options(
+data_options = together(
     click.option(
         "--data",
         "source",
@@ -51,7 +39,7 @@ data_options = options(
     ),
 )
 
-recipe_options = options(
+recipe_options = together(
     click.option(
         "--epochs", type=click.IntRange(0), default=2, show_default=True, help="Passes over the data."
     ),
@@ -71,7 +59,7 @@ recipe_options = options(
     click.option("--seed", type=click.IntRange(0, 2**31), default=0, show_default=True),
 )
 
-output_options = options(
+output_options = together(
     click.option("-o", "--output", type=FILE, required=True, help="Checkpoint to write."),
     click.option("--force", is_flag=True, help="Overwrite the output if it exists."),
     click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),

@@ -21,15 +21,9 @@ class ShapeType(click.ParamType[tuple[int, ...]]):
         if isinstance(value, tuple):
             return value
         parts = str(value).lower().split("x")
-        if not all(
-            part.isascii() and part.isdigit() and 0 < int(part) < 1 << 31 for part in parts if len(part) < 12
+        if not all(len(part) < 12 and part.isascii() and part.isdigit() for part in parts) or not all(
+            0 < int(part) < 1 << 31 for part in parts
         ):
-            self.fail(
-                f"'{value}' is no shape; write positive numbers joined by x, for example 1x3x224x224",
-                param,
-                ctx,
-            )
-        if any(not part or len(part) >= 12 for part in parts):
             self.fail(
                 f"'{value}' is no shape; write positive numbers joined by x, for example 1x3x224x224",
                 param,
@@ -53,88 +47,70 @@ class Tolerance(click.ParamType[float]):
         return number
 
 
-def source_options(function: FunctionT) -> FunctionT:
-    """How to read the model: architecture, input shapes, trust."""
-    for option in (
-        click.option(
-            "--trust-checkpoint", is_flag=True, help="Unpickle a whole module; runs code from the file."
-        ),
-        click.option(
-            "--input-dtype",
-            "input_dtype",
-            multiple=True,
-            metavar="DTYPE",
-            help="Dtype of an input, e.g. int64.",
-        ),
-        click.option(
-            "--input-shape",
-            "input_shape",
-            multiple=True,
-            type=ShapeType(),
-            help="Shape of an input, e.g. 1x3x32x32.",
-        ),
-        click.option("--arch", metavar="NAME|FILE.py:FACTORY", help="Architecture of a state dict."),
-    ):
-        function = option(function)
-    return function
+def together(*wanted: Any) -> Callable[[FunctionT], FunctionT]:
+    """Several click options as one decorator, shown in the order given."""
+
+    def decorate(function: FunctionT) -> FunctionT:
+        for option in reversed(wanted):
+            function = option(function)
+        return function
+
+    return decorate
 
 
-def speed_options(function: FunctionT) -> FunctionT:
-    """What decides between a smaller and a faster layer."""
-    for option in (
-        click.option(
-            "--threads",
-            type=click.IntRange(1, 1024),
-            default=1,
-            show_default=True,
-            help="Threads to measure on.",
-        ),
-        click.option(
-            "--measure", is_flag=True, help="Time each layer here, dense and packed; write the faster."
-        ),
-        click.option(
-            "--optimize",
-            type=click.Choice(["size", "speed"]),
-            default="size",
-            show_default=True,
-            help="Pack what gets smaller, or only what gets faster too.",
-        ),
-    ):
-        function = option(function)
-    return function
+#: How to read the model: architecture, input shapes, trust.
+source_options = together(
+    click.option("--arch", metavar="NAME|FILE.py:FACTORY", help="Architecture of a state dict."),
+    click.option("--input-shape", multiple=True, type=ShapeType(), help="Shape of an input, e.g. 1x3x32x32."),
+    click.option("--input-dtype", multiple=True, metavar="DTYPE", help="Dtype of an input, e.g. int64."),
+    click.option(
+        "--trust-checkpoint", is_flag=True, help="Unpickle a whole module; runs code from the file."
+    ),
+)
 
+#: What decides between a smaller and a faster layer.
+speed_options = together(
+    click.option(
+        "--optimize",
+        type=click.Choice(["size", "speed"]),
+        default="size",
+        show_default=True,
+        help="Pack what gets smaller, or only what gets faster too.",
+    ),
+    click.option("--measure", is_flag=True, help="Time each layer here, dense and packed; write the faster."),
+    click.option(
+        "--threads",
+        type=click.IntRange(1, 1024),
+        default=1,
+        show_default=True,
+        help="Threads to measure on.",
+    ),
+)
 
-def binarize_options(function: FunctionT) -> FunctionT:
-    """Which latent weights stand for their signs."""
-    for option in (
-        click.option(
-            "--binarize-alpha",
-            type=click.Choice(["mean", "one"]),
-            default="mean",
-            show_default=True,
-            help="alpha of --binarize: mean |W| of each output channel, or 1.",
-        ),
-        click.option(
-            "--binarize",
-            multiple=True,
-            metavar="GLOB",
-            help="Take the latent weights that match as alpha * sign(W), one bit each.",
-        ),
-    ):
-        function = option(function)
-    return function
+#: Which latent weights stand for their signs.
+binarize_options = together(
+    click.option(
+        "--binarize",
+        multiple=True,
+        metavar="GLOB",
+        help="Take the latent weights that match as alpha * sign(W), one bit each.",
+    ),
+    click.option(
+        "--binarize-alpha",
+        type=click.Choice(["mean", "one"]),
+        default="mean",
+        show_default=True,
+        help="alpha of --binarize: mean |W| of each output channel, or 1.",
+    ),
+)
 
-
-def tolerance_options(function: FunctionT) -> FunctionT:
-    """How close the outputs must be."""
-    for option in (
-        click.option(
-            "--seed", type=click.IntRange(0, 2**31), default=0, show_default=True, help="Seed of the inputs."
-        ),
-        click.option("--atol", type=Tolerance(), help="Absolute tolerance.  [default: 1e-05]"),
-        click.option(
-            "--rtol", type=Tolerance(), help="Tolerance relative to the largest output.  [default: 0.001]"
-        ),
-    ):
-        function = option(function)
-    return function
+#: How close the outputs must be.
+tolerance_options = together(
+    click.option(
+        "--rtol", type=Tolerance(), help="Tolerance relative to the largest output.  [default: 0.001]"
+    ),
+    click.option("--atol", type=Tolerance(), help="Absolute tolerance.  [default: 1e-05]"),
+    click.option(
+        "--seed", type=click.IntRange(0, 2**31), default=0, show_default=True, help="Seed of the inputs."
+    ),
+)

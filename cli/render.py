@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -29,11 +30,15 @@ def _safe(text: str) -> str:
     return escape(clean(text))
 
 
+def _print_notes(out: Console, notes: Iterable[tuple[str, str]]) -> None:
+    for level, text in notes:
+        out.print(f"[{'yellow' if level == 'warn' else 'dim'}]{level}: {_safe(text)}[/]")
+
+
 def export(report: Report, *, verbose: bool, dry_run: bool) -> None:
     """The summary of an export; with `verbose` the plan of every layer above it."""
     out = _console()
-    for level, text in report.notes:
-        out.print(f"[{'yellow' if level == 'warn' else 'dim'}]{level}: {_safe(text)}[/]")
+    _print_notes(out, report.notes)
     if verbose or dry_run:
         out.print(_plan_table(report))
     out.print(_size_table(report))
@@ -61,32 +66,33 @@ def export(report: Report, *, verbose: bool, dry_run: bool) -> None:
         out.print(f"wrote {_safe(str(path))}", soft_wrap=True)
 
 
-def _size_table(report: Report) -> Table:
+def _byte_table(
+    what: str, base: str, against: int | None, rows: Iterable[tuple[str, int | None]], bold: str = ""
+) -> Table:
+    """A row for each size that is known: exact, for people, and how often it goes into `against`."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("size of")
-    table.add_column("bytes", justify="right")
-    table.add_column("", justify="right")
-    table.add_column("dense / this", justify="right")
-
-    def row(label: str, size: int | None, against: int | None, style: str = "") -> None:
+    table.add_column(what)
+    for title in ("bytes", "", f"{base} / this"):
+        table.add_column(title, justify="right")
+    for label, size in rows:
         if size is not None:
+            style = "bold" if label == bold else ""
             table.add_row(label, f"{size:,}", human(size), _ratio(against, size), style=style)
-
-    row("checkpoint", report.source_bytes, report.dense_file_bytes)
-    row("dense ONNX file", report.dense_file_bytes, report.dense_file_bytes)
-    row("packed ONNX file", report.file_bytes, report.dense_file_bytes, "bold")
     return table
+
+
+def _size_table(report: Report) -> Table:
+    rows = (
+        ("checkpoint", report.source_bytes),
+        ("dense ONNX file", report.dense_file_bytes),
+        ("packed ONNX file", report.file_bytes),
+    )
+    return _byte_table("size of", "dense", report.dense_file_bytes, rows, bold="packed ONNX file")
 
 
 def _waterfall_table(waterfall: Waterfall) -> Table:
     """All tensors, from dense over the theory to the file, and the entropy bound below."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("all tensors")
-    table.add_column("bytes", justify="right")
-    table.add_column("", justify="right")
-    table.add_column("dense / this", justify="right")
-    for label, size in waterfall.rows():
-        table.add_row(label, f"{size:,}", human(size), _ratio(waterfall.dense, size))
+    table = _byte_table("all tensors", "dense", waterfall.dense, waterfall.rows())
     over = waterfall.over_bound_percent
     if over is not None:
         table.add_row(f"  the file is {abs(over):.1f} % {'over' if over >= 0 else 'under'} it", "", "", "")
@@ -113,8 +119,7 @@ def _plan_table(report: Report) -> Table:
 def contents(report: Report) -> None:
     """Every tensor of a file, and the totals."""
     out = _console()
-    for level, text in report.notes:
-        out.print(f"[{'yellow' if level == 'warn' else 'dim'}]{level}: {_safe(text)}[/]")
+    _print_notes(out, report.notes)
     table = Table(box=None, pad_edge=False)
     table.add_column("tensor", overflow="fold", ratio=3)
     table.add_column("shape", overflow="fold", ratio=1)
@@ -154,20 +159,9 @@ def verification(result: Verification) -> str:
 def archive(report: ArchiveReport, source_bytes: int, *, verified: bool) -> None:
     """The summary of an archive that was written."""
     out = _console()
-    for note in report.notes:
-        out.print(f"[dim]info: {_safe(note)}[/]")
-    table = Table(box=None, pad_edge=False)
-    for column, justify in (
-        ("size of", "left"),
-        ("bytes", "right"),
-        ("", "right"),
-        ("tensors / this", "right"),
-    ):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    _print_notes(out, [("info", note) for note in report.notes])
     rows = (("checkpoint", source_bytes), ("its tensors", report.dense_bytes), ("archive", report.file_bytes))
-    for label, size in rows:
-        table.add_row(label, f"{size:,}", human(size), _ratio(report.dense_bytes, size))
-    out.print(table)
+    out.print(_byte_table("size of", "tensors", report.dense_bytes, rows))
     out.print(f"{len(report.tensors)} tensors, " + ("read back bit for bit" if verified else "not read back"))
     out.print(f"wrote {_safe(str(report.path))}", soft_wrap=True)
 
