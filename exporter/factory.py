@@ -19,19 +19,11 @@ from .doctor import shown
 
 def load(arch: str) -> Callable[..., torch.nn.Module]:
     """The callable that `file.py:name` or `package.module:name` stands for, checked to make a module."""
-    home, _, name = arch.rpartition(":")
     vision.importable()
-    try:
-        source = run_file(Path(home)) if home.endswith(".py") else importlib.import_module(home)
-    except InputError:
-        raise
-    except Exception as error:  # the user's own code may raise anything
-        raise InputError(f"--arch {shown(arch)}: cannot import '{shown(home)}': {reason(error)}") from error
-    factory = getattr(source, name, None)
+    factory = find("--arch", arch)
+    name = arch.rpartition(":")[2]
     if isinstance(factory, torch.nn.Module):
         return lambda: factory
-    if not callable(factory):
-        raise InputError(f"--arch {shown(arch)}: '{shown(home)}' has no callable '{shown(name)}'")
 
     def make(**options: Any) -> torch.nn.Module:
         try:
@@ -47,6 +39,27 @@ def load(arch: str) -> Callable[..., torch.nn.Module]:
     # What `fit` may pass on: the class count is inferred only for factories that take one.
     make.__signature__ = _signature(factory)  # type: ignore[attr-defined]
     return make
+
+
+def find(option: str, spec: str) -> Callable[..., Any]:
+    """The callable that the option's `file.py:name` or `package.module:name` stands for.
+
+    Raises
+    ------
+    InputError
+        If it cannot be imported, or is no callable.
+    """
+    home, _, name = spec.rpartition(":")
+    try:
+        source = run_file(Path(home)) if home.endswith(".py") else importlib.import_module(home)
+    except InputError:
+        raise
+    except Exception as error:  # the user's own code may raise anything
+        raise InputError(f"{option} {shown(spec)}: cannot import '{shown(home)}': {reason(error)}") from error
+    found = getattr(source, name, None)
+    if not callable(found):
+        raise InputError(f"{option} {shown(spec)}: '{shown(home)}' has no callable '{shown(name)}'")
+    return found  # type: ignore[no-any-return]
 
 
 def _signature(factory: Callable[..., Any]) -> inspect.Signature:

@@ -6,7 +6,6 @@ nothing but the seed and the epoch, so a run that is resumed sees the same batch
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -220,20 +219,6 @@ def _dataset_split(dataset: Any, positions: torch.Tensor) -> Split:
     return Split(len(positions), fetch)
 
 
-def _factory(spec: str) -> Callable[[], Any]:
-    home, _, name = spec.rpartition(":")
-    try:
-        source = factory.run_file(Path(home)) if home.endswith(".py") else importlib.import_module(home)
-    except InputError:
-        raise
-    except Exception as error:  # the user's own code may raise anything
-        raise InputError(f"--data {spec}: cannot import '{home}': {factory.reason(error)}") from error
-    found = getattr(source, name, None)
-    if not callable(found):
-        raise InputError(f"--data {spec}: '{home}' has no callable '{name}'")
-    return found  # type: ignore[no-any-return]
-
-
 def from_factory(spec: str) -> Data:
     """What a factory returns: a `Data`, or (train, test), each (images, labels) or a torch Dataset.
 
@@ -243,7 +228,7 @@ def from_factory(spec: str) -> Data:
         If it returns something else or a split is empty.
     """
     try:
-        result = _factory(spec)()
+        result = factory.find("--data", spec)()
     except InputError:
         raise
     except Exception as error:
