@@ -26,6 +26,7 @@ constexpr int64_t lanes = 4;
 constexpr int64_t max_tile = 12;  // one holds the weight, one the product
 #endif
 constexpr int64_t vector_bytes = lanes * 4;
+constexpr int64_t narrow_lanes = 4;  // of the tiles that hold at most four pixels
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }

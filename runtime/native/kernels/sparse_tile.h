@@ -148,8 +148,6 @@ void add_taps(const Pass& pass) {
   }
 }
 
-constexpr int64_t narrow_lanes = 4;
-
 // Tiles of at most four pixels, of vectors that are longer: a column takes four floats.
 inline void add_taps_narrow(const Pass& pass) {
   typedef float Narrow __attribute__((vector_size(narrow_lanes * 4), may_alias));
