@@ -192,7 +192,7 @@ def make(
             progress(f"making peer: {label}")
         target = folder / f"peer{number}.onnx"
         try:
-            with _silence():
+            with silence():
                 maker(dense, target, seed, given)
         except SparseExportError:
             raise
@@ -217,7 +217,7 @@ def _openvino(dense: Path) -> tuple[Subject | None, str]:
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """The quantizers print and log about themselves; keep stdout for the figures."""
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)

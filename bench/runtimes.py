@@ -152,9 +152,9 @@ def torch_inputs(examples: list[Any]) -> list[InputSpec]:
 
 
 class OpenVino:
-    """OpenVINO on the CPU with its latency hint."""
+    """OpenVINO on the CPU with its latency hint; `precision` "f32" keeps it from rounding to bfloat16."""
 
-    def __init__(self, path: str, threads: int) -> None:
+    def __init__(self, path: str, threads: int, precision: str | None = None) -> None:
         import openvino
 
         self._core, self._path = openvino.Core(), path
@@ -162,7 +162,7 @@ class OpenVino:
             "INFERENCE_NUM_THREADS": threads,
             "PERFORMANCE_HINT": "LATENCY",
             "ENABLE_CPU_PINNING": False,
-        }
+        } | ({"INFERENCE_PRECISION_HINT": precision} if precision else {})
 
     def load(self) -> None:
         self._model = self._core.compile_model(self._path, "CPU", self._config)
@@ -203,7 +203,7 @@ def make_runner(job: dict[str, Any]) -> Runner:
             compiled = runtime == "torch-compiled"
             return Torch(path, threads, compiled, job.get("architecture"), job.get("input_shape"))
         if runtime == "openvino":
-            return OpenVino(path, threads)
+            return OpenVino(path, threads, job.get("precision"))
     except ImportError as error:
         raise MissingDependencyError(f"runtime '{runtime}' is not installed ({error})") from error
     raise InputError(f"unknown runtime '{runtime}'; known: {', '.join(RUNTIMES)}")

@@ -1,4 +1,4 @@
-"""What the speed benchmarks share: timing in fresh processes, pruned ONNX models, results and machine."""
+"""What the speed benchmarks share: pruned ONNX models, their peers, timing in fresh processes, results."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,12 @@ import onnx
 from onnx import helper, numpy_helper
 
 import sparse_export
-from sparse_export.bench import machine
+from sparse_export.bench import machine, peers
 
 RESULTS = Path(__file__).parent / "results"
 MODELS = Path(__file__).resolve().parent.parent / "build" / "bench-models"
 Array = np.ndarray[Any, Any]
+Subject = tuple[Path, str]  # a model file and the runtime of `bench` that runs it
 
 
 def pruned(rng: np.random.Generator, shape: tuple[int, ...], density: float) -> Array:
@@ -55,16 +58,53 @@ def pack(source: Path) -> Path:
     return packed
 
 
+def _peer(source: Path, kind: str, make: Callable[[Path, Path], None]) -> dict[str, Subject]:
+    """A peer of the dense model by the recipe of `sparse-export bench`, made once; nothing where it fails."""
+    target = source.with_suffix(f".{kind}.onnx")
+    if not target.exists():
+        print(f"making {target.name} ...", file=sys.stderr)
+        try:
+            with peers.silence():
+                make(source, target)
+        except Exception as error:  # the tools' own ways to fail: the table then lacks a column, not a row
+            print(f"no {kind} of {source.name}: {error}", file=sys.stderr)
+            return {}
+    return {kind: (target, "onnxruntime")}
+
+
+def subjects(source: Path) -> dict[str, Subject]:
+    """The dense model and its packed one."""
+    return {"dense": (source, "onnxruntime"), "sparse": (pack(source), "onnxruntime")}
+
+
+def int8(source: Path) -> dict[str, Subject]:
+    """The model quantized statically (QDQ, a scale for each channel of a weight, calibrated)."""
+    return _peer(source, "int8", lambda dense, target: peers.make_int8(dense, target, 0, None))
+
+
+def four_bits(source: Path) -> dict[str, Subject]:
+    """The model with 4-bit weights: MatMulNBits, blocks of 128, accuracy level 4."""
+    return _peer(source, "4bit", peers.make_matmul_nbits)
+
+
+def openvino(source: Path) -> dict[str, Subject]:
+    """The dense model in OpenVINO, in float32; nothing where that is not installed."""
+    return {"openvino": (source, "openvino")} if find_spec("openvino") else {}
+
+
 def measure(
-    path: Path, shape: tuple[int, ...], threads: int, seconds: float, rounds: int = 3
+    subjects: dict[str, Subject], shape: tuple[int, ...], threads: int, seconds: float, rounds: int = 3
 ) -> dict[str, float]:
-    """Median milliseconds of the dense model and its packed one; fresh processes, alternating."""
-    times: dict[str, list[float]] = {"dense": [], "sparse": []}
+    """Median milliseconds of each subject over rounds in which they take turns, in fresh processes."""
+    times: dict[str, list[float]] = {name: [] for name in subjects}
     for _ in range(rounds):
-        for kind, model in (("dense", path), ("sparse", pack(path))):
-            command = [sys.executable, __file__, str(model), json.dumps(shape), str(threads), str(seconds)]
-            times[kind].append(float(subprocess.run(command, capture_output=True, check=True).stdout))
-    return {kind: statistics.median(values) for kind, values in times.items()}
+        for name, (path, runtime) in subjects.items():
+            words = [str(path), runtime, json.dumps(shape), str(threads), str(seconds)]
+            done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True)
+            if done.returncode != 0:
+                raise SystemExit(f"{path.name} in {runtime} failed:\n{done.stderr}")
+            times[name].append(float(done.stdout.split()[-1]))
+    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def save(name: str, rows: list[dict[str, Any]]) -> None:
@@ -74,25 +114,21 @@ def save(name: str, rows: list[dict[str, Any]]) -> None:
     (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
 
 
-def _time_one(model: str, shape: str, threads: str, seconds: str) -> None:
-    """Print the median milliseconds of one model in this process; the library serves packed layers only."""
-    import onnxruntime
+def _time_one(model: str, runtime: str, shape: str, threads: str, seconds: str) -> None:
+    """Print the median milliseconds of one model in this process; our library serves packed layers only."""
+    from sparse_export.bench.runtimes import make_runner
 
-    from sparse_export.runtime.session import register
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = int(threads)
-    options.log_severity_level = 3
-    register(options)
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    job = {"path": model, "runtime": runtime, "threads": threads, "packed": True, "precision": "f32"}
+    runner = make_runner(job)
+    runner.load()
     x = np.random.default_rng(0).standard_normal(json.loads(shape)).astype(np.float32)
-    feeds = {session.get_inputs()[0].name: x}
+    feeds = {runner.inputs()[0].name: x}
     for _ in range(12):
-        session.run(None, feeds)
+        runner.run(feeds)
     times: list[float] = []
     while sum(times) < float(seconds) or len(times) < 5:
         start = time.perf_counter()
-        session.run(None, feeds)
+        runner.run(feeds)
         times.append(time.perf_counter() - start)
     print(statistics.median(times) * 1e3)
 

@@ -1,7 +1,9 @@
 """Single layers: the packed operators against onnxruntime's dense float32 on the same pruned weights.
 
 ``python benchmarks/kernels.py [--density 0.1] [--threads 1] [--only 3x3] [--linear-time]``. Prints one
-line a layer and writes results/kernels.json. ``SPARSE_EXPORT_TARGET=avx2`` measures another instruction set.
+line a layer and writes results/kernels.json; with ``--only`` it writes nothing. Beside linear layers stands
+the same weight in 4 bits (MatMulNBits, block 128, accuracy level 4). ``SPARSE_EXPORT_TARGET=avx2`` measures
+another instruction set.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ LAYERS: dict[str, Layer] = {
 DENSITIES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
 
 
-def run(name: str, layer: Layer, density: float, threads: int) -> dict[str, Any]:
+def run(name: str, layer: Layer, density: float, threads: int, with_peers: bool = True) -> dict[str, Any]:
     """One line of the table."""
     shape, x_shape, stride, pad = layer
     common.MODELS.mkdir(parents=True, exist_ok=True)
@@ -42,13 +44,15 @@ def run(name: str, layer: Layer, density: float, threads: int) -> dict[str, Any]
         weight = common.pruned(np.random.default_rng(0), shape, density)
         path.write_bytes(common.layer_model(weight, stride, pad).SerializeToString())
     row: dict[str, Any] = {"layer": name, "density": density, "threads": threads}
-    row |= common.measure(path, x_shape, threads, 0.3)
+    peers = common.four_bits(path) if with_peers and len(shape) == 2 else {}
+    row |= common.measure(common.subjects(path) | peers, x_shape, threads, 0.3)
     row["ratio"] = row["dense"] / row["sparse"]
     print(
         f"{name:22s} density {density:.2f}  dense {row['dense']:8.3f} ms  sparse {row['sparse']:8.3f} ms",
         end="",
     )
-    print(f"  {row['ratio']:5.2f}x", flush=True)
+    beside = f"  4 bits {row['4bit']:8.3f} ms" if "4bit" in row else ""
+    print(f"  {row['ratio']:5.2f}x{beside}", flush=True)
     return row
 
 
@@ -66,7 +70,7 @@ def plot_linear_time(threads: int) -> list[dict[str, Any]]:
     axes = figure.subplots()
     rows: list[dict[str, Any]] = []
     for name in ("3x3 64 @56", "3x3 256 @14", "1x1 256-1024 @14", "linear 4096 M=1"):
-        mine = [run(name, LAYERS[name], density, threads) for density in DENSITIES]
+        mine = [run(name, LAYERS[name], density, threads, False) for density in DENSITIES]
         times = np.array([row["sparse"] for row in mine])
         fit = linear_fit(np.array(DENSITIES), times)
         axes.plot(DENSITIES, times / times[-1], marker="o", label=f"{name}: R² {fit:.4f}")
@@ -93,7 +97,8 @@ def main() -> None:
     rows = [
         run(*item, density, arguments.threads) for density in arguments.density for item in chosen.items()
     ]
-    common.save("kernels", rows)
+    if not arguments.only:
+        common.save("kernels", rows)
 
 
 if __name__ == "__main__":

@@ -56,16 +56,54 @@ def _holds(holds: bool) -> str:
     return "holds" if holds else "missed"
 
 
+_PEERS = {"int8": "INT8", "openvino": "OpenVINO"}
+
+
 def models(document: Document) -> str:
-    """Dense against packed latency of whole nets."""
+    """Latency of whole nets: dense, packed and what else a user could take; the fastest in bold."""
+    rows = document["rows"]
+    peers = [peer for peer in _PEERS if any(peer in row for row in rows)]
+    lines = []
+    for row in rows:
+        times = {kind: row[kind] for kind in ("dense", "sparse", *peers) if kind in row}
+        ms = {kind: _milliseconds(value, times.values()) for kind, value in times.items()}
+        target = f"{row['target']:g}x" if row["target"] and row["threads"] == 1 else ""
+        lines.append(
+            (row["model"], f"{100 * row['sparsity']:.4g} %", str(row["threads"]), ms["dense"], ms["sparse"],
+             f"{row['ratio']:.2f}x", target, *(ms.get(peer, "") for peer in peers))
+        )  # fmt: skip
+    heads = ["ms, batch 1", "zeros", "threads", "dense", "packed", "faster", "target"]
+    text = table(" | ".join([*heads, *(_PEERS[peer] for peer in peers)]), lines)
+    return "\n\n".join([text, *(_wins(rows, peer) for peer in peers)])
+
+
+def _milliseconds(value: float, beside: Iterable[float]) -> str:
+    """A time, bold where none beside is less."""
+    text = f"{value:.3f}" if value < 1 else f"{value:.2f}"
+    return f"**{text}**" if value == min(beside) else text
+
+
+def _wins(rows: list[dict[str, Any]], peer: str) -> str:
+    """In how many rows the peer is faster than the packed net, and what it computes."""
+    measured = [row for row in rows if peer in row]
+    wins = sum(row[peer] < row["sparse"] for row in measured)
+    what = {
+        "int8": "onnxruntime, static QDQ, a scale for each channel: it rounds weights and activations",
+        "openvino": "the dense net in float32",
+    }[peer]
+    return f"{_PEERS[peer]} ({what}) is faster than packed in {wins} of {len(measured)} rows."
+
+
+def kernels(document: Document) -> str:
+    """Linear layers beside 4-bit weights; nothing where those were not measured."""
     rows = []
     for row in document["rows"]:
-        target = f"{row['target']:g}x" if row["target"] and row["threads"] == 1 else ""
-        rows.append(
-            (row["model"], f"{row['sparsity']:.2%}", str(row["threads"]), f"{row['dense']:.2f}",
-             f"{row['sparse']:.2f}", f"{row['ratio']:.2f}x", target)
-        )  # fmt: skip
-    return table("net, batch 1 | zeros | threads | dense ms | packed ms | faster | target", rows)
+        if "4bit" in row and row["density"] == 0.1:
+            times = [row["dense"], row["sparse"], row["4bit"]]
+            dense, packed, bits = (_milliseconds(value, times) for value in times)
+            rows.append((row["layer"], dense, packed, f"{row['ratio']:.2f}x", bits))
+    head = "ms, 90 % zeros, 1 thread | dense | packed | faster | 4-bit MatMulNBits"
+    return table(head, rows) if rows else ""
 
 
 def memory(document: Document) -> str:
@@ -94,6 +132,7 @@ def binary(document: Document) -> str:
 SECTIONS = (
     ("sizes", "Sizes, nets trained on real digits", sizes, "python benchmarks/sizes.py"),
     ("models", "Speed with the operators registered", models, "python benchmarks/models.py --threads 1 2"),
+    ("kernels", "Linear 4096 x 4096 beside 4-bit weights", kernels, "python benchmarks/kernels.py"),
     (
         "memory",
         "Memory with the operators registered, 90 % zeros",
@@ -111,7 +150,8 @@ def render() -> str:
         path = RESULTS / f"{name}.json"
         if path.exists():
             document = json.loads(path.read_text())
-            parts.append(f"**{title}**\n\n{build(document)}\n\n{where(document, command)}")
+            if content := build(document):
+                parts.append(f"**{title}**\n\n{content}\n\n{where(document, command)}")
     bench = RESULTS / "vgg11.md"
     if bench.exists():
         parts.append(f"**`sparse-export bench` on the demo's net**\n\n{bench.read_text().strip()}")
