@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import pickle
-import resource
 import socket
 import struct
 import tarfile
@@ -21,19 +19,9 @@ import torch
 from sparse_export import CorruptFileError, InputError, UnsupportedError
 from sparse_export.exporter import checkpoint
 
-#: Address space allowed on top of what the process already has: a bomb fails the test, not the machine.
-ROOM = 1 << 30
+from .refusal import refused
 
-
-@pytest.fixture(autouse=True)
-def little_memory() -> Any:
-    torch.zeros(8).sum()
-    with Path("/proc/self/statm").open() as file:
-        now = int(file.read().split()[0]) * resource.getpagesize()
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (now + ROOM, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+pytestmark = pytest.mark.usefixtures("little_memory")
 
 
 class Bomb:
@@ -44,15 +32,6 @@ class Bomb:
 
     def __reduce__(self) -> Any:
         return os.system, (f"touch {self.marker}",)
-
-
-def refused(path: Path, **options: Any) -> str:
-    with pytest.raises(InputError) as caught:
-        checkpoint.load(path, **options)
-    message = str(caught.value)
-    assert "\n" not in message and message.isprintable() and len(message) < 400
-    assert caught.value.exit_code == 2
-    return message
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -274,80 +253,3 @@ def test_known_foreign_files_are_named(tmp_path: Path, magic: bytes) -> None:
     path.write_bytes(magic + b" " * 600)
     with pytest.raises(UnsupportedError, match="not a checkpoint: it is"):
         checkpoint.load(path)
-
-
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An exported program with a free batch, as torch.export.save writes it."""
-    path = tmp_path_factory.mktemp("program") / "model.pt2"
-    batch = torch.export.Dim("batch", min=2, max=64)
-    made = torch.export.export(torch.nn.Linear(4, 2), (torch.zeros(2, 4),), dynamic_shapes=({0: batch},))
-    torch.export.save(made, path)
-    return path
-
-
-def rewritten(program: Path, target: Path, change: Callable[[Any], None]) -> Path:
-    with zipfile.ZipFile(program) as source, zipfile.ZipFile(target, "w") as archive:
-        for name in source.namelist():
-            data = source.read(name)
-            if name.endswith("models/model.json"):
-                model = json.loads(data)
-                change(model)
-                data = json.dumps(model).encode()
-            archive.writestr(name, data)
-    return target
-
-
-def put(*keys: Any, value: Any) -> Callable[[Any], None]:
-    """A change of the program: the item under `keys` becomes `value`."""
-
-    def change(model: Any) -> None:
-        for key in keys[:-1]:
-            model = model[key]
-        model[keys[-1]] = value
-
-    return change
-
-
-GRAPH = ("graph_module", "graph")
-NODE = (*GRAPH, "nodes", 0)
-SIZE = (*GRAPH, "tensor_values", "linear", "sizes", 0, "as_expr", "expr_str")
-CALL = ("graph_module", "module_call_graph", 0, "signature", "in_spec")
-WEIGHT = ("graph_module", "signature", "input_specs", 0, "parameter", "parameter_name")
-CODE = "__import__('os').system('touch boom')"
-ENUM = '[1, {"type": "builtins.dict", "context": "{\\"__enum__\\": true}", "children_spec": []}]'
-
-
-@pytest.mark.parametrize(
-    ("change", "what"),
-    [
-        (put(*SIZE, value=f"{CODE}+Symbol('s0')"), "expr_str '__import__"),
-        (put(*SIZE, value="().__class__"), "expr_str"),
-        (put("guards_code", value=[CODE]), "guards_code"),
-        (put("guards_code", value=["L['x'].__class__ == 2"]), "guards_code"),
-        (
-            put(*NODE, "target", value="torch.serialization.os.system"),
-            "operator 'torch.serialization.os.system'",
-        ),
-        (put(*WEIGHT, value='x") or print("'), "parameter_name"),
-        (put(*CALL, value=ENUM), "in_spec"),
-    ],
-)
-def test_program_that_would_run_code_is_refused(
-    tmp_path: Path, program: Path, change: Callable[[Any], None], what: str
-) -> None:
-    message = refused(rewritten(program, tmp_path / "evil.pt2", change))
-    assert "loading it may run code" in message and what in message
-    assert not Path("boom").exists()
-
-
-def test_program_that_is_rewritten_unchanged_loads(tmp_path: Path, program: Path) -> None:
-    assert checkpoint.load(rewritten(program, tmp_path / "same.pt2", lambda model: None)).kind == "pt2"
-
-
-def test_damaged_program_is_one_quiet_error(tmp_path: Path, program: Path, capfd: Any) -> None:
-    damaged = rewritten(
-        program, tmp_path / "damaged.pt2", put(*NODE, "metadata", "nn_module_stack", value="a")
-    )
-    assert "damaged, or from another torch" in refused(damaged)
-    assert capfd.readouterr() == ("", "")
