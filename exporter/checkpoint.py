@@ -72,9 +72,11 @@ def load(
     *,
     trust_checkpoint: bool = False,
     mmap: bool = True,
-    keep_negative_zeros: bool = False,
 ) -> Checkpoint:
     """Read a checkpoint of any supported kind.
+
+    -0.0 becomes 0: pruning writes it where it masks a negative weight, and formats that keep every bit would
+    store it as a value. Only an archive, which does not come through here, keeps it.
 
     Parameters
     ----------
@@ -82,9 +84,6 @@ def load(
         Allow pickles that run code: whole modules, and .pt2 files with custom objects.
     mmap
         Map the weights instead of reading them. The file must then stay as it is while they are used.
-    keep_negative_zeros
-        Leave -0.0 as it is (an archive gives every bit back). Otherwise it becomes 0: pruning writes -0.0
-        where it masks a negative weight, and formats that keep every bit would store it as a value.
 
     Raises
     ------
@@ -121,8 +120,7 @@ def load(
         loaded = loaders.read_torch(path, zipped=zipped, trust=trust_checkpoint, mmap=mmap)
         checkpoint = _from_object(path, loaded)
     with doctor.one_thread():
-        if not keep_negative_zeros:
-            checkpoint.notes += folding.drop_negative_zeros(checkpoint.tensors)
+        checkpoint.notes += folding.drop_negative_zeros(checkpoint.tensors)
         # The masks of a program are no weights: counting their zeros would make it look sparser than it is.
         weights = {name: t for name, t in checkpoint.tensors.items() if not name.endswith("_mask")}
         notes, checkpoint.nans = doctor.diagnose(weights)

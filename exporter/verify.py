@@ -53,13 +53,12 @@ class Verification:
         return asdict(self)
 
 
-def session(model: Path | bytes, threads: int = 0) -> Any:
+def session(model: Path | bytes) -> Any:
     """A stock onnxruntime session: no library registered, errors only on the log."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    options.intra_op_num_threads = threads
     source = model if isinstance(model, bytes) else str(model)
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])

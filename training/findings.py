@@ -23,10 +23,12 @@ def rate_of(value: float) -> str:
     return f"{100 * value:.4g} %"
 
 
-def mean_at(rows: Sequence[Row], rate: float, method: str | None = None, key: str = "accuracy") -> float:
-    """Mean over seeds at that rate."""
+def mean_at(rows: Sequence[Row], rate: float, method: str | None = None) -> float:
+    """Mean accuracy over seeds at that rate."""
     found = [
-        r[key] for r in rows if abs(r["rate"] - rate) < 1e-9 and (method is None or r["method"] == method)
+        r["accuracy"]
+        for r in rows
+        if abs(r["rate"] - rate) < 1e-9 and (method is None or r["method"] == method)
     ]
     return float(np.mean(found))
 
