@@ -67,6 +67,21 @@ struct LaneMask {
 inline LaneMask lane_mask(int64_t low, int64_t high) { return {low, high < lanes ? high : lanes}; }
 #endif
 
+#if defined(__AVX512F__) || defined(__AVX2__)
+constexpr bool any_lanes_masked = true;  // masks are not only ranges
+// The lanes that are not 0.
+inline LaneMask mask_of(IndexVec chosen) {
+#if defined(__AVX512F__)
+  return _mm512_movepi32_mask(reinterpret_cast<__m512i>(chosen != 0));
+#else
+  return reinterpret_cast<__m256i>(chosen != 0);
+#endif
+}
+#else
+constexpr bool any_lanes_masked = false;
+inline LaneMask mask_of(IndexVec) { return {0, 0}; }
+#endif
+
 // The lanes of the mask from p, zero elsewhere; nothing else is read.
 inline Vec load_masked(const float* p, LaneMask mask) {
 #if defined(__AVX512F__)

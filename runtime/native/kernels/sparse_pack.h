@@ -194,7 +194,11 @@ struct Piece {
   int64_t length;  // at most `lanes`
 };
 
+constexpr int64_t max_positions = 32;
+
 struct Windows {
+  bool shifted = false;  // see find_shifted
+  LaneMask mask[max_positions][max_tile];
   bool patched = false, gathered = false;
   int64_t pitch = 0;       // of the rows the pieces count in
   int64_t patch_left = 0;  // patched: first column, in the padded input
@@ -236,8 +240,37 @@ inline bool place_patches(const SparseCall& call, const Tile& tile, Windows& win
   return windows.pitch <= patch_floats && rows <= patch_floats / windows.pitch;
 }
 
+// Where output and input pixels have the same places, a window position reads the whole image moved by one distance:
+// its line is loads at that distance, without the lanes whose row or column is outside. True if so.
+inline bool find_shifted(const SparseCall& call, const Tile& tile, Windows& windows) {
+  const ConvGeometry& g = call.geometry;
+  const bool same = g.strides[0] * g.strides[1] == 1 && call.size.input == call.size.output;
+  if (!any_lanes_masked || !same || tile.runs != 1 || g.kernel[0] * g.kernel[1] > max_positions) {
+    return false;
+  }
+  for (int64_t position = 0; position < g.kernel[0] * g.kernel[1]; ++position) {
+    const int64_t down = position / g.kernel[1] * g.dilations[0] - g.begin[0];
+    const int64_t right = position % g.kernel[1] * g.dilations[1] - g.begin[1];
+    for (int64_t i = 0; i < tile.vectors; ++i) {
+      IndexVec inside{};
+      for (int64_t lane = 0; lane < lanes && i * lanes + lane < tile.count; ++lane) {
+        const int64_t pixel = tile.run[0].pixel + i * lanes + lane;
+        const int64_t y = pixel / call.size.output[1] + down;
+        const int64_t x = pixel % call.size.output[1] + right;
+        inside[lane] = y >= 0 && y < call.size.input[0] && x >= 0 && x < call.size.input[1];
+      }
+      windows.mask[position][i] = mask_of(inside);
+    }
+  }
+  return true;
+}
+
 inline void find_windows(const SparseCall& call, const Tile& tile, Windows& windows) {
   const ConvGeometry& g = call.geometry;
+  windows.shifted = find_shifted(call, tile, windows);
+  if (windows.shifted) {
+    return;
+  }
   const int64_t width = call.size.output[1];
   const int64_t area = call.size.input[0] * call.size.input[1];
   // Without padding no window leaves the input: its extent is what the output's size comes from.
@@ -322,6 +355,28 @@ inline void gather_tap(const SparseCall& call, const Run& run, int64_t channel, 
   }
 }
 
+// Pixels of windows, shifted: `from` is the first pixel of the tile in the first channel.
+inline void pack_shifted(const SparseCall& call, const SparsePlan& plan, const Tile& tile, const Windows& windows,
+                         int64_t position, const float* from, int64_t columns, float* out) {
+  const ConvGeometry& g = call.geometry;
+  const int64_t area = call.size.input[0] * call.size.input[1];
+  const int64_t window = g.kernel[0] * g.kernel[1];
+  int64_t distance[max_positions];
+  for (int64_t i = 0; i < window; ++i) {
+    distance[i] = (i / g.kernel[1] * g.dilations[0] - g.begin[0]) * call.size.input[1] +
+                  i % g.kernel[1] * g.dilations[1] - g.begin[1];
+  }
+  for (int64_t n = 0; n < columns; ++n, out += plan.column_bytes / 4) {
+    for (int64_t i = 0; i < tile.vectors; ++i) {
+      store(out + i * lanes, load_masked(from + distance[position] + i * lanes, windows.mask[position][i]));
+    }
+    if (++position == window) {
+      position = 0;
+      from += area;
+    }
+  }
+}
+
 // Pixels of windows: one line per weight column, [columns][tile]. `buffer` holds the patches.
 inline void pack_windows(const SparseCall& call, const SparsePlan& plan, const Tile& tile, const Windows& windows,
                          int64_t group_channel, int64_t column, int64_t columns, float* out, float* buffer) {
@@ -330,6 +385,11 @@ inline void pack_windows(const SparseCall& call, const SparsePlan& plan, const T
   int64_t s = column % g.kernel[1];
   int64_t r = column / g.kernel[1] % g.kernel[0];
   int64_t channel = group_channel + column / (g.kernel[0] * g.kernel[1]);
+  if (windows.shifted) {
+    const float* from = call.x + (tile.run[0].image * g.channels + channel) * area + tile.run[0].pixel;
+    pack_shifted(call, plan, tile, windows, column % (g.kernel[0] * g.kernel[1]), from, columns, out);
+    return;
+  }
   bool fresh = true;
   for (int64_t i = 0; i < columns; ++i, out += plan.column_bytes / 4) {
     if (windows.gathered) {
