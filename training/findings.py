@@ -33,6 +33,15 @@ def mean_at(rows: Sequence[Row], rate: float, method: str | None = None) -> floa
     return float(np.mean(found))
 
 
+def apart(rows: Sequence[Row], rate: float, methods: Sequence[str]) -> float:
+    """How far the best and the worst seed of one method lie apart at that rate, on average."""
+    spreads = []
+    for method in methods:
+        found = [r["accuracy"] for r in rows if r["method"] == method and abs(r["rate"] - rate) < 1e-9]
+        spreads.append(max(found) - min(found))
+    return float(np.mean(spreads))
+
+
 def collapse(rows: Sequence[Row], net: str) -> str:
     """Where pruning without retraining stops being free, and where the net is gone."""
     rates, mean, low, high, seeds = spread(rows, "rate", "accuracy")
@@ -171,7 +180,9 @@ def retraining(pruned: Mapping[str, Any], retrained: Mapping[str, Any], dense: f
     )
 
 
-def dead(pruned: Mapping[str, Any], retrained: Mapping[str, Any], connected: Mapping[str, Any]) -> str:
+def dead(
+    pruned: Mapping[str, Any], retrained: Mapping[str, Any], connected: Mapping[str, Any], held_out: int
+) -> str:
     """What lies on no path from input to output, and what retraining without it reaches."""
     gone, left = pruned["dead"], pruned["nonzeros"]
     lost = retrained["accuracy"] - connected["accuracy"]
@@ -179,7 +190,8 @@ def dead(pruned: Mapping[str, Any], retrained: Mapping[str, Any], connected: Map
         f"Of the weights that this pruning leaves, {gone:,} ({pct(gone / (gone + left))}) lead to or from "
         "neurons without any input or output left; Han et al. remove those too (`--remove-dead`). The "
         f"{left:,} that remain retrain to {pct(connected['accuracy'])} on the same schedule, "
-        f"{100 * abs(lost):.1f} points {'below' if lost > 0 else 'above'} the net that kept them."
+        f"{100 * abs(lost):.1f} points {'below' if lost > 0 else 'above'} the net that kept them "
+        f"({round(held_out * abs(lost))} of {held_out} images)."
     )
 
 
@@ -224,11 +236,6 @@ def ways(rows: Sequence[Row], rate: float, epochs: int, rounds: int = 3) -> str:
     small = np.mean([score["fine-tune"], score["han"]])
     in_rounds = np.mean([score["han"], score["han-rewind"]])
     once = np.mean([score["fine-tune"], score["lr-rewind"]])
-    spreads = [
-        max(values) - min(values)
-        for m in methods
-        if (values := [r["accuracy"] for r in rows if r["method"] == m and abs(r["rate"] - rate) < 1e-9])
-    ]
     winner = "the original schedule replayed" if replay >= small else "a small one"
     pruning = "in rounds" if in_rounds >= once else "at once"
     second = (
@@ -237,7 +244,7 @@ def ways(rows: Sequence[Row], rate: float, epochs: int, rounds: int = 3) -> str:
         f"learning rate, and {winner} is {100 * abs(replay - small):.1f} points better than the other. "
         f"Pruning {pruning} is {100 * abs(in_rounds - once):.1f} points better on this budget, and "
         "the best way of all "
-        f"is: {METHODS[ranking[0]][0]}; the seeds of one way lie {100 * float(np.mean(spreads)):.1f} "
+        f"is: {METHODS[ranking[0]][0]}; the seeds of one way lie {100 * apart(rows, rate, methods):.1f} "
         "points apart on "
         "average, so smaller differences say nothing."
     )
@@ -282,5 +289,6 @@ def rewinding(rows: Sequence[Row], rate: float) -> str:
             "both better than the small rate; these nets do not show that order"
         )
         + f"; going back to the weights of the first epoch changes {100 * early:+.1f} points against "
-        "keeping the trained ones on the same schedule."
+        "keeping the trained ones on the same schedule, where the seeds of one way lie "
+        f"{100 * apart(rows, rate, list(score)):.1f} points apart on average."
     )

@@ -154,7 +154,7 @@ def footprint_section(page: Page, work: Path, results: dict[str, Any]) -> None:
     page.section("4. Memory footprint", theirs, ["csr-file"], [figure], found)
 
 
-def retraining_section(page: Page, results: dict[str, Any]) -> None:
+def retraining_section(page: Page, results: dict[str, Any], held_out: int) -> None:
     """Before and after retraining, pruned and not."""
     dense = next(r["accuracy"] for r in results["dense"] if r["seed"] == 0 and r["rate"] == 0)
     pruned, retrained = results["pruned"], results["retrained"]
@@ -167,7 +167,7 @@ def retraining_section(page: Page, results: dict[str, Any]) -> None:
     )
     theirs = "80.625 -> 82.34 % at rate 0.9235; 88.875 -> 91.07 % unpruned."
     found = findings.retraining(pruned, retrained, dense, results["unpruned"]["accuracy"])
-    found += f"\n\n{findings.dead(results['connected'], retrained, results['reconnected'])}"
+    found += f"\n\n{findings.dead(results['connected'], retrained, results['reconnected'], held_out)}"
     steps = ["pruned", "retrained", "unpruned", "connected", "reconnected"]
     page.section("5. Retraining", theirs, steps, [figure], found)
 
@@ -243,7 +243,7 @@ def write(work: Path, docs: Path, size: Size) -> Path:
     vgg_sections(page, results["vgg"], samples.test.size)
     dense_section(page, results["dense"])
     footprint_section(page, work, results)
-    retraining_section(page, results)
+    retraining_section(page, results, samples.test.size)
     binary_section(page, work, results, samples)
     ways_section(page, results, size)
     target = docs / "lab-report.md"

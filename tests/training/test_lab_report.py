@@ -100,9 +100,9 @@ def test_binarization_and_retraining_state_the_difference() -> None:
 
 def test_dead_weights_are_counted_among_those_that_pruning_left() -> None:
     connected = {"dead": 250, "nonzeros": 750}
-    text = findings.dead(connected, {"accuracy": 0.98}, {"accuracy": 0.97})
+    text = findings.dead(connected, {"accuracy": 0.98}, {"accuracy": 0.97}, 400)
     assert "250 (25.0 %)" in text and "The 750 that remain retrain to 97.0 %" in text
-    assert "1.0 points below" in text
+    assert "1.0 points below the net that kept them (4 of 400 images)" in text
 
 
 @pytest.mark.parametrize(("early", "says"), [(0.8, "is the order"), (0.95, "do not show that order")])
