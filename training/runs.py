@@ -173,8 +173,16 @@ def run_prune(
 
 
 def _without_dead(model: nn.Module, masks: prune.Masks) -> tuple[prune.Masks, int]:
-    """The masks without dead neurons, and how many non-zero weights that removes."""
+    """The masks without dead neurons, and how many non-zero weights that removes.
+
+    Raises
+    ------
+    InputError
+        If no path from the input to the output is left, so that every weight would go.
+    """
     living = neurons.without_dead(model, masks)
+    if not any(bool(mask.any()) for mask in living.values()):
+        raise InputError("pruned so far, no path leads from the input to the output: all weights would go")
     weights: dict[str, Any] = {name: module.weight for name, module in prune.prunable(model).items()}
     gone = (weights[name][mask & ~living[name]].count_nonzero() for name, mask in masks.items())
     return living, sum(int(count) for count in gone)

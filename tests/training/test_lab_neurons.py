@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sparse_export.errors import UnsupportedError
+from sparse_export.errors import InputError, UnsupportedError
 from sparse_export.training import checkpoints, models, neurons, prune, runs
 
 
@@ -155,3 +155,16 @@ def test_prune_counts_what_it_removed(tmp_path: Path) -> None:
     plain, connected = pruned("plain.pt", False), pruned("connected.pt", True)
     assert plain.dead is None and connected.dead is not None and connected.dead > 0
     assert connected.nonzeros == plain.nonzeros - connected.dead
+
+
+def test_prune_refuses_to_remove_everything(tmp_path: Path) -> None:
+    checkpoints.write(tmp_path / "dense.pt", models.vgg11_cifar().state_dict())
+    with pytest.raises(InputError, match="no path leads from the input"):
+        runs.run_prune(
+            tmp_path / "dense.pt",
+            tmp_path / "out.pt",
+            None,
+            lambda net: prune.masks(net, target_nnz=5),
+            remove_dead=True,
+        )
+    assert not (tmp_path / "out.pt").exists()
