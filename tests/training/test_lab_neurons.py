@@ -149,7 +149,7 @@ def test_prune_counts_what_it_removed(tmp_path: Path) -> None:
     def pruned(name: str, remove_dead: bool) -> runs.Outcome:
         target = tmp_path / name
         return runs.run_prune(
-            tmp_path / "dense.pt", target, None, lambda net: prune.masks(net, 0.99), remove_dead=remove_dead
+            tmp_path / "dense.pt", target, None, lambda net: prune.masks(net, 0.8), remove_dead=remove_dead
         )
 
     plain, connected = pruned("plain.pt", False), pruned("connected.pt", True)
