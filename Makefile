@@ -74,6 +74,7 @@ benchmarks: setup demo-out/model.csr.onnx ## Every published figure, into benchm
 	$(PY) benchmarks/sizes.py
 	$(PY) benchmarks/packing.py
 	$(PY) benchmarks/kernels.py
+	$(PY) benchmarks/kernels.py --linear-time
 	$(PY) benchmarks/models.py --threads 1 2
 	$(PY) benchmarks/models.py --memory
 	$(PY) benchmarks/binary.py
