@@ -8,6 +8,7 @@ takes floats.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -43,10 +44,13 @@ class Signs:
     exact: bool = True
 
 
-def take_signs(index: GraphIndex, layer: Layer) -> None:
-    """Let the layer take its input before the sign, if there is one."""
-    signs = find_signs(index, layer.x)
-    if signs is not None and (signs.exact or _rarely_zero(index, signs.x)):
+def take_signs(index: GraphIndex, layers: Sequence[Layer]) -> None:
+    """Let the layers of one weight take their inputs before the sign, if all have one: they share bits."""
+    found = [find_signs(index, layer.x) for layer in layers]
+    if any(signs is None or not (signs.exact or _rarely_zero(index, signs.x)) for signs in found):
+        return
+    for layer, signs in zip(layers, found, strict=True):
+        assert signs is not None
         layer.x = signs.x
         layer.scale = layer.scale * signs.factor
         layer.binary_input = True

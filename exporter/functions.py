@@ -16,6 +16,7 @@ import onnx
 import onnx.parser
 
 from ..formats import Format
+from .binarize_functions import CONSTANTS, PACK_OUTPUT, POOL_BODY, UNPACK_INPUT
 
 DOMAIN = "sparse_export"
 VERSION = 1
@@ -23,6 +24,10 @@ VERSION = 1
 OPSET = 18
 #: Prefix of the operators whose activations are signs too, by the prefix of those that take floats.
 BINARY_INPUT = {"BinaryWeight": "Xnor"}
+#: What follows that prefix where activations arrive packed, and the suffix where they leave so.
+PACKED, SIGN = "Packed", "Sign"
+#: Max pooling of packed signs, the one operator without a weight.
+POOL = "XnorMaxPool"
 
 _SIZES = """
     shape = Constant <value_ints: ints = @shape> ()
@@ -56,6 +61,16 @@ _LAYERS = {
     layer = Add (product, bias)
 """,
 }
+# The bits of a row of weights lie as packed activations do: channels last.
+_CHANNELS_LAST = """
+    second1 = Constant <value_ints = [2]> ()
+    any1 = Constant <value_ints = [-1]> ()
+    channels = Slice (shape, first1, second1)
+    last_shape = Concat <axis = 0> (rows, any1, channels)
+    weight_last = Reshape (dense, last_shape)
+    weight_first = Transpose <perm = [0, 2, 1]> (weight_last)
+    weight = Reshape (weight_first, shape)
+"""
 _SIGNS = """
     x_zero = Constant <value = float {0.0}> ()
     x_plus = Constant <value = float {1.0}> ()
@@ -66,12 +81,12 @@ _SIGNS = """
 # A sum of signs is an integer. Round says so, and keeps the runtime from folding the scale into the weights,
 # whose sums would no longer be exact.
 _SIGN_LAYERS = {
-    "Conv": """
+    "Conv": _CHANNELS_LAST
+    + """
     dims = Size (shape)
     dims1 = Reshape (dims, first1)
     ones = ConstantOfShape <value = int64[1] {1}> (dims1)
     scale_shape = ScatterElements (ones, first1, rows)
-    weight = Reshape (dense, shape)
     scale_k = Reshape (scale, scale_shape)
     bias_k = Reshape (bias, scale_shape)
     products = Conv <auto_pad = "NOTSET", strides: ints = @strides, pads: ints = @pads,
@@ -102,10 +117,18 @@ _ATTRIBUTES = {"Conv": ["shape", "strides", "pads", "dilations", "group"], "MatM
 
 
 def operator_name(
-    fmt: Format, layer: str, *, residual: bool = False, activation: str = "", binary_input: bool = False
+    fmt: Format,
+    layer: str,
+    *,
+    residual: bool = False,
+    activation: str = "",
+    binary_input: bool = False,
+    packed_input: bool = False,
 ) -> str:
     """Name of the operator, `SparseConvAddRelu` for csr, Conv, a residual input and a Relu."""
     prefix = BINARY_INPUT[str(fmt.operator)] if binary_input else fmt.operator
+    if packed_input:
+        prefix = f"{prefix}{PACKED}"
     return f"{prefix}{layer}{'Add' if residual else ''}{activation}"
 
 
@@ -116,6 +139,7 @@ def build(
     residual: bool = False,
     activation: str = "",
     binary_input: bool = False,
+    packed_input: bool = False,
     opset: int = OPSET,
 ) -> onnx.FunctionProto:
     """The function of one operator.
@@ -129,14 +153,26 @@ def build(
     residual
         Whether a last input Z is added before the activation.
     activation
-        "", "Relu" or "Clip".
+        "", "Relu" or "Clip"; "Sign" gives the packed signs of the result.
     binary_input
         Whether the operator takes the sign of X first.
+    packed_input
+        Whether X is packed signs.
     opset
         Of the model that will hold it: a runtime inlines the body into the model's opset.
     """
-    name = operator_name(fmt, layer, residual=residual, activation=activation, binary_input=binary_input)
-    body = _SIGNS + _SIGN_LAYERS[layer] if binary_input else _LAYERS[layer]
+    name = operator_name(
+        fmt,
+        layer,
+        residual=residual,
+        activation=activation,
+        binary_input=binary_input,
+        packed_input=packed_input,
+    )
+    signs = UNPACK_INPUT[layer] if packed_input else _SIGNS
+    body = signs + _SIGN_LAYERS[layer] if binary_input else _LAYERS[layer]
+    if packed_input or activation == SIGN:
+        body = CONSTANTS + body
     decode = fmt.operator_decode + body
     return _build(name, fmt.operator_inputs, decode, layer, residual, activation, opset)
 
@@ -154,10 +190,22 @@ def _build(
     inputs = ["X", *components, "scale", "bias", *(["Z"] if residual else [])]
     attributes = [*_ATTRIBUTES[layer], *(["min", "max"] if activation == "Clip" else [])]
     total = "total = Add (layer, Z)" if residual else ""
-    last = _ACTIVATIONS[activation].format(input="total" if residual else "layer")
+    if activation == SIGN:
+        last = PACK_OUTPUT[layer]
+    else:
+        last = _ACTIVATIONS[activation].format(input="total" if residual else "layer")
     text = (
         f'<domain: "{DOMAIN}", opset_import: ["": {opset}]>\n'
         f"{name} <{', '.join(attributes)}> ({', '.join(inputs)}) => (Y)\n"
         f"{{{_SIZES}{decode}{total}\n{last}\n}}"
     )
     return onnx.parser.parse_function(text)
+
+
+@cache
+def pool(opset: int = OPSET) -> onnx.FunctionProto:
+    """The function of `POOL`: packed signs and `falling`, uint8 [bytes], to packed signs."""
+    return onnx.parser.parse_function(
+        f'<domain: "{DOMAIN}", opset_import: ["": {opset}]>\n'
+        f"{POOL} <kernel_shape, strides, pads> (X, falling) => (Y)\n{{{POOL_BODY}}}"
+    )

@@ -13,10 +13,15 @@ from onnx import helper, numpy_helper
 from .. import formats
 from ..errors import InputError
 from ..formats import Packed
-from . import functions, match
+from ..formats.base import Array
+from . import binarize_chains, functions, match
+from .binarize_bits import channels_last
 from .binarize_signs import take_signs
 from .layers import GraphIndex, Layer
 from .plan import TensorPlan
+
+#: A node, or a layer that will be one.
+Node = onnx.NodeProto | Layer
 
 
 def normalize(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -111,23 +116,28 @@ def rewrite(
     layers.sort(key=lambda layer: index.position[id(layer.nodes[0])])
     taken: set[int] = set()
     plan_of = {plan.name: plan for plan in plans}
+    for plan in plans:
+        if plan.packed and formats.get(plan.format).operator in functions.BINARY_INPUT:
+            take_signs(index, plan.layers)
+            for layer in plan.layers:
+                layer.zero_scale = False
+    signed = {layer.x for layer in layers if layer.binary_input}
     for layer in layers:
-        if formats.get(plan_of[layer.weight].format).operator in functions.BINARY_INPUT:
-            take_signs(index, layer)
-            layer.zero_scale = False
-        match.fold(index, layer, taken)
+        match.fold(index, layer, taken, signed)
+    last = {id(layer.nodes[-1]): layer for layer in layers}
+    nodes = [last.get(id(node), node) for node in index.nodes if id(node) in last or id(node) not in taken]
     writer = _Writer(model)
-    replacement = {
-        id(layer.nodes[-1]): writer.node(layer, plan_of[layer.weight], packed[layer.weight])
-        for layer in layers
-    }
-    nodes = []
-    for node in index.nodes:
-        if id(node) in replacement:
-            nodes.append(replacement[id(node)])
-        elif id(node) not in taken:
-            nodes.append(node)
-    return writer.finish(nodes)
+    outputs = {value.name for value in model.graph.output}
+    pools = binarize_chains.link(index, _drop_dead(nodes, outputs), outputs, writer.constant)
+    written = []
+    for node in nodes:
+        if isinstance(node, Layer):
+            written.append(writer.node(node, plan_of[node.weight], packed[node.weight]))
+        else:
+            written.append(pools.get(id(node), node))
+    if pools:
+        writer.functions[functions.POOL] = functions.pool(writer.opset)
+    return writer.finish(written)
 
 
 class _Writer:
@@ -149,11 +159,12 @@ class _Writer:
             "residual": layer.residual is not None,
             "activation": layer.activation,
             "binary_input": layer.binary_input,
+            "packed_input": layer.packed_input,
         }
         name = functions.operator_name(fmt, layer.kind, **options)  # type: ignore[arg-type]
         if name not in self.functions:
             self.functions[name] = functions.build(fmt, layer.kind, opset=self.opset, **options)  # type: ignore[arg-type]
-        components = [self._component(layer.weight, part, packed) for part in fmt.operator_inputs]
+        components = [self._component(layer, part, packed) for part in fmt.operator_inputs]
         alpha = packed.components[fmt.scale_component].astype(np.float64) if fmt.scale_component else 1.0
         factor = plan.encoded.scale if plan.encoded and plan.encoded.scale is not None else 1.0
         scale = self._vector(layer.scale * alpha * factor, f"{layer.weight}.scale")
@@ -166,11 +177,21 @@ class _Writer:
             name, inputs, [layer.output], name=layer.name, domain=functions.DOMAIN, **attributes
         )
 
-    def _component(self, weight: str, part: str, packed: Packed) -> str:
-        name = f"{weight}.{part}"
+    def _component(self, layer: Layer, part: str, packed: Packed) -> str:
+        name = f"{layer.weight}.{part}"
         if name not in self.initializers:
             assert name not in self._used, name
-            self.initializers[name] = numpy_helper.from_array(packed.components[part], name)
+            array = packed.components[part]
+            if layer.binary_input:
+                array = channels_last(array, packed.shape)
+            self.initializers[name] = numpy_helper.from_array(array, name)
+        return name
+
+    def constant(self, array: Array, name: str) -> str:
+        """An initializer of that array; returns its name."""
+        while name in self._used or name in self.initializers:
+            name += "_"
+        self.initializers[name] = numpy_helper.from_array(array, name)
         return name
 
     def _vector(self, vector: NDArray[np.float64], name: str) -> str:
@@ -179,18 +200,15 @@ class _Writer:
         known = self._vectors.get(single.tobytes())
         if known is not None:
             return known
-        while name in self._used or name in self.initializers:
-            name += "_"
-        self._vectors[single.tobytes()] = name
-        self.initializers[name] = numpy_helper.from_array(single, name)
-        return name
+        self._vectors[single.tobytes()] = self.constant(single, name)
+        return self._vectors[single.tobytes()]
 
-    def finish(self, nodes: list[onnx.NodeProto]) -> onnx.ModelProto:
+    def finish(self, nodes: Sequence[Node]) -> onnx.ModelProto:
         """The model of these nodes, without the initializers nobody reads any more."""
         source = self.source
         outputs = {value.name for value in source.graph.output}
-        nodes = _drop_dead(nodes, outputs)
-        needed = {name for node in nodes for name in _reads(node)} | outputs
+        alive = _drop_dead(nodes, outputs)
+        needed = {name for node in alive for name in _reads(node)} | outputs
         model = onnx.ModelProto()
         model.ir_version = max(source.ir_version, 8)
         model.producer_name, model.producer_version = "sparse-export", "1"
@@ -202,7 +220,7 @@ class _Writer:
         model.functions.extend(self.functions.values())
         graph = model.graph
         graph.name = source.graph.name
-        graph.node.extend(nodes)
+        graph.node.extend(node for node in alive if not isinstance(node, Layer))
         graph.input.extend(
             value for value in source.graph.input if value.name in needed or not _is_weight(source, value)
         )
@@ -216,18 +234,20 @@ def _is_weight(model: onnx.ModelProto, value: onnx.ValueInfoProto) -> bool:
     return any(tensor.name == value.name for tensor in model.graph.initializer)
 
 
-def _drop_dead(nodes: list[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:
+def _drop_dead(nodes: Sequence[Node], outputs: set[str]) -> list[Node]:
     """Without the nodes (a weight's Transpose, a sign) whose only readers were layers that are packed now."""
     read = set(outputs)
     alive = []
     for node in reversed(nodes):
-        if read & set(node.output):
+        if read & set([node.output] if isinstance(node, Layer) else node.output):
             alive.append(node)
             read.update(_reads(node))
     return alive[::-1]
 
 
-def _reads(node: onnx.NodeProto) -> list[str]:
+def _reads(node: Node) -> list[str]:
+    if isinstance(node, Layer):
+        return node.reads
     names = list(node.input)
     for item in node.attribute:
         for graph in [*item.graphs, *([item.g] if item.HasField("g") else [])]:

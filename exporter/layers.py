@@ -30,8 +30,12 @@ class Layer:
         The nodes replaced, in graph order; the last one's place is taken.
     obstacle
         Why no packed operator fits, or None.
+    activation
+        "", "Relu" or "Clip"; "Sign" where the operator gives the packed signs of its result.
     binary_input
         Whether the operator takes the sign of its input (+1 for >= 0, else -1) before it multiplies.
+    packed_input
+        Whether that input is packed signs already.
     zero_scale
         Whether the operator takes a scale of 0; if not, a BatchNorm with a gamma of 0 stays a node.
     """
@@ -52,7 +56,13 @@ class Layer:
     obstacle: str | None = None
     attributes: dict[str, object] = field(default_factory=dict)
     binary_input: bool = False
+    packed_input: bool = False
     zero_scale: bool = True
+
+    @property
+    def reads(self) -> list[str]:
+        """The computed values that its operator reads."""
+        return [self.x, *([self.residual] if self.residual else [])]
 
 
 class GraphIndex:

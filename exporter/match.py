@@ -7,6 +7,8 @@ which a packed operator does in its epilogue.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import onnx
 
@@ -113,18 +115,21 @@ def _row_vector(array: Array | None, outputs: int) -> Array | None:
     return np.broadcast_to(array.astype(np.float64).reshape(-1), outputs).copy()
 
 
-def fold(index: GraphIndex, layer: Layer, taken: set[int]) -> None:
+def fold(index: GraphIndex, layer: Layer, taken: set[int], needed: Collection[str] = ()) -> None:
     """Let the layer take in the nodes behind it that its operator can do in the epilogue.
 
     Parameters
     ----------
     taken
         Ids of nodes that a layer has taken already; updated.
+    needed
+        Values that a layer reads which the graph's own readers do not tell: a layer that takes the sign
+        itself reads what comes before it.
     """
     taken.update(id(node) for node in layer.nodes)
     for step in (_fold_bias, _fold_norm, _fold_residual, _fold_activation):
         reader = index.only_reader(layer.output)
-        if reader is None:
+        if reader is None or layer.output in needed:
             return
         if reader.domain in _MAIN_DOMAINS and id(reader) not in taken and step(index, layer, reader):
             taken.add(id(reader))
@@ -149,20 +154,29 @@ def _fold_bias(index: GraphIndex, layer: Layer, node: onnx.NodeProto) -> bool:
 
 def _fold_norm(index: GraphIndex, layer: Layer, node: onnx.NodeProto) -> bool:
     """BatchNormalization with constant statistics, over the output channels."""
-    if node.op_type != "BatchNormalization" or attribute(node, "training_mode", 0):
-        return False
     if layer.kind == "MatMul" and layer.op_type != "Gemm":
         return False  # channels are axis 1, outputs the last axis: the same only for two dimensions
-    parameters = [index.constant(name) for name in node.input[1:5]]
-    if any(array is None or array.size != layer.scale.size for array in parameters):
+    factors = norm_factors(index, node, layer.scale.size)
+    if factors is None:
         return False
-    gamma, beta, mean, variance = (array.astype(np.float64) for array in parameters if array is not None)
-    factor = gamma / np.sqrt(variance + float(attribute(node, "epsilon", 1e-5)))  # type: ignore[arg-type]
+    factor, mean, beta = factors
     if not layer.zero_scale and not factor.all():
         return False
     layer.scale = layer.scale * factor
     layer.bias = (layer.bias - mean) * factor + beta
     return True
+
+
+def norm_factors(index: GraphIndex, node: onnx.NodeProto, channels: int) -> tuple[Array, Array, Array] | None:
+    """(factor, mean, beta) of a constant BatchNormalization: (x - mean) * factor + beta."""
+    if node.op_type != "BatchNormalization" or attribute(node, "training_mode", 0):
+        return None
+    parameters = [index.constant(name) for name in node.input[1:5]]
+    if any(array is None or array.size != channels for array in parameters):
+        return None
+    gamma, beta, mean, variance = (array.astype(np.float64) for array in parameters if array is not None)
+    factor: Array = gamma / np.sqrt(variance + float(attribute(node, "epsilon", 1e-5)))  # type: ignore[arg-type]
+    return factor, mean, beta
 
 
 def _fold_residual(index: GraphIndex, layer: Layer, node: onnx.NodeProto) -> bool:

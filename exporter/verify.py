@@ -21,7 +21,9 @@ from .. import formats
 from ..errors import InputError, VerificationError
 from ..formats import Format, Packed
 from ..formats.base import Array
-from .functions import BINARY_INPUT, DOMAIN
+from .binarize_bits import channels_first
+from .functions import BINARY_INPUT, DOMAIN, PACKED, POOL
+from .layers import attribute
 from .save import MAX_INLINE_TOTAL, data_bytes, save
 
 Run = Callable[[dict[str, Array]], list[Array]]
@@ -166,7 +168,7 @@ def compare(
 
 
 def packed_nodes(model: onnx.ModelProto) -> dict[str, tuple[onnx.NodeProto, Format, dict[str, Array]]]:
-    """Every packed weight of a model: name to its node, format and component arrays.
+    """Every packed weight of a model: name to its node, format and component arrays, as they were packed.
 
     Raises
     ------
@@ -175,10 +177,11 @@ def packed_nodes(model: onnx.ModelProto) -> dict[str, tuple[onnx.NodeProto, Form
     """
     initializers = {tensor.name: tensor for tensor in model.graph.initializer}
     prefixes = {fmt.operator: fmt for fmt in formats.all_formats() if fmt.operator}
-    prefixes |= {twin: prefixes[prefix] for prefix, twin in BINARY_INPUT.items()}
+    twins = {twin: prefixes[prefix] for prefix, twin in BINARY_INPUT.items()}
+    prefixes |= twins | {f"{twin}{PACKED}": fmt for twin, fmt in twins.items()}
     found = {}
     for node in model.graph.node:
-        if node.domain != DOMAIN:
+        if node.domain != DOMAIN or node.op_type == POOL:
             continue
         fmt = prefixes.get(node.op_type.partition("Conv")[0].partition("MatMul")[0])
         if fmt is None:
@@ -188,6 +191,8 @@ def packed_nodes(model: onnx.ModelProto) -> dict[str, tuple[onnx.NodeProto, Form
         if missing or len(parts) < len(fmt.operator_inputs):
             raise InputError(f"node '{node.name}': packed input {missing or parts} is not an initializer")
         arrays = [numpy_helper.to_array(initializers[part]) for part in parts]
+        if node.op_type.startswith(tuple(twins)):
+            arrays = [channels_first(array, attribute(node, "shape")) for array in arrays]  # type: ignore[arg-type]
         found[parts[0].rpartition(".")[0]] = (node, fmt, dict(zip(fmt.operator_inputs, arrays, strict=True)))
     return found
 

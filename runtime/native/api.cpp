@@ -157,7 +157,7 @@ const float* Context::floats(size_t index, const char* name, const Shape& shape)
   return tensor.as<float>();
 }
 
-float* Context::output(size_t index, const Shape& shape) const {
+void* Context::allocate(size_t index, const Shape& shape) const {
   OrtValue* value = nullptr;
   check(api_, abi::KernelContextGetOutput::call(api_, context_, index, shape.data(), shape.size(), &value));
   if (value == nullptr) {
@@ -165,7 +165,7 @@ float* Context::output(size_t index, const Shape& shape) const {
   }
   void* data = nullptr;
   check(api_, abi::GetTensorMutableData::call(api_, value, &data));
-  return static_cast<float*>(data);
+  return data;
 }
 
 bool ShapeContext::input_shape(size_t index, std::vector<Dimension>& shape) const {
@@ -215,7 +215,7 @@ bool ShapeContext::integers(const char* name, size_t limit, std::vector<int64_t>
   return true;
 }
 
-void ShapeContext::set_output(const std::vector<Dimension>& shape) const {
+void ShapeContext::set_output(const std::vector<Dimension>& shape, int type) const {
   static std::atomic<uint64_t> unnamed{0};
   Shape values;
   std::vector<std::string> names;
@@ -232,7 +232,7 @@ void ShapeContext::set_output(const std::vector<Dimension>& shape) const {
   OrtTensorTypeAndShapeInfo* raw = nullptr;
   check(api_, abi::CreateTensorTypeAndShapeInfo::call(api_, &raw));
   const ShapeInfo info(raw, ShapeInfoRelease{api_});
-  check(api_, abi::SetTensorElementType::call(api_, raw, int{abi::element_float}));
+  check(api_, abi::SetTensorElementType::call(api_, raw, int{type}));
   check(api_, abi::SetDimensions::call(api_, raw, static_cast<const int64_t*>(values.data()), values.size()));
   check(api_, abi::SetSymbolicDimensions::call(api_, raw, symbols.data(), symbols.size()));
   check(api_, abi::ShapeInferSetOutputTypeShape::call(api_, static_cast<const OrtShapeInferContext*>(context_), size_t{0},

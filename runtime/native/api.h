@@ -107,7 +107,10 @@ class Context {
   const float* floats(size_t index, const char* name, int64_t count) const;
   // A float32 input of exactly this shape.
   const float* floats(size_t index, const char* name, const Shape& shape) const;
-  float* output(size_t index, const Shape& shape) const;
+  template <class T = float>
+  T* output(size_t index, const Shape& shape) const {
+    return static_cast<T*>(allocate(index, shape));
+  }
 
   // Calls `body(i)` for i in [0, count) on the session's threads; returns when all are done. `body` must not throw.
   // `dynamic`: every index may run on any thread; otherwise each thread gets one contiguous range.
@@ -128,6 +131,8 @@ class Context {
   }
 
  private:
+  void* allocate(size_t index, const Shape& shape) const;
+
   const OrtApi* api_;
   OrtKernelContext* context_;
 };
@@ -147,7 +152,7 @@ class ShapeContext {
   bool input_shape(size_t index, std::vector<Dimension>& shape) const;
   bool integers(const char* name, size_t limit, std::vector<int64_t>& values) const;
   // Unknown dimensions without a name get one of their own.
-  void set_output(const std::vector<Dimension>& shape) const;
+  void set_output(const std::vector<Dimension>& shape, int type) const;
 
  private:
   const OrtApi* api_;

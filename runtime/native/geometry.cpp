@@ -46,11 +46,28 @@ void fill(ConvGeometry& geometry, const std::vector<int64_t>& shape, const std::
   place(pads, rank, rank, geometry.end);
 }
 
+void fill_window(ConvGeometry& geometry, const std::vector<int64_t>& kernel, const std::vector<int64_t>& strides,
+                 const std::vector<int64_t>& pads) {
+  require(kernel.size() == 2, "attribute 'kernel_shape' must have 2 dimensions");
+  fill(geometry, {1, 1, kernel[0], kernel[1]}, strides, pads, {1, 1}, 1);
+  for (size_t i = 0; i < pads.size(); ++i) {
+    require(pads[i] < kernel[i % 2], "attribute 'pads' must be smaller than the window");
+  }
+}
+
 // Output extent along one axis, or -1 where the dilated window is larger than the padded input.
 int64_t output_extent(const ConvGeometry& geometry, size_t axis, int64_t input) {
   const int64_t window = geometry.dilations[axis] * (geometry.kernel[axis] - 1) + 1;
   const int64_t padded = input + geometry.begin[axis] + geometry.end[axis];
   return padded < window ? -1 : (padded - window) / geometry.strides[axis] + 1;
+}
+
+void infer_window(const ConvGeometry& geometry, const std::vector<Dimension>& input, std::vector<Dimension>& output) {
+  output.assign({input[0], {geometry.outputs, ""}});
+  for (size_t axis = 2 - static_cast<size_t>(geometry.rank); axis < 2; ++axis) {
+    const int64_t extent = input[axis + input.size() - 2].value;
+    output.push_back({extent < 0 ? -1 : output_extent(geometry, axis, extent), ""});
+  }
 }
 
 }  // namespace
@@ -86,20 +103,37 @@ Shape conv_output(const ConvGeometry& geometry, const ConvSize& size) {
 
 bool infer_conv(const ShapeContext& context, std::vector<Dimension>& output) {
   std::vector<Dimension> input;
+  return context.input_shape(0, input) && infer_conv(context, input, output);
+}
+
+bool infer_conv(const ShapeContext& context, const std::vector<Dimension>& input, std::vector<Dimension>& output) {
   std::vector<int64_t> shape, strides, pads, dilations;
-  if (!context.input_shape(0, input) || !context.integers("shape", 4, shape) ||
-      !context.integers("strides", 2, strides) || !context.integers("pads", 4, pads) ||
-      !context.integers("dilations", 2, dilations) || input.size() != shape.size()) {
+  if (!context.integers("shape", 4, shape) || !context.integers("strides", 2, strides) ||
+      !context.integers("pads", 4, pads) || !context.integers("dilations", 2, dilations) ||
+      input.size() != shape.size()) {
     return false;
   }
   ConvGeometry geometry;
   fill(geometry, shape, strides, pads, dilations, 1);
-  output.assign({input[0], {geometry.outputs, ""}});
-  for (size_t axis = 2 - static_cast<size_t>(geometry.rank); axis < 2; ++axis) {
-    const size_t index = axis + input.size() - 2;
-    const int64_t extent = index < input.size() ? input[index].value : -1;
-    output.push_back({extent < 0 ? -1 : output_extent(geometry, axis, extent), ""});
+  infer_window(geometry, input, output);
+  return true;
+}
+
+ConvGeometry read_window(const KernelInfo& info) {
+  ConvGeometry geometry;
+  fill_window(geometry, info.integers("kernel_shape", 2), info.integers("strides", 2), info.integers("pads", 4));
+  return geometry;
+}
+
+bool infer_pool(const ShapeContext& context, const std::vector<Dimension>& input, std::vector<Dimension>& output) {
+  std::vector<int64_t> kernel, strides, pads;
+  if (!context.integers("kernel_shape", 2, kernel) || !context.integers("strides", 2, strides) ||
+      !context.integers("pads", 4, pads) || input.size() != 4) {
+    return false;
   }
+  ConvGeometry geometry;
+  fill_window(geometry, kernel, strides, pads);
+  infer_window(geometry, input, output);
   return true;
 }
 

@@ -32,8 +32,15 @@ ConvSize conv_size(const ConvGeometry& geometry, const Shape& input);
 
 Shape conv_output(const ConvGeometry& geometry, const ConvSize& size);
 
-// Shape inference of every Conv operator.
+// Shape inference of every Conv operator; `input` is X's shape, where that is not what the operator gets.
+bool infer_conv(const ShapeContext& context, const std::vector<Dimension>& input, std::vector<Dimension>& output);
 bool infer_conv(const ShapeContext& context, std::vector<Dimension>& output);
+
+// Reads and checks the window of a pooling operator, as a convolution from one channel to one.
+ConvGeometry read_window(const KernelInfo& info);
+
+// Shape inference of a pooling operator: the channels stay.
+bool infer_pool(const ShapeContext& context, const std::vector<Dimension>& input, std::vector<Dimension>& output);
 
 // [outputs, inputs] of a MatMul operator.
 std::array<int64_t, 2> read_matrix_shape(const KernelInfo& info);

@@ -5,6 +5,8 @@
 //   K(const Variant&, const KernelInfo&);                    // validates everything, once per session; throws Error
 //   void compute(const Context&) const;                      // may run in several threads at once
 //   static bool infer(const ShapeContext&, std::vector<Dimension>& output);   // false: not known
+//   static constexpr int x_type, y_type;                     // element types of X and Y; without them float
+// (without `components` it has X and one packed input, but neither scale nor bias)
 // and `add_operators<K>` makes one operator of it per activation (and residual) variant.
 #pragma once
 
@@ -15,6 +17,7 @@
 #include <vector>
 
 #include "api.h"
+#include "geometry.h"
 
 namespace sparse_export {
 
@@ -51,6 +54,24 @@ inline Bounds read_bounds(const Variant& variant, const KernelInfo& info) {
   return bounds;
 }
 
+// Checks X [..., inputs] of a matrix product whose dimensions but the last are rows. Y has the shape of X but for the
+// last dimension.
+struct MatrixSize {
+  ConvSize size;  // of the 1 x 1 convolution that the product is
+  Shape output;
+};
+
+inline MatrixSize matrix_size(const Shape& x, int64_t inputs, int64_t outputs) {
+  require(!x.empty() && x.back() == inputs, "input 'X': the last dimension is wrong");
+  MatrixSize result;
+  result.size.batch = checked_count(x) / inputs;
+  result.size.input = result.size.output = {1, 1};
+  result.output = x;
+  result.output.back() = outputs;
+  checked_count(result.output);
+  return result;
+}
+
 // Position of scale, bias and the residual: after X and the packed components.
 struct InputLayout {
   size_t scale, bias, residual, count;
@@ -58,8 +79,12 @@ struct InputLayout {
 
 template <class Kernel>
 constexpr InputLayout input_layout(bool residual) {
-  const size_t packed = 1 + Kernel::components.size();
-  return {packed, packed + 1, packed + 2, packed + 2 + (residual ? 1 : 0)};
+  if constexpr (requires { Kernel::components; }) {
+    const size_t packed = 1 + Kernel::components.size();
+    return {packed, packed + 1, packed + 2, packed + 2 + (residual ? 1 : 0)};
+  } else {
+    return {2, 2, 2, 2};  // X and one packed input: there is nothing to scale
+  }
 }
 
 inline void require_inputs(const KernelInfo& info, const InputLayout& layout) {
@@ -68,6 +93,24 @@ inline void require_inputs(const KernelInfo& info, const InputLayout& layout) {
 
 // What operators call themselves: the runtime refuses one newer than itself. Set by registration.
 inline uint32_t op_version = abi::api_version;
+
+template <class Kernel>
+constexpr int x_type() {
+  if constexpr (requires { Kernel::x_type; }) {
+    return Kernel::x_type;
+  } else {
+    return abi::element_float;
+  }
+}
+
+template <class Kernel>
+constexpr int y_type() {
+  if constexpr (requires { Kernel::y_type; }) {
+    return Kernel::y_type;
+  } else {
+    return abi::element_float;
+  }
+}
 
 template <class Kernel>
 class Operator : public OrtCustomOp {
@@ -79,10 +122,10 @@ class Operator : public OrtCustomOp {
     GetInputTypeCount = [](const OrtCustomOp* op) { return self(op).layout().count; };
     GetInputType = [](const OrtCustomOp* op, size_t index) -> int {
       const bool packed = index >= 1 && index < self(op).layout().scale;
-      return packed ? abi::element_any : abi::element_float;
+      return index == 0 ? x_type<Kernel>() : packed ? abi::element_any : abi::element_float;
     };
     GetOutputTypeCount = [](const OrtCustomOp*) { return size_t{1}; };
-    GetOutputType = [](const OrtCustomOp*, size_t) -> int { return abi::element_float; };
+    GetOutputType = [](const OrtCustomOp*, size_t) -> int { return y_type<Kernel>(); };
     GetInputCharacteristic = zero_at;
     GetOutputCharacteristic = zero_at;
     GetInputMemoryType = zero_at;
@@ -145,7 +188,7 @@ class Operator : public OrtCustomOp {
         const ShapeContext view(api, context);
         std::vector<Dimension> output;
         if (Kernel::infer(view, output)) {
-          view.set_output(output);
+          view.set_output(output, y_type<Kernel>());
         }
       });
       if (status != nullptr) {
@@ -166,14 +209,19 @@ class Operator : public OrtCustomOp {
 // Operators live as long as the library: onnxruntime keeps pointers to them.
 using Operators = std::vector<std::unique_ptr<OrtCustomOp, void (*)(OrtCustomOp*)>>;
 
+template <class Kernel>
+void add_operator(Operators& operators, const OrtApi* api, const std::string& name, const Variant& variant) {
+  Operator<Kernel>::api_of_inference = api;
+  operators.emplace_back(new Operator<Kernel>(name, variant),
+                         +[](OrtCustomOp* op) { delete static_cast<Operator<Kernel>*>(op); });
+}
+
 // Adds `base` + suffix for each variant; the residual ones only where `with_residual`.
 template <class Kernel>
 void add_operators(Operators& operators, const OrtApi* api, const std::string& base, bool with_residual) {
-  Operator<Kernel>::api_of_inference = api;
   for (const Variant& variant : variants) {
     if (!variant.residual || with_residual) {
-      operators.emplace_back(new Operator<Kernel>(base + variant.suffix, variant),
-                             +[](OrtCustomOp* op) { delete static_cast<Operator<Kernel>*>(op); });
+      add_operator<Kernel>(operators, api, base + variant.suffix, variant);
     }
   }
 }
@@ -181,5 +229,6 @@ void add_operators(Operators& operators, const OrtApi* api, const std::string& b
 // One per operator family, each in its own file under ops/.
 void add_sparse_operators(Operators& operators, const OrtApi* api);
 void add_binary_operators(Operators& operators, const OrtApi* api);
+void add_xnor_operators(Operators& operators, const OrtApi* api);
 
 }  // namespace sparse_export

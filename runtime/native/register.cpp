@@ -13,6 +13,7 @@ OrtCustomOpDomain* make_domain(const OrtApi* api) {
   static auto* const operators = new Operators;
   add_sparse_operators(*operators, api);
   add_binary_operators(*operators, api);
+  add_xnor_operators(*operators, api);
   OrtCustomOpDomain* domain = nullptr;
   check(api, abi::CreateCustomOpDomain::call(api, "sparse_export", &domain));
   for (const auto& op : *operators) {

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper
+from onnx import TensorProto, helper
 
 from sparse_export.exporter import functions
 from sparse_export.formats import get
@@ -20,16 +20,29 @@ def signs(x: Array) -> Array:
     return np.where(x >= 0, 1, -1).astype(np.float32)
 
 
-def pack_bits(weight: Array) -> Array:
+def pack_signs(x: Array, image: bool) -> Array:
+    """Packed signs of activations [N, C, H, W] (`image`) or [..., C]: channels last, 1 = negative."""
+    last = np.moveaxis(x, 1, -1) if image else x
+    return np.packbits(~(last >= 0), axis=-1, bitorder="little")
+
+
+def pack_bits(weight: Array, channels_last: bool = False) -> Array:
     """Sign bits of a weight, row by row, least significant first."""
+    if channels_last and weight.ndim > 2:
+        weight = np.moveaxis(weight, 1, -1)
     return np.packbits(weight.reshape(weight.shape[0], -1) < 0, axis=1, bitorder="little")
 
 
 @dataclass
 class BinaryCase(Case):
-    """One operator with a weight of +1 and -1; `xnor`: it takes the sign of its input too."""
+    """One operator with a weight of +1 and -1; `xnor`: it takes the sign of its input too.
+
+    `packed_x`: that input is packed signs; `packed_y`: so is its output.
+    """
 
     xnor: bool = False
+    packed_x: bool = False
+    packed_y: bool = False
 
     def model(
         self,
@@ -38,22 +51,28 @@ class BinaryCase(Case):
         function: bool = False,
     ) -> onnx.ModelProto:
         """A model of this one node; `function`: with the body that a stock runtime runs."""
-        parts = {"bits": pack_bits(self.weight), "scale": self.scale, "bias": self.bias} | (components or {})
+        parts = {"bits": pack_bits(self.weight, self.xnor), "scale": self.scale, "bias": self.bias} | (
+            components or {}
+        )
         layer = "MatMul" if self.is_matmul else "Conv"
         inputs = ["x", *parts] + (["z"] if self.has_residual else [])
-        name = f"{'Xnor' if self.xnor else 'BinaryWeight'}{layer}{self.suffix}"
+        prefix = f"Xnor{'Packed' if self.packed_x else ''}" if self.xnor else "BinaryWeight"
+        name = f"{prefix}{layer}{'Sign' if self.packed_y else self.suffix}"
         attrs = self.attributes() if attributes is None else attributes
         node = helper.make_node(name, inputs, ["y"], domain="sparse_export", **attrs)
         inits = [tensor(part, array) for part, array in parts.items()]
         model = model_of(node, inits, ["x", "z"] if self.has_residual else ["x"])
+        for value, packed in ((model.graph.input[0], self.packed_x), (model.graph.output[0], self.packed_y)):
+            value.type.tensor_type.elem_type = TensorProto.UINT8 if packed else TensorProto.FLOAT
         if function:
             model.functions.append(
                 functions.build(
                     get("bitpack"),
                     layer,
                     residual=self.has_residual,
-                    activation=self.suffix.removeprefix("Add"),
+                    activation="Sign" if self.packed_y else self.suffix.removeprefix("Add"),
                     binary_input=self.xnor,
+                    packed_input=self.packed_x,
                     opset=21,
                 )
             )
@@ -77,3 +96,14 @@ class BinaryCase(Case):
         elif self.suffix.endswith("Clip"):
             y = np.clip(y, *np.float32(self.clip))
         return y
+
+
+def pool_model(falling: Array, attributes: dict[str, Any]) -> onnx.ModelProto:
+    """A model of one XnorMaxPool with its function; `falling`: one flag a channel."""
+    bits = np.packbits(falling, bitorder="little")
+    node = helper.make_node(functions.POOL, ["x", "falling"], ["y"], domain="sparse_export", **attributes)
+    model = model_of(node, [tensor("falling", bits)], ["x"])
+    for value in (model.graph.input[0], model.graph.output[0]):
+        value.type.tensor_type.elem_type = TensorProto.UINT8
+    model.functions.append(functions.pool(21))
+    return model

@@ -192,13 +192,15 @@ std::vector<OrtValue> random_csr(Random& random, Layer& layer) {
 }
 
 std::vector<OrtValue> random_bits(Random& random, Layer& layer) {
-  const int64_t width = layer.row_columns(), bytes = (width + 7) / 8;
+  const int64_t width = layer.row_columns(), bytes = (width + 7) / 8, taps = layer.kernel[0] * layer.kernel[1];
   std::vector<uint8_t> bits(static_cast<size_t>(layer.rows * bytes));
   layer.first = {0};
   for (int64_t row = 0; row < layer.rows; ++row) {
     for (int64_t column = 0; column < width; ++column) {
       const bool negative = chance(random, 50);
-      bits[static_cast<size_t>(row * bytes + column / 8)] |= static_cast<uint8_t>((negative ? 1 : 0) << column % 8);
+      // The channels of Xnor* lie last.
+      const int64_t place = layer.family == Family::xnor ? column % taps * layer.channels + column / taps : column;
+      bits[static_cast<size_t>(row * bytes + place / 8)] |= static_cast<uint8_t>((negative ? 1 : 0) << place % 8);
       layer.columns.push_back(column);
       layer.values.push_back(negative ? -1.0F : 1.0F);
     }
@@ -248,7 +250,7 @@ void set_epilogue(Random& random, Layer& layer, const std::string& suffix) {
 Layer named_layer(const std::string& name, std::string& suffix) {
   Layer layer;
   constexpr std::pair<const char*, Family> families[] = {
-      {"Sparse", Family::sparse}, {"BinaryWeight", Family::binary}, {"Xnor", Family::xnor}};
+      {"Sparse", Family::sparse}, {"BinaryWeight", Family::binary}, {"XnorPacked", Family::xnor}, {"Xnor", Family::xnor}};
   for (const auto& [prefix, family] : families) {
     for (const char* type : {"Conv", "MatMul"}) {
       const std::string base = std::string(prefix) + type;
@@ -256,6 +258,8 @@ Layer named_layer(const std::string& name, std::string& suffix) {
         layer.family = family;
         layer.conv = type[0] == 'C';
         suffix = name.substr(base.size());
+        layer.packed_x = std::string(prefix) == "XnorPacked";
+        layer.packed_y = suffix == "Sign";
         return layer;
       }
     }
@@ -333,6 +337,10 @@ Case random_case(Random& random, const std::string& name) {
   Layer& layer = made.layer;
   layer.kind = random_kind(random, layer);
   set_shape(random, layer, layer.kind);
+  if (layer.packed_x || layer.packed_y) {
+    layer.rank = 2;
+    layer.rows *= layer.packed_y && layer.groups > 1 ? 8 : 1;  // the outputs of a group fill bytes
+  }
   set_windows(random, layer, layer.kind);
   set_epilogue(random, layer, suffix);
   made.packed = layer.family == Family::sparse ? random_csr(random, layer) : random_bits(random, layer);

@@ -24,6 +24,7 @@ struct Layer {
   Family family = Family::sparse;
   Kind kind = Kind::any;
   bool conv = false, residual = false;
+  bool packed_x = false, packed_y = false;  // X, Y are packed signs
   std::string suffix;
   int64_t rank = 2;  // spatial dimensions
   int64_t rows = 1, channels = 1, groups = 1;  // `channels` of one group

@@ -145,7 +145,8 @@ void set_context(OrtApi& api) {
           count *= dims[i];
         }
         const std::vector<float> unset(static_cast<size_t>(count), std::nanf(""));
-        context->output = OrtValue(1, {dims, dims + rank}, unset.data(), unset.size() * sizeof(float));
+        const size_t size = static_cast<size_t>(count) * (context->output_type == 1 ? sizeof(float) : 1);
+        context->output = OrtValue(context->output_type, {dims, dims + rank}, unset.data(), size);
         *out = &context->output;
         return nullptr;
       });

@@ -61,6 +61,7 @@ struct OrtKernelInfo {
 
 struct OrtKernelContext {
   std::vector<OrtValue>* inputs = nullptr;
+  int output_type = 1;  // float or uint8
   OrtValue output;
 };
 

@@ -124,6 +124,19 @@ void add_bits(Random& random, int64_t rows, int64_t columns, std::vector<OrtValu
   inputs.emplace_back(2, std::vector<int64_t>{rows, width}, bytes.data(), bytes.size());
 }
 
+// Packed signs: every byte is allowed, the bits past the last channel too.
+OrtValue random_bytes(Random& random, std::vector<int64_t> shape) {
+  int64_t count = 1;
+  for (const int64_t dim : shape) {
+    count *= dim;
+  }
+  std::vector<uint8_t> bytes(static_cast<size_t>(count));
+  for (uint8_t& byte : bytes) {
+    byte = static_cast<uint8_t>(random());
+  }
+  return OrtValue(2, std::move(shape), bytes.data(), bytes.size());
+}
+
 void mutate(Random& random, Case& made) {
   if (chance(random, 15)) {
     auto list = made.info.lists.begin();
@@ -197,7 +210,26 @@ std::vector<int64_t> add_window(Random& random, bool one_dimension, OrtKernelInf
   return spatial;
 }
 
+Case random_pool(Random& random) {
+  Case made;
+  std::vector<int64_t> window;
+  std::vector<int64_t> shape = add_window(random, false, made.info, window);
+  made.info.lists["kernel_shape"] = window;
+  for (size_t i = 0; i < 4 && chance(random, 90); ++i) {  // padding as large as the window is refused
+    made.info.lists["pads"][i] = std::min(made.info.lists["pads"][i], window[i % 2] - 1);
+  }
+  const int64_t bytes = uniform(random, 1, 9);
+  shape.insert(shape.begin(), uniform(random, 0, 3));
+  shape.push_back(bytes + (chance(random, 5) ? 1 : 0));
+  made.inputs.push_back(random_bytes(random, shape));
+  made.inputs.push_back(random_bytes(random, {bytes}));
+  return made;
+}
+
 Case random_case(Random& random, const std::string& name, size_t inputs) {
+  if (name.find("Pool") != std::string::npos) {
+    return random_pool(random);
+  }
   Case made;
   const bool conv = name.find("Conv") != std::string::npos;
   const int64_t group = conv && chance(random, 30) ? uniform(random, 2, 3) : 1;
@@ -221,7 +253,15 @@ Case random_case(Random& random, const std::string& name, size_t inputs) {
   if (chance(random, 5)) {
     x_shape[static_cast<size_t>(random() % x_shape.size())] += 1;
   }
-  made.inputs.push_back(float_tensor(random, x_shape));
+  if (name.find("Packed") != std::string::npos) {
+    const size_t axis = conv ? 1 : x_shape.size() - 1;
+    const int64_t channels = x_shape[axis];
+    x_shape.erase(x_shape.begin() + static_cast<std::ptrdiff_t>(axis));
+    x_shape.push_back((channels + 7) / 8);
+    made.inputs.push_back(random_bytes(random, x_shape));
+  } else {
+    made.inputs.push_back(float_tensor(random, x_shape));
+  }
   if (name.rfind("Sparse", 0) == 0) {
     add_csr(random, rows, columns, made.inputs);
   } else {
@@ -247,6 +287,7 @@ bool run_case(Random& random, const OrtCustomOp* op, Case& made) {
   }
   OrtKernelContext context;
   context.inputs = &made.inputs;
+  context.output_type = op->GetOutputType(op, 0);
   OrtStatus* status = op->KernelComputeV2(kernel, &context);
   const bool computed = status == nullptr;
   delete status;
@@ -255,8 +296,11 @@ bool run_case(Random& random, const OrtCustomOp* op, Case& made) {
 }
 
 // Output shape of a valid convolution, for the residual input.
-std::vector<int64_t> output_shape(const Case& made) {
-  const auto& x = made.inputs[0].info.shape;
+std::vector<int64_t> output_shape(const Case& made, bool packed) {
+  std::vector<int64_t> x = made.inputs[0].info.shape;
+  if (packed) {
+    x.insert(x.begin() + 1, x.back());
+  }
   const auto& shape = made.info.lists.at("shape");
   std::vector<int64_t> out{x[0], shape[0]};
   const size_t rank = shape.size() - 2;
@@ -283,7 +327,7 @@ int main(int count, char** arguments) {
     const size_t inputs = op->GetInputTypeCount(op);
     Case made = random_case(random, name, inputs);
     if (name.find("Add") != std::string::npos && !chance(random, 5)) {
-      made.inputs.back() = float_tensor(random, output_shape(made));
+      made.inputs.back() = float_tensor(random, output_shape(made, name.find("Packed") != std::string::npos));
     }
     if (chance(random, 40)) {
       mutate(random, made);

@@ -26,7 +26,8 @@ bool ordinary(const BitCall& call, const BitPlan& plan) {
 
 }  // namespace
 
-BitWeights read_bits(const KernelInfo& info, size_t index, int64_t rows, int64_t columns) {
+BitWeights read_bits(const KernelInfo& info, size_t index, const std::array<int64_t, 2>& shape) {
+  const auto [rows, columns] = shape;
   const Tensor bits = info.constant(index, "bits");
   BitWeights weights{rows, columns, bits.as<uint8_t>()};
   const int64_t bytes = weights.row_bytes();

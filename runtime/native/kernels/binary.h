@@ -1,4 +1,5 @@
-// What the 1-bit kernels of every target offer: weights of one bit, activations float (binary) or one bit (xnor).
+// Weights of one bit: what layers with float activations (here) and with 1-bit activations (xnor.h) share, and what
+// the kernels of every target offer to the former.
 //
 // Weights stay where the model file has them: row k, bit i (least significant first) is the sign of weight i,
 // 1 = negative. A weight is +1 or -1; its magnitude is part of `scale`.
@@ -21,8 +22,8 @@ struct BitWeights {
   SPARSE_EXPORT_INLINE const uint8_t* row(int64_t k) const { return bits + k * row_bytes(); }
 };
 
-// Reads input `index` as the weights, and checks every invariant.
-BitWeights read_bits(const KernelInfo& info, size_t index, int64_t rows, int64_t columns);
+// Reads input `index` as the weights of shape [rows, columns], and checks every invariant.
+BitWeights read_bits(const KernelInfo& info, size_t index, const std::array<int64_t, 2>& shape);
 
 // Reads a constant float input of `count` entries; every one must be finite, and none zero where `nonzero`.
 const float* read_vector(const KernelInfo& info, size_t index, const char* name, int64_t count, bool nonzero);
@@ -73,40 +74,15 @@ struct BinaryKernels {
   bool (*run)(const BitCall& call, const BitPlan& plan, size_t unit) noexcept;
 };
 
-// Where the sign bits of the activations lie between the two passes of an xnor call.
-//
-// Convolution: for every channel, kernel column and phase of the vertical stride a stream of bits: the columns that
-// this kernel column meets, row by row, so that every tap of 64 successive output pixels is 64 successive bits.
-// Matrix product: for every row of X its words.
-struct XnorLayout {
-  int64_t phases = 1;        // min(vertical stride, kernel height)
-  int64_t stream_words = 0;  // of one stream or row; the last one is slack for reads past the end
-  int64_t streams = 0;       // streams of one channel, or 1
-  int64_t sources = 0;       // channels of all images, or rows; one more source holds "inside the image" bits
-  bool flat = false;         // strides are 1 and output rows as wide as input rows
-};
-
-struct XnorKernels {
-  // Packs the signs of one source. Of a convolution, source `sources` first: the others need it.
-  void (*pack)(const BitCall& call, const XnorLayout& layout, uint64_t* words, size_t source) noexcept;
-  // Computes one unit. False: out of memory.
-  bool (*run)(const BitCall& call, const BitPlan& plan, const XnorLayout& layout, const uint64_t* words,
-              size_t unit) noexcept;
-};
-
 extern const BinaryKernels binary_reference, binary_scalar;
-extern const XnorKernels xnor_reference, xnor_scalar;
 #if defined(__x86_64__)
 extern const BinaryKernels binary_avx2, binary_avx512;
-extern const XnorKernels xnor_avx2, xnor_avx512, xnor_avx512vnni;
 #endif
 
-// The kernels of the current target; throw `Error` where SPARSE_EXPORT_TARGET is unusable.
+// The kernels of the current target; throws `Error` where SPARSE_EXPORT_TARGET is unusable.
 const BinaryKernels& binary_kernels();
-const XnorKernels& xnor_kernels();
 
-// Plan and run a call on the session's threads.
+// Plans and runs a call on the session's threads.
 void run_binary(const Context& context, const BitCall& call);
-void run_xnor(const Context& context, const BitCall& call);
 
 }  // namespace sparse_export

@@ -1,40 +1,30 @@
+#include "xnor.h"
+
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <new>
 
 #include "../dispatch.h"
-#include "binary.h"
 #include "binary_plan.h"
 
 namespace sparse_export {
 namespace {
 
-// Bit streams that would pass this many words (2 GiB) go to the reference: no real layer has them.
-constexpr double most_words = 1 << 28;
-
-// Layout of the packed activations; false where they would be too large.
-bool lay_out(const BitCall& call, XnorLayout& layout) {
-  if (call.matrix) {
-    layout.streams = 1;
-    layout.stream_words = divide_up(call.weights.columns, 64) + 1;
-    layout.sources = call.size.batch;
-    return static_cast<double>(layout.stream_words) * static_cast<double>(layout.sources) < most_words;
-  }
-  const ConvGeometry& g = call.geometry;
-  layout.phases = std::min(g.strides[0], (g.kernel[0] - 1) * g.dilations[0] + 1);
-  const double rows = static_cast<double>(call.size.output[0]) +
-                      static_cast<double>(g.kernel[0]) * static_cast<double>(g.dilations[0]);
-  const double words = rows * static_cast<double>(call.size.output[1]) / 64 + 4;
-  const double channels = static_cast<double>(call.size.batch * g.channels + 1);
-  if (words * channels * static_cast<double>(layout.phases) * static_cast<double>(g.kernel[1]) > most_words) {
-    return false;
-  }
-  const int64_t height = call.size.output[0] + (g.kernel[0] - 1) * g.dilations[0] / g.strides[0];
-  layout.stream_words = divide_up(height * call.size.output[1] + 64, 64) + 2;
-  layout.streams = g.kernel[1] * layout.phases;
-  layout.sources = call.size.batch * g.channels;
-  layout.flat = g.strides[0] == 1 && g.strides[1] == 1 && call.size.input[1] == call.size.output[1];
-  return true;
+// Parts of at most `xnor_tile` pixels, as equal as vectors allow. A large call is cut into row parts too, which repeats
+// the little work on its input, so that two threads or four have the same to do.
+void cut_xnor(BitPlan& plan, int64_t columns) {
+  constexpr int64_t grain = 8, fewest_rows = 128, most_parts = 8;
+  constexpr double work = 2e7;
+  const double total = static_cast<double>(plan.images * plan.groups * plan.pixels) *
+                       static_cast<double>(plan.rows) * static_cast<double>(columns);
+  const int64_t wanted = static_cast<int64_t>(std::min(total / work, double{most_parts}));
+  plan.part_pixels = divide_up(divide_up(plan.pixels, divide_up(plan.pixels, xnor_tile)), grain) * grain;
+  plan.pixel_parts = divide_up(plan.pixels, plan.part_pixels);
+  const int64_t outer = plan.images * plan.groups * plan.pixel_parts;
+  const int64_t cuts = std::clamp<int64_t>(divide_up(wanted, outer), 1, std::max<int64_t>(plan.rows / fewest_rows, 1));
+  plan.part_rows = divide_up(divide_up(plan.rows, cuts), 64) * 64;  // packed results of a part are whole words
+  plan.row_parts = divide_up(plan.rows, plan.part_rows);
 }
 
 }  // namespace
@@ -50,37 +40,69 @@ const XnorKernels& xnor_kernels() {
   return chosen;
 }
 
-void run_xnor(const Context& context, const BitCall& call) {
+void run_xnor(const Context& context, XnorCall call) {
   BitPlan plan = whole_plan(call);
   if (plan.pixels == 0 || plan.images == 0) {
     return;
   }
-  cut(plan, call.weights.columns, 4e7, 64, 64, 64, plan.rows);
-  XnorLayout layout;
-  const bool ordinary = lay_out(call, layout);
-  const XnorKernels& kernels = ordinary ? xnor_kernels() : xnor_reference;
-  const int64_t sources = call.matrix ? layout.sources : layout.sources + 1;
-  std::unique_ptr<uint64_t[]> words;
-  if (ordinary) {
-    words.reset(new (std::nothrow) uint64_t[static_cast<size_t>(sources * layout.streams * layout.stream_words)]);
-    if (words == nullptr) {
+  cut_xnor(plan, call.weights.columns);
+  const XnorKernels& kernels = xnor_kernels();
+  std::unique_ptr<uint8_t[]> packed;
+  if (call.signs == nullptr) {
+    const int64_t area = call.matrix ? 1 : call.size.input[0] * call.size.input[1];
+    packed.reset(new (std::nothrow) uint8_t[static_cast<size_t>(call.size.batch * area * call.x_bytes())]);
+    if (packed == nullptr) {
       throw Error("out of memory", abi::code_fail);
     }
-    if (!call.matrix) {
-      kernels.pack(call, layout, words.get(), static_cast<size_t>(layout.sources));
-    }
-    // A part is a few channels: one alone is too little for a thread to be worth waking.
-    const int64_t size = call.matrix ? call.weights.columns : call.size.input[0] * call.size.input[1];
-    const int64_t share = std::max<int64_t>(1, 65536 / std::max<int64_t>(size, 1));
-    context.parallel(static_cast<size_t>(divide_up(layout.sources, share)), [&](size_t part) {
-      const int64_t first = static_cast<int64_t>(part) * share, end = std::min(first + share, layout.sources);
-      for (int64_t i = first; i < end; ++i) {
-        kernels.pack(call, layout, words.get(), static_cast<size_t>(i));
+    const int64_t parts = call.size.batch * divide_up(area, xnor_tile);
+    // A share is a few parts: one alone is too little for a thread to be worth waking.
+    const int64_t floats = call.matrix ? call.weights.columns : call.geometry.channels * std::min(area, xnor_tile);
+    const int64_t share = std::max<int64_t>(1, 65536 / floats);
+    context.parallel(static_cast<size_t>(divide_up(parts, share)), [&](size_t i) {
+      const int64_t first = static_cast<int64_t>(i) * share, end = std::min(first + share, parts);
+      for (int64_t part = first; part < end; ++part) {
+        kernels.pack(call, packed.get(), static_cast<size_t>(part));
       }
     });
+    call.signs = packed.get();
   }
-  run_units(context, plan.units(),
-            [&](size_t unit) { return kernels.run(call, plan, layout, words.get(), unit); });
+  run_units(context, plan.units(), [&](size_t unit) { return kernels.run(call, plan, unit); });
+}
+
+void run_pool(const Context& context, const PoolCall& call) {
+  const ConvGeometry& g = call.geometry;
+  const int64_t rows = call.size.batch * call.size.output[0], bytes = call.bytes;
+  const int64_t work = call.size.output[1] * bytes * g.kernel[0] * g.kernel[1];
+  const int64_t share = std::max<int64_t>(1, 65536 / std::max<int64_t>(work, 1));
+  // A bit is 1 where a sign is negative: the largest sign of a window is the bits' AND, the smallest their OR, which is
+  // the AND of the inverted bits.
+  const auto pool_row = [&](int64_t row) {
+    const int64_t image = row / call.size.output[0], top = row % call.size.output[0] * g.strides[0] - g.begin[0];
+    const int64_t first = std::max<int64_t>(top, 0), last = std::min(top + g.kernel[0], call.size.input[0]);
+    for (int64_t column = 0; column < call.size.output[1]; ++column) {
+      const int64_t left = column * g.strides[1] - g.begin[1];
+      const int64_t from = std::max<int64_t>(left, 0), to = std::min(left + g.kernel[1], call.size.input[1]);
+      uint8_t* y = call.y + (row * call.size.output[1] + column) * bytes;
+      std::memset(y, 0xFF, static_cast<size_t>(bytes));
+      for (int64_t h = first; h < last; ++h) {
+        const uint8_t* x = call.x + ((image * call.size.input[0] + h) * call.size.input[1] + from) * bytes;
+        for (int64_t w = from; w < to; ++w, x += bytes) {
+          for (int64_t i = 0; i < bytes; ++i) {
+            y[i] = static_cast<uint8_t>(y[i] & (x[i] ^ call.falling[i]));
+          }
+        }
+      }
+      for (int64_t i = 0; i < bytes; ++i) {
+        y[i] ^= call.falling[i];
+      }
+    }
+  };
+  context.parallel(static_cast<size_t>(divide_up(rows, share)), [&](size_t part) {
+    const int64_t begin = static_cast<int64_t>(part) * share, end = std::min(begin + share, rows);
+    for (int64_t row = begin; row < end; ++row) {
+      pool_row(row);
+    }
+  });
 }
 
 }  // namespace sparse_export

@@ -1,4 +1,4 @@
-// Vectors of 64-bit words and moving runs of bits. Internal linkage: every target has its own.
+// Vectors of 64-bit words, and words of bits. Internal linkage: every target has its own.
 #pragma once
 
 #include <cstdint>
@@ -64,35 +64,44 @@ inline uint32_t negative(const float* x, int64_t count) {
 #endif
 }
 
-// Signs of x[0..count) as words; the bits past `count` of the last word are zero.
-inline void pack_signs(const float* x, int64_t count, uint64_t* to) {
-  for (int64_t i = 0; i < count; i += 64) {
-    uint64_t word = 0;
-    const int64_t end = count - i < 64 ? count - i : 64;
-    for (int64_t j = 0; j < end; j += lanes) {
-      word |= static_cast<uint64_t>(negative(x + i + j, end - j)) << j;
-    }
-    to[i / 64] = word;
+// Signs of x[0..count) as the low bits of a word, count <= 64; the others are zero.
+inline uint64_t sign_word(const float* x, int64_t count) {
+  uint64_t word = 0;
+  for (int64_t j = 0; j < count; j += lanes) {
+    word |= static_cast<uint64_t>(negative(x + j, count - j)) << j;
   }
+  return word;
 }
 
 inline uint64_t low_bits(int64_t count) { return count >= 64 ? ~uint64_t{0} : (uint64_t{1} << count) - 1; }
 
-// The 64 bits from bit `at` >= 0 on; the word after the one that holds `at` is read too.
-inline uint64_t bits_at(const uint64_t* words, int64_t at) {
-  const uint64_t* word = words + (static_cast<uint64_t>(at) >> 6);
-  const uint64_t shift = static_cast<uint64_t>(at) & 63;
-  return word[0] >> shift | word[1] << 1 << (63 - shift);
+// `bytes` <= 8 bytes as a word.
+inline uint64_t load_bytes(const uint8_t* from, int64_t bytes) {
+  uint64_t word = 0;
+  if (bytes >= 8) {
+    std::memcpy(&word, from, 8);
+  } else {
+    std::memcpy(&word, from, static_cast<size_t>(bytes));
+  }
+  return word;
 }
 
-// Bits 0, 2, 4, ... of a word in its low half.
-inline uint64_t even_bits(uint64_t v) {
-  v &= 0x5555555555555555U;
-  v = (v | v >> 1) & 0x3333333333333333U;
-  v = (v | v >> 2) & 0x0F0F0F0F0F0F0F0FU;
-  v = (v | v >> 4) & 0x00FF00FF00FF00FFU;
-  v = (v | v >> 8) & 0x0000FFFF0000FFFFU;
-  return (v | v >> 16) & 0x00000000FFFFFFFFU;
+inline void store_bytes(uint8_t* to, uint64_t word, int64_t bytes) {
+  if (bytes >= 8) {
+    std::memcpy(to, &word, 8);
+  } else {
+    std::memcpy(to, &word, static_cast<size_t>(bytes));
+  }
+}
+
+// `count` <= 64 bits from bit `at` on, of `bytes` bytes that hold them.
+inline uint64_t bits_at(const uint8_t* bits, int64_t bytes, int64_t at, int64_t count) {
+  const int64_t first = at / 8, shift = at % 8;
+  uint64_t word = load_bytes(bits + first, bytes - first) >> shift;
+  if (shift + count > 64) {
+    word |= static_cast<uint64_t>(bits[first + 8]) << (64 - shift);
+  }
+  return word & low_bits(count);
 }
 
 // Ors `count` <= 64 low bits of `word` into `target` from bit `at` on.
@@ -101,18 +110,6 @@ inline void put_bits(uint64_t* target, uint64_t at, uint64_t word, int64_t count
   target[at / 64] |= word << (at % 64);
   if (at % 64 + static_cast<uint64_t>(count) > 64) {
     target[at / 64 + 1] |= word >> (64 - at % 64);
-  }
-}
-
-// Ors bits `from`, `from + step`, ... of `source` (two words of slack) into `count` bits of `target` from `to` on.
-inline void copy_bits(const uint64_t* source, int64_t from, int64_t step, uint64_t* target, int64_t to, int64_t count) {
-  const int64_t at_once = step == 1 ? 64 : step == 2 ? 32 : 1;
-  for (; count > 0; count -= at_once, from += at_once * step, to += at_once) {
-    uint64_t word = bits_at(source, from);
-    if (step == 2) {
-      word = even_bits(word);
-    }
-    put_bits(target, static_cast<uint64_t>(to), word, count < at_once ? count : at_once);
   }
 }
 

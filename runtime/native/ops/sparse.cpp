@@ -57,13 +57,7 @@ class SparseMatMul {
   void compute(const Context& context) const {
     const Tensor x = context.input(0, "X");
     require(x.type == abi::element_float, "input 'X' must be float32");
-    require(!x.shape.empty() && x.shape.back() == weights_.columns, "input 'X': the last dimension is wrong");
-    ConvSize size;
-    size.batch = x.count / weights_.columns;
-    size.input = size.output = {1, 1};
-    Shape shape = x.shape;
-    shape.back() = weights_.rows;
-    checked_count(shape);
+    const auto [size, shape] = matrix_size(x.shape, weights_.columns, weights_.rows);
     const float* scale = context.floats(layout_.scale, "scale", weights_.rows);
     const float* bias = context.floats(layout_.bias, "bias", weights_.rows);
     run_sparse(context, threads_, {weights_, geometry_, size, x.as<float>(), scale, bias, nullptr, bounds_,
