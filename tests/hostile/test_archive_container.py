@@ -170,6 +170,11 @@ def test_h22_rejects_names_that_could_harm_a_terminal(name: str) -> None:
     assert str(caught.value).isprintable() and len(str(caught.value)) < 200
 
 
+def test_h24_rejects_a_header_length_in_big_endian(tmp_path: Path) -> None:
+    good = pack(GOOD)
+    refused(good[:8][::-1] + good[8:], "header", tmp_path)
+
+
 def test_h25_refuses_what_is_not_a_regular_file(tmp_path: Path) -> None:
     fifo, loop, sock = tmp_path / "fifo", tmp_path / "loop", tmp_path / "socket"
     os.mkfifo(fifo)

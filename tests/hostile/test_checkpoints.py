@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -101,6 +102,26 @@ def test_damage_that_only_the_checksum_shows(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(2, 2)}, path)
     path.write_bytes(path.read_bytes().replace(b"weight", b"weighs"))
     assert "data.pkl is damaged" in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("order", "dtype"), [(b"little", "<f4"), (b"big", ">f4"), (b"middle", "<f4"), (b"", "<f4")]
+)
+def test_h24_big_endian_values_are_swapped_and_unknown_orders_refused(
+    tmp_path: Path, order: bytes, dtype: str
+) -> None:
+    path = tmp_path / "model.pt"
+    torch.save({"w": torch.arange(6.0)}, path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members |= {"model/byteorder": order, "model/data/0": np.arange(6).astype(dtype).tobytes()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    if order in (b"little", b"big"):
+        assert checkpoint.load(path).tensors["w"].tolist() == [0, 1, 2, 3, 4, 5]
+    else:
+        assert "endianness" in refused(path)
 
 
 def test_legacy_tar(tmp_path: Path) -> None:
