@@ -5,9 +5,9 @@
 // where `terms` are the entries of its row; the results of Xnor* must be equal to the last bit. Scratch memory and
 // outputs start as NaN: what a kernel forgets to write, or reads before, shows.
 //   campaign [cases] [seed] [only this case]
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <cstring>
 #include <exception>
 #include <map>
 #include <thread>
@@ -137,7 +137,8 @@ std::string call(const OrtCustomOp* op, void* kernel, const Case& made, const In
   if (layer.packed_y) {
     const auto signs = packed_signs(expected.value, input.batch, layer.rows, input.output[0] * input.output[1]);
     tally.outputs += static_cast<int64_t>(signs.size());
-    return std::memcmp(signs.data(), context.output.data, signs.size()) == 0 ? "" : "the packed signs differ";
+    const bool same = std::equal(signs.begin(), signs.end(), static_cast<const uint8_t*>(context.output.data));
+    return same ? "" : "the packed signs differ";
   }
   return compare(expected, context.output, tally);
 }
