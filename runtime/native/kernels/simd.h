@@ -124,6 +124,14 @@ inline Vec take_even(Vec a, Vec b, std::integer_sequence<int, I...>) {
 inline Vec even_lanes(Vec a, Vec b) { return take_even(a, b, std::make_integer_sequence<int, lanes>()); }
 
 template <int... I>
+inline IndexVec count_up(std::integer_sequence<int, I...>) {
+  return IndexVec{I...};
+}
+
+// 0, 1, 2, ...
+inline IndexVec lane_numbers() { return count_up(std::make_integer_sequence<int, lanes>()); }
+
+template <int... I>
 inline Vec repeat(float value, std::integer_sequence<int, I...>) {
   return Vec{(static_cast<void>(I), value)...};
 }

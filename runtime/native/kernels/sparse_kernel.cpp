@@ -46,6 +46,7 @@ struct Unit {
   const float* values = nullptr;  // of the unit's taps: in the model file, or converted to float32
   float* converted = nullptr;
   uint32_t* cuts = nullptr;     // [rows][blocks + 1]: where a row's taps of a block begin
+  uint32_t* ids = nullptr;      // [blocks]: which blocks of a row have taps, while it is decoded
   uint32_t* columns = nullptr;  // strips: offset of each weight column
   float* sums = nullptr;        // [rows][tile]
   float* input = nullptr;       // one block
@@ -94,9 +95,10 @@ bool allocate(Unit& unit) {
   const bool direct = unit.plan.layout == SparseLayout::direct;
   const int64_t entries = weights.begin(unit.last_row) - weights.begin(unit.first_row);
   const size_t sizes[] = {
-      pad(entries * 4),
+      pad((entries + lanes) * 4),  // decoding writes whole vectors
       pad(weights.values.type == abi::element_float ? 0 : entries * 4),
-      pad(unit.rows() * (unit.blocks + 1) * 4),
+      pad((unit.rows() * (unit.blocks + 1) + lanes) * 4),
+      pad((unit.blocks + lanes) * 4),
       pad(strips ? weights.columns * 4 : 0),
       pad(unit.rows() * unit.plan.tile * vector_bytes),
       direct ? 0 : pad(block_bytes(unit.call, unit.plan)) + vector_bytes,  // packing writes whole vectors
@@ -118,10 +120,11 @@ bool allocate(Unit& unit) {
   unit.offsets = reinterpret_cast<uint32_t*>(take(0));
   unit.converted = reinterpret_cast<float*>(take(1));
   unit.cuts = reinterpret_cast<uint32_t*>(take(2));
-  unit.columns = reinterpret_cast<uint32_t*>(take(3));
-  unit.sums = reinterpret_cast<float*>(take(4));
-  unit.input = reinterpret_cast<float*>(take(5));
-  unit.patches = reinterpret_cast<float*>(take(6));
+  unit.ids = reinterpret_cast<uint32_t*>(take(3));
+  unit.columns = reinterpret_cast<uint32_t*>(take(4));
+  unit.sums = reinterpret_cast<float*>(take(5));
+  unit.input = reinterpret_cast<float*>(take(6));
+  unit.patches = reinterpret_cast<float*>(take(7));
   return true;
 }
 
@@ -147,20 +150,33 @@ void fill_columns(Unit& unit) {
 template <class Gap, class Value>
 void decode(Unit& unit, const Gap* gaps, const Value* values) {
   const CsrWeights& weights = unit.call.weights;
-  const bool strips = unit.plan.layout == SparseLayout::strips;
-  const int64_t scale = strips ? 1 : unit.plan.column_bytes;
-  const int64_t step = unit.plan.block_columns * scale;
+  const SparsePlan& plan = unit.plan;
+  const auto& kernel = unit.call.geometry.kernel;
+  const bool strips = plan.layout == SparseLayout::strips;
+  const uint32_t scale = strips ? 0 : static_cast<uint32_t>(plan.column_bytes);
+  const TapPlaces places{weights.columns, plan.block_columns, unit.blocks, scale, kernel[0] * kernel[1], plan.channel_bytes,
+                         unit.columns};
   const int64_t first = weights.begin(unit.first_row);
+#if defined(__AVX512F__)
+  const RowDecoder decoder(places);
+#endif
   uint32_t* cut = unit.cuts;
   for (int64_t row = unit.first_row; row < unit.last_row; ++row, cut += unit.blocks + 1) {
     const int64_t begin = weights.begin(row);
     const int64_t count = weights.begin(row + 1) - begin;
-    uint32_t* offsets = unit.offsets + (begin - first);
-    decode_row(gaps + begin, count, static_cast<uint32_t>(scale), static_cast<uint32_t>(step), unit.blocks,
-               static_cast<uint32_t>(begin - first), offsets, cut);
-    if (strips) {
-      look_up(unit.columns, offsets, count);
+    const auto place = static_cast<uint32_t>(begin - first);
+    constexpr int64_t values_of_line = 64 / static_cast<int64_t>(sizeof(Value));
+    for (int64_t i = 0; i < count; i += values_of_line) {
+      // They are read block by block later, in short pieces far apart: here they come as a stream.
+      __builtin_prefetch(values + begin + i, 0, 2);
     }
+#if defined(__AVX512F__)
+    if (RowDecoder::serves(places)) {
+      decoder.decode(gaps + begin, count, place, unit.offsets + place, cut, unit.ids);
+      continue;
+    }
+#endif
+    decode_row(places, gaps + begin, count, place, unit.offsets + place, cut);
   }
   convert(values + first, weights.begin(unit.last_row) - first, unit.converted);
   unit.values = weights.values.type == abi::element_float ? weights.values.as<float>() + first : unit.converted;

@@ -31,7 +31,7 @@ inline int64_t block_bytes(const SparseCall& call, const SparsePlan& plan) {
 
 constexpr int64_t target_bytes = 64 << 10;   // a block's input: L1 plus some of L2
 constexpr int64_t most_bytes = 192 << 10;    // when that holds too few taps per row
-constexpr int64_t taps_per_pass = 12;        // that pay for reading and writing the sums
+constexpr int64_t taps_per_pass = 8;         // that pay for reading and writing the sums
 constexpr int64_t chunk_taps = 256 << 10;    // taps decoded at a time; every chunk packs the input again
 constexpr int64_t chunk_bytes = 512 << 10;    // of sums kept between passes
 
