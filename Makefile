@@ -60,11 +60,15 @@ fuzz: build/fuzz/build.ninja ## A million random packed inputs through the nativ
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build build/fuzz --target fuzz_ops
 	build/fuzz/runtime/native/fuzz_ops $(or $(CASES),1000000)
 
-# Under sanitizers against double precision (exit code 77: not on this CPU), then through onnxruntime against numpy.
+# Under sanitizers against double precision (exit code 77: not on this CPU), once more for data races alone, then
+# through onnxruntime against numpy.
 campaign: build/fuzz/build.ninja ## Thousands of random shapes through the kernels of every instruction set
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build build/fuzz --target campaign
 	for target in reference scalar avx2 avx512 avx512vnni; do \
 	  SPARSE_EXPORT_TARGET=$$target build/fuzz/runtime/native/campaign $(or $(CASES),3000) || [ $$? -eq 77 ] || exit 1; done
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake -S . -B build/fuzz/threads -G Ninja -DSPARSE_EXPORT_FUZZ=ON -DSPARSE_EXPORT_SANITIZERS=thread >/dev/null
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build build/fuzz/threads --target campaign
+	build/fuzz/threads/runtime/native/campaign 1000
 	for target in scalar avx2 avx512; do \
 	  SPARSE_EXPORT_TARGET=$$target $(PY) tests/runtime/campaign.py --cases $(or $(CASES),2000) || exit 1; done
 	for target in scalar avx2 avx512; do \
