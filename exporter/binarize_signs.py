@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx
 
-from .layers import GraphIndex, Layer
+from .layers import GraphIndex, Layer, attribute
 
 #: A sign is looked for at most this many nodes up.
 _DEPTH = 8
@@ -44,16 +44,71 @@ class Signs:
     exact: bool = True
 
 
-def take_signs(index: GraphIndex, layers: Sequence[Layer]) -> None:
-    """Let the layers of one weight take their inputs before the sign, if all have one: they share bits."""
-    found = [find_signs(index, layer.x) for layer in layers]
-    if any(signs is None or not (signs.exact or _rarely_zero(index, signs.x)) for signs in found):
-        return
-    for layer, signs in zip(layers, found, strict=True):
-        assert signs is not None
-        layer.x = signs.x
-        layer.scale = layer.scale * signs.factor
+@dataclass(frozen=True)
+class _Input:
+    """The signs that a layer reads, through zero padding after them or through a change of their shape."""
+
+    signs: Signs
+    pads: list[int] | None = None
+    shaper: onnx.NodeProto | None = None
+
+
+def take_signs(index: GraphIndex, layers: Sequence[Layer]) -> dict[int, onnx.NodeProto]:
+    """Let the layers of one weight take their inputs before the sign, if all have one: they share its bits.
+
+    Returns the nodes that now change the shape before the sign, by the id of the node that does so behind it.
+    """
+    found = [_input(index, layer) for layer in layers]
+    for taken in found:
+        if taken is None or not (taken.signs.exact or _rarely_zero(index, taken.signs.x)):
+            return {}
+    shapers = {}
+    for layer, taken in zip(layers, found, strict=True):
+        assert taken is not None
+        layer.x = taken.signs.x
+        layer.scale = layer.scale * taken.signs.factor
         layer.binary_input = True
+        if taken.pads is not None:
+            layer.attributes["pads"] = taken.pads
+        if taken.shaper is not None:
+            shapers[id(taken.shaper)] = twin = onnx.NodeProto()
+            twin.CopyFrom(taken.shaper)
+            twin.name, twin.input[0] = f"{twin.name}.unsigned", taken.signs.x
+            layer.x = twin.output[0] = f"{twin.output[0]}.unsigned"
+    return shapers
+
+
+def _input(index: GraphIndex, layer: Layer) -> _Input | None:
+    signs = find_signs(index, layer.x)
+    if signs is not None:
+        return _Input(signs)
+    node = index.makers.get(layer.x)
+    if node is None or node.domain not in ("", "ai.onnx"):
+        return None
+    signs = find_signs(index, node.input[0])
+    if signs is None:
+        return None
+    if layer.kind == "MatMul" and node.op_type in ("Flatten", "Reshape"):
+        return _Input(signs, shaper=node)
+    pads = _zero_padding(index, node, layer) if layer.kind == "Conv" and node.op_type == "Pad" else None
+    return None if pads is None else _Input(signs, pads=pads)
+
+
+def _zero_padding(index: GraphIndex, node: onnx.NodeProto, layer: Layer) -> list[int] | None:
+    """The layer's own padding and that of a Pad node with zeros around the image; None for any other."""
+    own = layer.attributes["pads"]
+    assert isinstance(own, list)
+    pads = index.constant(node.input[1])
+    value = _scalar(index, node.input[2]) if len(node.input) > 2 and node.input[2] else 0.0
+    plain = attribute(node, "mode", b"constant") == b"constant" and not (
+        len(node.input) > 3 and node.input[3]
+    )
+    if pads is None or value != 0 or not plain or pads.size != len(own) + 4:
+        return None
+    begins, ends = (half.tolist() for half in np.split(pads.reshape(-1), 2))
+    if any(begins[:2]) or any(ends[:2]) or pads.min() < 0:
+        return None
+    return [a + int(b) for a, b in zip(own, [*begins[2:], *ends[2:]], strict=True)]
 
 
 def find_signs(index: GraphIndex, name: str, depth: int = 0) -> Signs | None:

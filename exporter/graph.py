@@ -116,25 +116,31 @@ def rewrite(
     layers.sort(key=lambda layer: index.position[id(layer.nodes[0])])
     taken: set[int] = set()
     plan_of = {plan.name: plan for plan in plans}
+    shapers: dict[int, onnx.NodeProto] = {}
     for plan in plans:
         if plan.packed and formats.get(plan.format).operator in functions.BINARY_INPUT:
-            take_signs(index, plan.layers)
+            shapers |= take_signs(index, plan.layers)
             for layer in plan.layers:
                 layer.zero_scale = False
     signed = {layer.x for layer in layers if layer.binary_input}
     for layer in layers:
         match.fold(index, layer, taken, signed)
     last = {id(layer.nodes[-1]): layer for layer in layers}
-    nodes = [last.get(id(node), node) for node in index.nodes if id(node) in last or id(node) not in taken]
+    nodes: list[Node] = []
+    for node in index.nodes:
+        if id(node) in shapers:
+            nodes.append(shapers[id(node)])
+        if id(node) in last or id(node) not in taken:
+            nodes.append(last.get(id(node), node))
     writer = _Writer(model)
     outputs = {value.name for value in model.graph.output}
     pools = binarize_chains.link(index, _drop_dead(nodes, outputs), outputs, writer.constant)
     written = []
-    for node in nodes:
-        if isinstance(node, Layer):
-            written.append(writer.node(node, plan_of[node.weight], packed[node.weight]))
+    for item in nodes:
+        if isinstance(item, Layer):
+            written.append(writer.node(item, plan_of[item.weight], packed[item.weight]))
         else:
-            written.append(pools.get(id(node), node))
+            written.append(pools.get(id(item), item))
     if pools:
         writer.functions[functions.POOL] = functions.pool(writer.opset)
     return writer.finish(written)

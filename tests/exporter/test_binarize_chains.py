@@ -55,7 +55,7 @@ def net(rng: np.random.Generator, between: Nodes, channels: int = 40, **second: 
         node("Conv", "s1", "w1", "b1", "a", pads=[1, 1, 1, 1]),
         *between,
         *sign("t", "s2"),
-        node("Conv", "s2", "w2", "z", pads=[1, 1, 1, 1], **second),
+        node("Conv", "s2", "w2", "z", **({"pads": [1, 1, 1, 1]} | second)),
         node("Relu", "z", "Y"),
     ]
     used = {name for step in steps for name in step.input}
@@ -175,6 +175,46 @@ def test_several_layers_read_the_same_packed_signs(rng: np.random.Generator, tmp
     kinds, written = exported(built, tmp_path)
     assert kinds[0] == "XnorConvSign" and sum(kind.startswith("XnorPackedConv") for kind in kinds) == 2
     same_everywhere(written, built)
+
+
+@pytest.mark.parametrize("op", ["Flatten", "Reshape"])
+def test_signs_are_taken_through_a_change_of_shape(op: str, rng: np.random.Generator, tmp_path: Path) -> None:
+    constants = {key: np.asarray(value) for key, value in SCALARS.items() if key != "two"}
+    constants |= norm(rng, 8, "n") | {"w": binary_weight(rng, 40, 72)}
+    if op == "Reshape":
+        constants["flat"] = np.array([0, -1], np.int64)
+    steps = [
+        norm_node("X", "t", "n"),
+        *sign("t", "s"),
+        node(op, "s", *(["flat"] if op == "Reshape" else []), "f"),
+        node("Gemm", "f", "w", "Y", transB=1),
+    ]
+    built = model(steps, constants, ["N", 8, 3, 3], 2)
+    onnx.save(built, tmp_path / "net.onnx")
+    api.export(tmp_path / "net.onnx", format="bitpack", output=tmp_path / "out.onnx")
+    written = onnx.load(tmp_path / "out.onnx")
+    assert [step.op_type for step in written.graph.node] == ["BatchNormalization", op, "XnorMatMul"]
+    x = {"X": rng.standard_normal((5, 8, 3, 3)).astype(np.float32)}
+    ours = InferenceSession(written.SerializeToString()).run(None, x)[0]
+    expected = verify.session(built.SerializeToString()).run(None, x)[0]
+    assert np.abs(ours - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("value", ["zero", "one"])
+def test_zero_padding_behind_a_sign_is_the_convolutions_own(
+    value: str, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    built = net(rng, [norm_node("a", "t", "n1")], pads=[0, 1, 0, 0])
+    built.graph.initializer.append(onnx.numpy_helper.from_array(np.int64([0, 0, 1, 0, 0, 0, 2, 1]), "around"))
+    place = next(i for i, step in enumerate(built.graph.node) if step.output[0] == "z")
+    built.graph.node[place].input[0] = "p"
+    built.graph.node.insert(place, node("Pad", "s2", "around", value, "p"))
+    kinds, written = exported(built, tmp_path)
+    if value == "zero":
+        assert kinds == ["XnorConvSign", *LAST]
+        same_everywhere(written, built)
+    else:
+        assert kinds[-1] == "BinaryWeightConvRelu"
 
 
 def test_a_chain_of_linear_layers(rng: np.random.Generator, tmp_path: Path) -> None:
