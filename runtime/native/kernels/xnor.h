@@ -50,8 +50,8 @@ const XnorKernels& xnor_kernels();
 // Plans and runs a call on the session's threads.
 void run_xnor(const Context& context, XnorCall call);
 
-// The largest sign of every window: of `channels bytes` x, rows [first, first + count) of all images' output rows.
-// `falling`: bits of the channels whose smallest sign is taken.
+// The largest sign of every window of packed activations; the smallest of the channels whose bit of `falling` is set.
+// Bytes alone, so the baseline does as well as any target.
 struct PoolCall {
   const ConvGeometry& geometry;  // kernel, strides and padding
   ConvSize size;
