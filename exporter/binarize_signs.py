@@ -69,7 +69,7 @@ def take_signs(index: GraphIndex, layers: Sequence[Layer]) -> dict[int, onnx.Nod
         layer.scale = layer.scale * taken.signs.factor
         layer.binary_input = True
         if taken.pads is not None:
-            layer.attributes["pads"] = taken.pads
+            layer.attributes = layer.attributes | {"pads": taken.pads}
         if taken.shaper is not None:
             shapers[id(taken.shaper)] = twin = onnx.NodeProto()
             twin.CopyFrom(taken.shaper)
