@@ -74,6 +74,9 @@ inline void decode_columns(const Gap* gaps, int64_t count, uint32_t* columns, in
   }
 }
 
+// How far ahead weights are fetched while rows are decoded: in a net they come from beyond the L2 cache.
+constexpr int64_t entries_ahead = 1024;
+
 // Where the taps of one call lie. An offset is column * `scale`, or, by channel, what a channel and a position of the
 // window add up to; `table` says the same for every column.
 struct TapPlaces {
@@ -177,16 +180,13 @@ class RowDecoder {
   template <Kind K, bool Many, class Gap>
   void decode_with(const Gap* gaps, int64_t count, uint32_t first, uint32_t* offsets, uint32_t* cut, uint32_t* ids) const {
     const __m512i last_lane = splat(lanes - 1);
-    const __m512i one = splat(1);
     __m512i base = splat(-1);
     __m512i id_before = splat(-1);
     __m512i place = _mm512_add_epi32(reinterpret_cast<__m512i>(lane_numbers()), splat(first));
     int64_t found = 0;  // boundaries
     int64_t limit = places_.block_columns;
-    for (int64_t i = 0; i < count; i += lanes) {
-      const __mmask16 valid = lane_mask(0, count - i);
-      const auto steps = reinterpret_cast<IndexVec>(_mm512_add_epi32(load_gaps(gaps + i, valid), one));
-      const __m512i column = _mm512_add_epi32(reinterpret_cast<__m512i>(prefix_sum(steps)), base);
+    const auto take = [&](int64_t i, __m512i steps, __mmask16 valid) {
+      const __m512i column = _mm512_add_epi32(reinterpret_cast<__m512i>(prefix_sum(reinterpret_cast<IndexVec>(steps))), base);
       base = _mm512_maskz_permutexvar_epi32(0xFFFF, last_lane, column);
       _mm512_storeu_si512(offsets + i, offset<K>(column));
       if constexpr (Many) {
@@ -204,6 +204,15 @@ class RowDecoder {
           limit += places_.block_columns;
         }
       }
+    };
+    int64_t i = 0;
+    for (; i + lanes <= count; i += lanes) {
+      __builtin_prefetch(gaps + i + entries_ahead);  // the hardware does not do so for every kind of load
+      take(i, reinterpret_cast<__m512i>(widen(gaps + i) + 1), 0xFFFF);
+    }
+    if (i < count) {
+      const __mmask16 valid = lane_mask(0, count - i);
+      take(i, _mm512_add_epi32(load_gaps(gaps + i, valid), splat(1)), valid);
     }
     cut[places_.blocks] = first + static_cast<uint32_t>(count);
     if constexpr (Many) {

@@ -168,7 +168,7 @@ void decode(Unit& unit, const Gap* gaps, const Value* values) {
     constexpr int64_t values_of_line = 64 / static_cast<int64_t>(sizeof(Value));
     for (int64_t i = 0; i < count; i += values_of_line) {
       // They are read block by block later, in short pieces far apart: here they come as a stream.
-      __builtin_prefetch(values + begin + i, 0, 2);
+      __builtin_prefetch(values + begin + i + entries_ahead, 0, 2);
     }
 #if defined(__AVX512F__)
     if (RowDecoder::serves(places)) {
