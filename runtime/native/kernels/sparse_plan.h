@@ -30,8 +30,9 @@ inline int64_t block_bytes(const SparseCall& call, const SparsePlan& plan) {
 }
 
 constexpr int64_t target_bytes = 64 << 10;   // a block's input: L1 plus some of L2
+constexpr int64_t small_bytes = 96 << 10;    // of tiles of few vectors: a pass costs as much as several of its taps
 constexpr int64_t most_bytes = 192 << 10;    // when that holds too few taps per row
-constexpr int64_t taps_per_pass = 8;         // that pay for reading and writing the sums
+constexpr int64_t taps_per_pass = 10;        // that pay for reading and writing the sums
 constexpr int64_t chunk_taps = 256 << 10;    // taps decoded at a time; every chunk packs the input again
 constexpr int64_t chunk_bytes = 512 << 10;    // of sums kept between passes
 
@@ -96,7 +97,8 @@ inline void plan_blocks(const SparseCall& call, SparsePlan& plan) {
                                                                   : plan.column_bytes;
   const int64_t entries = larger(call.weights.entries, 1);
   const int64_t wanted = taps_per_pass * call.weights.rows * columns / entries / grain;
-  const int64_t target = plan.narrow ? most_bytes : target_bytes;  // one pass, if possible: see compute_rows
+  constexpr int64_t few = 4;
+  const int64_t target = plan.narrow ? most_bytes : !strips && plan.tile <= few ? small_bytes : target_bytes;  // one pass, if possible: see compute_rows
   const int64_t grains = larger(1, smaller(larger(target / bytes, wanted), most_bytes / bytes));
   const int64_t all = columns / grain;
   plan.block_columns = ceil_div(all, ceil_div(all, grains)) * grain;
