@@ -317,7 +317,8 @@ inline void fill_patches(const SparseCall& call, const Tile& tile, const Windows
 }
 
 // One tap's line: pieces in ascending order, so that what a whole vector writes too much is overwritten by the next.
-inline void copy_pieces(const Windows& windows, const float* from, int64_t stride, float* out) {
+// `ahead`: floats to where the same pieces of a channel to come lie; the hardware does not see that pattern.
+inline void copy_pieces(const Windows& windows, const float* from, int64_t stride, int64_t ahead, float* out) {
   const Piece* const end = windows.piece + windows.pieces;
   if (windows.patched) {  // the patch has room for whole vectors
     for (const Piece* piece = windows.piece; piece < end; ++piece) {
@@ -328,12 +329,15 @@ inline void copy_pieces(const Windows& windows, const float* from, int64_t strid
   }
   if (stride == 1) {
     for (const Piece* piece = windows.piece; piece < end; ++piece) {
+      __builtin_prefetch(from + piece->from + ahead);
       store(out + piece->to, load_lanes(from + piece->from, 0, piece->length));
     }
     return;
   }
   for (const Piece* piece = windows.piece; piece < end; ++piece) {
     const float* source = from + piece->from;
+    __builtin_prefetch(source + ahead);
+    __builtin_prefetch(source + ahead + lanes);
     const int64_t extent = 2 * piece->length - 1;
     const Vec a = load_lanes(source, 0, smaller(lanes, extent));
     const Vec b = load_lanes(source + lanes, 0, smaller(lanes, larger(0, extent - lanes)));
@@ -401,7 +405,7 @@ inline void pack_windows(const SparseCall& call, const SparsePlan& plan, const T
         fill_patches(call, tile, windows, channel, buffer);
       }
       const float* source = windows.patched ? buffer : call.x + channel * area;
-      copy_pieces(windows, source + r * g.dilations[0] * windows.pitch + s * g.dilations[1], g.strides[1], out);
+      copy_pieces(windows, source + r * g.dilations[0] * windows.pitch + s * g.dilations[1], g.strides[1], 2 * area, out);
     }
     zero_run(out + tile.count, tile.vectors * lanes - tile.count);
     fresh = false;
