@@ -251,13 +251,16 @@ inline bool find_shifted(const SparseCall& call, const Tile& tile, Windows& wind
   for (int64_t position = 0; position < g.kernel[0] * g.kernel[1]; ++position) {
     const int64_t down = position / g.kernel[1] * g.dilations[0] - g.begin[0];
     const int64_t right = position % g.kernel[1] * g.dilations[1] - g.begin[1];
+    int64_t y = tile.run[0].pixel / call.size.output[1] + down;
+    int64_t x = tile.run[0].pixel % call.size.output[1];
     for (int64_t i = 0; i < tile.vectors; ++i) {
       IndexVec inside{};
       for (int64_t lane = 0; lane < lanes && i * lanes + lane < tile.count; ++lane) {
-        const int64_t pixel = tile.run[0].pixel + i * lanes + lane;
-        const int64_t y = pixel / call.size.output[1] + down;
-        const int64_t x = pixel % call.size.output[1] + right;
-        inside[lane] = y >= 0 && y < call.size.input[0] && x >= 0 && x < call.size.input[1];
+        inside[lane] = y >= 0 && y < call.size.input[0] && x + right >= 0 && x + right < call.size.input[1];
+        if (++x == call.size.output[1]) {
+          x = 0;
+          ++y;
+        }
       }
       windows.mask[position][i] = mask_of(inside);
     }

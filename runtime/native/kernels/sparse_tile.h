@@ -142,10 +142,12 @@ inline __attribute__((always_inline)) void prefetch_output(const Epilogue& out, 
 }
 
 template <int T>
-void add_taps(const Pass& pass) {
+void add_taps(const Pass& all) {
+  const Pass pass = all;  // its own copy: through the reference every store of a vector might change it
   Epilogue out = pass.out == nullptr ? Epilogue{} : *pass.out;
-  for (int64_t row = 0; row < pass.rows; ++row) {
-    const uint32_t* cut = pass.cuts + row * pass.cut_pitch;
+  const uint32_t* cut = pass.cuts;
+  float* sums = pass.sums;
+  for (int64_t row = 0; row < pass.rows; ++row, cut += pass.cut_pitch, sums += pass.pitch) {
     // A row's taps of one block are short and far from those of the next row: the hardware sees no pattern. Always two
     // lines (a loop over their number would be mispredicted more often than it helps); behind the end, the last row's.
     const uint32_t ahead = pass.cuts[smaller(row + rows_ahead, pass.rows - 1) * pass.cut_pitch];
@@ -159,7 +161,7 @@ void add_taps(const Pass& pass) {
     out.scale = pass.scale[row];
     out.bias = pass.bias[row];
     accumulate<T>(pass.input, pass.offsets + cut[0], pass.values + cut[0], static_cast<int64_t>(cut[1]) - cut[0],
-                  pass.sums + row * pass.pitch, pass.fresh, pass.out == nullptr ? nullptr : &out);
+                  sums, pass.fresh, pass.out == nullptr ? nullptr : &out);
     if (pass.out != nullptr) {
       out.y += pass.area;
       out.residual = out.residual == nullptr ? nullptr : out.residual + pass.area;
@@ -168,7 +170,8 @@ void add_taps(const Pass& pass) {
 }
 
 // Tiles of at most four pixels, of vectors that are longer: a column takes four floats.
-inline void add_taps_narrow(const Pass& pass) {
+inline void add_taps_narrow(const Pass& all) {
+  const Pass pass = all;
   typedef float Narrow __attribute__((vector_size(narrow_lanes * 4), may_alias));
   constexpr int sets = 8;
   Epilogue out = pass.out == nullptr ? Epilogue{} : *pass.out;
