@@ -2,36 +2,56 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from sparse_export.runtime.session import InferenceSession
+from sparse_export.runtime.session import InferenceSession, library_path
 
-from .builder import Array, Case, check_close, pack, sparse_weight, tensor
+from .binary_builder import BinaryCase, signs
+from .builder import Array, Case, sparse_weight
 
 SHAPE = (2, 8, 9, 9)
+FAMILIES = ("Sparse", "BinaryWeight", "Xnor")
+# Inputs of each layer; the last result is an output, and so is every name in the second part.
+WIRINGS: dict[str, tuple[dict[str, tuple[str, ...]], tuple[str, ...]]] = {
+    "used here for the last time": ({"a": ("x",), "b": ("x",), "c": ("a", "b")}, ()),
+    "an output too": ({"a": ("x",), "b": ("x",), "c": ("a", "b")}, ("b",)),
+    "used again later": ({"a": ("x",), "c": ("a", "a"), "d": ("c", "a")}, ()),
+    "the input itself": ({"a": ("x",), "c": ("a", "x")}, ()),
+    "convolved as well": ({"a": ("x",), "c": ("a", "a")}, ()),
+}
 
 
-def layer(seed: int, suffix: str = "") -> Case:
-    weight = sparse_weight(np.random.default_rng(seed), (8, 8, 3, 3), 0.3)
-    return Case(weight, suffix, pads=(1, 1, 1, 1))
+def layer(name: str, inputs: tuple[str, ...], family: str) -> Case:
+    """A 3 x 3 convolution with weights of its own; with a residual where it has two inputs."""
+    rng = np.random.default_rng(ord(name))
+    suffix = "AddRelu" if len(inputs) == 2 else ""
+    if family == "Sparse":
+        return Case(sparse_weight(rng, (8, 8, 3, 3), 0.3), suffix, pads=(1, 1, 1, 1))
+    weight = signs(rng.standard_normal((8, 8, 3, 3)))
+    return BinaryCase(weight, suffix, pads=(1, 1, 1, 1), xnor=family == "Xnor")
 
 
-def net(wiring: dict[str, tuple[str, ...]], outputs: tuple[str, ...]) -> onnx.ModelProto:
-    """Layers a, b (plain) and c (with residual); `wiring`: the inputs of each. Shapes are known."""
+def net(wiring: dict[str, tuple[str, ...]], outputs: tuple[str, ...], family: str) -> onnx.ModelProto:
+    """The layers as one model whose shapes are known, so that memory can be planned."""
     nodes, inits = [], []
     for name, inputs in wiring.items():
-        case = layer(ord(name), "AddRelu" if len(inputs) == 2 else "")
-        parts = pack(case.weight) | {"scale": case.scale, "bias": case.bias}
-        inits += [tensor(f"{name}_{part}", array) for part, array in parts.items()]
-        names = [inputs[0], *(f"{name}_{part}" for part in parts), *inputs[1:]]
-        nodes.append(
-            helper.make_node(
-                f"SparseConv{case.suffix}", names, [name], domain="sparse_export", **case.attributes()
-            )
-        )
+        alone = layer(name, inputs, family).model()
+        node = alone.graph.node[0]
+        renamed = {"x": inputs[0], "z": inputs[-1], "y": name}
+        renamed |= {init.name: f"{name}_{init.name}" for init in alone.graph.initializer}
+        node.input[:] = [renamed[old] for old in node.input]
+        node.output[:] = [name]
+        for init in alone.graph.initializer:
+            init.name = renamed[init.name]
+            inits.append(init)
+        nodes.append(node)
     graph = helper.make_graph(
         nodes,
         "net",
@@ -43,27 +63,43 @@ def net(wiring: dict[str, tuple[str, ...]], outputs: tuple[str, ...]) -> onnx.Mo
     return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
 
-WIRINGS: dict[str, tuple[dict[str, tuple[str, ...]], tuple[str, ...]]] = {
-    "used here for the last time": ({"a": ("x",), "b": ("x",), "c": ("a", "b")}, ("c",)),
-    "an output too": ({"a": ("x",), "b": ("x",), "c": ("a", "b")}, ("b", "c")),
-    "used again later": ({"a": ("x",), "c": ("a", "a"), "d": ("c", "a")}, ("d",)),
-    "the input itself": ({"a": ("x",), "c": ("a", "x")}, ("c",)),
-    "convolved as well": ({"a": ("x",), "c": ("a", "a")}, ("c",)),
-}
+def check(use: str, family: str, threads: int) -> None:
+    """The net against its layers one by one, whose residual is an input of the session and stays."""
+    wiring, more = WIRINGS[use]
+    outputs = (*more, list(wiring)[-1])
+    values: dict[str, Array] = {"x": np.random.default_rng(7).standard_normal(SHAPE).astype(np.float32)}
+    for name, inputs in wiring.items():
+        alone = InferenceSession(layer(name, inputs, family).model().SerializeToString(), threads=threads)
+        feeds = dict(zip(("x", "z"), (values[source] for source in inputs), strict=False))
+        values[name] = alone.run(None, feeds)[0]
+    session = InferenceSession(net(wiring, outputs, family).SerializeToString(), threads=threads)
+    for _ in range(2):
+        for name, y in zip(outputs, session.run(None, {"x": values["x"]}), strict=True):
+            np.testing.assert_allclose(y, values[name], rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("use", WIRINGS)
-@pytest.mark.parametrize("threads", [1, 2])
-def test_residual(use: str, threads: int) -> None:
-    wiring, outputs = WIRINGS[use]
-    x = np.random.default_rng(7).standard_normal(SHAPE).astype(np.float32)
-    session = InferenceSession(net(wiring, outputs).SerializeToString(), threads=threads)
-    for _ in range(2):
-        values: dict[str, Array] = {"x": x}
-        bounds: dict[str, Array] = {}
-        for name, inputs in wiring.items():
-            case = layer(ord(name), "AddRelu" if len(inputs) == 2 else "")
-            values[name], bounds[name] = case.reference(*(values[source] for source in inputs))
-        for name, y in zip(outputs, session.run(None, {"x": x}), strict=True):
-            # Errors of the layers before grow by at most the next layer's sum of |weight|: under 40 here.
-            check_close(y, values[name], bounds[name] * 40, 72)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_residual(use: str, family: str) -> None:
+    for threads in (1, 2):
+        check(use, family, threads)
+
+
+@pytest.mark.parametrize("target", ["reference", "scalar", "avx2"])
+def test_residual_on_other_targets(target: str) -> None:
+    variables = {"SPARSE_EXPORT_TARGET": target, "SPARSE_EXPORT_LIBRARY": str(library_path())}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.runtime.test_residual"],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+    )
+    if "this CPU has no more than" in done.stderr:
+        pytest.skip(f"this CPU has no {target}")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+if __name__ == "__main__":
+    for use in WIRINGS:
+        for family in FAMILIES:
+            check(use, family, 1)

@@ -110,6 +110,18 @@ std::string compare(const Expected& expected, const OrtValue& output, Tally& tal
   return "";
 }
 
+// The input that the operator allows its output to overwrite.
+OrtValue* in_place(const OrtCustomOp* op, std::vector<OrtValue>& inputs) {
+  if (op->GetMayInplace == nullptr) {
+    return nullptr;
+  }
+  int* from = nullptr;
+  int* to = nullptr;
+  OrtValue* found = op->GetMayInplace(&from, &to) == 1 && *to == 0 ? &inputs.at(static_cast<size_t>(*from)) : nullptr;
+  op->ReleaseMayInplace(from, to);
+  return found;
+}
+
 // One call on threads of its own, so that no scratch memory is left from the case before; what is wrong, or nothing.
 std::string call(const OrtCustomOp* op, void* kernel, const Case& made, const Input& input,
                  std::vector<OrtValue>& inputs, Tally& tally) {
@@ -118,6 +130,7 @@ std::string call(const OrtCustomOp* op, void* kernel, const Case& made, const In
   OrtKernelContext context;
   context.inputs = &inputs;
   context.output_type = op->GetOutputType(op, 0);
+  context.shared = input.in_place ? in_place(op, inputs) : nullptr;
   fake::threads() = input.threads;
   std::string wrong, path;
   std::thread([&] {

@@ -362,6 +362,7 @@ Input random_input(Random& random, const Layer& layer) {
   input.x = random_floats(random, input.batch * layer.channels * layer.groups * input.size[0] * input.size[1]);
   if (layer.residual) {
     input.z = random_floats(random, input.batch * layer.rows * input.output[0] * input.output[1]);
+    input.in_place = chance(random, 50);
   }
   return input;
 }

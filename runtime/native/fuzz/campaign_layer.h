@@ -44,6 +44,7 @@ struct Input {
   int64_t batch = 1;          // of a matrix product: the product of `lead`
   Pair size{1, 1}, output{1, 1};
   std::vector<float> x, z;
+  bool in_place = false;  // the output takes over Z's memory, as onnxruntime may have it
   bool aligned = true;  // X and Z begin at a multiple of 64 bytes
   size_t threads = 1;
 };

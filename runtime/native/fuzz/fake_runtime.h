@@ -62,6 +62,7 @@ struct OrtKernelInfo {
 struct OrtKernelContext {
   std::vector<OrtValue>* inputs = nullptr;
   int output_type = 1;  // float or uint8
+  OrtValue* shared = nullptr;  // an input whose memory the output takes over, if it has the output's shape
   OrtValue output;
 };
 

@@ -20,7 +20,7 @@ struct SparseCall {
   const float* x;
   const float* scale;
   const float* bias;
-  const float* residual;  // null: none
+  const float* residual;  // null: none; may be Y itself: each element is read before its own is written
   Bounds bounds;
   float* y;
 };

@@ -1,4 +1,8 @@
 // The definition of the sparse operators, in plain loops: every other target is tested against it.
+#include <algorithm>
+#include <memory>
+#include <new>
+
 #include "sparse.h"
 
 namespace sparse_export {
@@ -28,14 +32,13 @@ float bounded(float value, const Bounds& bounds) {
   return value > bounds.high ? bounds.high : value;
 }
 
-void finish(const SparseCall& call, int64_t row, int64_t offset, int64_t pixels) {
-  float* plane = call.y + offset;
+void finish(const SparseCall& call, int64_t row, int64_t offset, int64_t pixels, const float* plane) {
   for (int64_t i = 0; i < pixels; ++i) {
     float value = plane[i] * call.scale[row] + call.bias[row];
     if (call.residual != nullptr) {
       value += call.residual[offset + i];
     }
-    plane[i] = bounded(value, call.bounds);
+    call.y[offset + i] = bounded(value, call.bounds);
   }
 }
 
@@ -46,20 +49,23 @@ bool run(const SparseCall& call, const SparsePlan&, size_t unit) noexcept {
   const int64_t group = row / call.geometry.outputs_per_group();
   const int64_t area = call.size.input[0] * call.size.input[1];
   const int64_t pixels = call.size.output[0] * call.size.output[1];
+  // Not summed in Y: it may be the residual's memory.
+  const std::unique_ptr<float[]> plane(new (std::nothrow) float[static_cast<size_t>(pixels)]);
+  if (plane == nullptr) {
+    return false;
+  }
   for (int64_t image = 0; image < call.size.batch; ++image) {
     const int64_t first = image * call.geometry.channels + group * call.geometry.channels_per_group();
     const int64_t offset = (image * call.geometry.outputs + row) * pixels;
-    for (int64_t i = 0; i < pixels; ++i) {
-      call.y[offset + i] = 0;
-    }
+    std::fill_n(plane.get(), pixels, 0.0F);
     with_csr_types(call.weights, [&](const auto* gaps, const auto* values) {
       int64_t column = -1;
       for (int64_t entry = call.weights.begin(row); entry < call.weights.begin(row + 1); ++entry) {
         column += int64_t{1} + gaps[entry];
-        add_tap(call, column, static_cast<float>(values[entry]), call.x + first * area, call.y + offset);
+        add_tap(call, column, static_cast<float>(values[entry]), call.x + first * area, plane.get());
       }
     });
-    finish(call, row, offset, pixels);
+    finish(call, row, offset, pixels, plane.get());
   }
   return true;
 }
