@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn.utils import prune as torch_prune
 
 from sparse_export.training import data, models, prune, train
 
@@ -36,7 +37,8 @@ def main() -> None:
         f"  {train.accuracy(model, digits.test):.2%} of {digits.test.size} held-out digits, {seconds(start)}"
     )
 
-    prune.global_magnitude(model, args.rate)
+    targets = [(module, "weight") for module in prune.prunable(model).values()]
+    torch_prune.global_unstructured(targets, torch_prune.L1Unstructured, amount=args.rate)
     print(f"pruned {args.rate:.0%} of its weights, all layers ranked together (torch.nn.utils.prune)")
     print(
         f"  {train.accuracy(model, digits.test):.2%} held-out, one more epoch with the masks on …",
