@@ -18,8 +18,8 @@ from .builder import Array, Case, sparse_weight
 
 SHAPE = (2, 8, 9, 9)
 FAMILIES = ("Sparse", "BinaryWeight", "Xnor")
-# Inputs of each layer; the last result is an output, and so is every name in the second part. A layer follows the one
-# with the residual: onnxruntime does not put outputs of the model where something else has been.
+# Inputs of each layer; the last result is an output, and so is every name in the second part. A layer
+# follows the one with the residual: onnxruntime puts no output of the model where something else has been.
 WIRINGS: dict[str, tuple[dict[str, tuple[str, ...]], tuple[str, ...]]] = {
     "used here for the last time": ({"a": ("x",), "b": ("x",), "c": ("a", "b"), "e": ("c",)}, ()),
     "an output too": ({"a": ("x",), "b": ("x",), "c": ("a", "b"), "e": ("c",)}, ("b",)),
