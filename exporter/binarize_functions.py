@@ -18,7 +18,6 @@ CONSTANTS = """
     b_minus = Constant <value = float {-1.0}> ()
     b_zero = Constant <value = float {0.0}> ()
     b_two = Constant <value = float {2.0}> ()
-    b_none = Constant <value = uint8 {0}> ()
 """
 
 #: What bit each channel is worth and which byte it is in; `{channels}` is int64 [1].
@@ -32,6 +31,7 @@ _PLACES = """
 """
 
 #: Packed signs `{source}` to float signs `{target}`: every channel looks at its bit of a copy of its byte.
+#: (A cast to bool, not Equal: onnxruntime 1.20 compares no uint8.)
 _UNPACK = (
     _PLACES
     + """
@@ -39,8 +39,8 @@ _UNPACK = (
 {move}
     {p}_copies = Gather <axis = {axis}> ({p}_bytes, {p}_byte)
     {p}_bits = BitwiseAnd ({p}_copies, {p}_mask)
-    {p}_upper = Equal ({p}_bits, b_none)
-    {target} = Where ({p}_upper, b_plus, b_minus)
+    {p}_lower = Cast <to = 9> ({p}_bits)
+    {target} = Where ({p}_lower, b_minus, b_plus)
 """
 )
 _FROM_PIXELS = """
