@@ -35,7 +35,7 @@ typecheck: setup ## Types
 	mkdir -p $(TREE)
 	ln -sfn $(addprefix $(CURDIR)/,$(wildcard src/sparse_export/*.py) src/sparse_export/py.typed $(PACKAGES)) $(TREE)/
 	MYPYPATH=build/tree $(PY) -m mypy -p sparse_export
-	MYPYPATH=build/tree:docs $(PY) -m mypy demo docs
+	MYPYPATH=build/tree:docs:benchmarks $(PY) -m mypy demo docs benchmarks
 
 # The report's page is tested in a real browser, where one can be had; without it those tests say they are skipped.
 $(VENV)/.browser: $(VENV)/.installed

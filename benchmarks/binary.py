@@ -43,7 +43,8 @@ CONVOLUTIONS = {  # (outputs, inputs, size): 3x3, stride 1, pad 1
 def binary_weight(*shape: int) -> Array:
     """Random signs, one alpha for each output."""
     alpha = rng.uniform(0.01, 0.1, (shape[0], *[1] * (len(shape) - 1)))
-    return (alpha * rng.choice([-1, 1], shape)).astype(np.float32)
+    weight: Array = (alpha * rng.choice([-1, 1], shape)).astype(np.float32)
+    return weight
 
 
 def open_session(model: onnx.ModelProto | Path, library: bool = False) -> onnxruntime.InferenceSession:
@@ -75,7 +76,7 @@ def race(subjects: dict[str, onnxruntime.InferenceSession], x: Array, rounds: in
 def export(dense: onnx.ModelProto, name: str) -> Path:
     """The packed file of a dense model."""
     source, target = FOLDER / f"{name}.onnx", FOLDER / f"{name}.packed.onnx"
-    model = onnx.ModelProto.FromString(dense.SerializeToString())
+    model: onnx.ModelProto = onnx.ModelProto.FromString(dense.SerializeToString())
     rank = len(model.graph.initializer[0].dims)
     for value in (model.graph.input[0], model.graph.output[0]):  # a file must say its ranks
         value.CopyFrom(helper.make_tensor_value_info(value.name, TensorProto.FLOAT, [None] * rank))
@@ -86,7 +87,7 @@ def export(dense: onnx.ModelProto, name: str) -> Path:
 
 def with_signs(dense: onnx.ModelProto) -> onnx.ModelProto:
     """The layer with the sign of its input before it."""
-    model = onnx.ModelProto.FromString(dense.SerializeToString())
+    model: onnx.ModelProto = onnx.ModelProto.FromString(dense.SerializeToString())
     node = model.graph.node[0]
     node.input[0] = "signs"
     first = [
@@ -97,7 +98,7 @@ def with_signs(dense: onnx.ModelProto) -> onnx.ModelProto:
     del model.graph.node[:]
     model.graph.node.extend(layers)
     for name, value in (("zero", 0), ("one", 1), ("minus", -1)):
-        model.graph.initializer.append(numpy_helper.from_array(np.float32(value).reshape(()), name))
+        model.graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
     return model
 
 

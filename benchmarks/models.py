@@ -19,6 +19,8 @@ from typing import Any
 
 import common
 
+import sparse_export
+
 # name: factory, input, sparsities, target ratio on one thread at each
 MODELS: dict[str, tuple[str, tuple[int, ...], dict[float, float]]] = {
     "resnet50": ("torchvision", (1, 3, 224, 224), {0.8: 1.5, 0.9: 3.0, 0.95: 4.5}),
@@ -113,7 +115,7 @@ def memory(net: Net) -> list[dict[str, Any]]:
     dense = net.path()
     external = dense.with_suffix(".external.onnx")
     if not external.exists():
-        common.sparse_export.export(dense, format="csr", output=external, verify=False, external_data=True)
+        sparse_export.export(dense, format="csr", output=external, verify=False, external_data=True)
     rows = []
     for kind, path in (("dense", dense), ("packed", common.pack(dense)), ("packed, external data", external)):
         done = subprocess.run(

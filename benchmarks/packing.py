@@ -107,7 +107,7 @@ def _scipy(source: Path, folder: Path) -> None:
             continue
         matrix = scipy.sparse.csr_matrix(tensor.flatten(1).numpy())
         parts |= {f"{name}.{key}": getattr(matrix, key) for key in ("data", "indices", "indptr")}
-    np.savez_compressed(folder / "peer.npz", **parts)
+    np.savez_compressed(folder / "peer.npz", allow_pickle=False, **parts)
 
 
 def _torch(source: Path, folder: Path) -> None:

@@ -218,7 +218,7 @@ def _onnx(table: Table, state: nets.State, folder: Path) -> None:
     for values, least in (("fp32", 7.8), ("fp16", 12.5), ("int8", 18.0), ("codebook:32", 0.0)):
         out = folder / "packed.onnx"
         # Lossy values differ from the source by their rounding: the tolerance is the size of outputs.
-        loose = {} if values == "fp32" else {"atol": 1.0, "rtol": 1.0}
+        loose: dict[str, Any] = {} if values == "fp32" else {"atol": 1.0, "rtol": 1.0}
         api.export(source, arch="vgg11-cifar", format="auto", values=values, output=out, force=True, **loose)
         ratio = dense.stat().st_size / out.stat().st_size
         table.add(
