@@ -40,13 +40,17 @@ _SIZES = """
     cols = ReduceProd <keepdims = 1> (inner)
     size = Mul (rows, cols)
 """
-# Gemm would pin the rank to two; MatMul + Add is what onnxruntime turns into Gemm by itself.
-_LAYERS = {
-    "Conv": """
+# The shape in which a vector lies along a convolution's outputs: axis 0 of its weight, axis 1 of its result.
+_PER_OUTPUT = """
     dims = Size (shape)
     dims1 = Reshape (dims, first1)
-    ones = ConstantOfShape <value = int64[1] {1}> (dims1)
-    scale_shape = ScatterElements (ones, zero1, rows)
+    ones = ConstantOfShape <value = int64[1] {{1}}> (dims1)
+    scale_shape = ScatterElements (ones, {axis}, rows)
+"""
+# Gemm would pin the rank to two; MatMul + Add is what onnxruntime turns into Gemm by itself.
+_LAYERS = {
+    "Conv": _PER_OUTPUT.format(axis="zero1")
+    + """
     weight = Reshape (dense, shape)
     scale_k = Reshape (scale, scale_shape)
     weight_scaled = Mul (weight, scale_k)
@@ -82,11 +86,8 @@ _SIGNS = """
 # whose sums would no longer be exact.
 _SIGN_LAYERS = {
     "Conv": _CHANNELS_LAST
+    + _PER_OUTPUT.format(axis="first1")
     + """
-    dims = Size (shape)
-    dims1 = Reshape (dims, first1)
-    ones = ConstantOfShape <value = int64[1] {1}> (dims1)
-    scale_shape = ScatterElements (ones, first1, rows)
     scale_k = Reshape (scale, scale_shape)
     bias_k = Reshape (bias, scale_shape)
     products = Conv <auto_pad = "NOTSET", strides: ints = @strides, pads: ints = @pads,
