@@ -198,6 +198,7 @@ constexpr int64_t max_positions = 32;
 
 struct Windows {
   bool shifted = false;  // see find_shifted
+  int64_t distance[max_positions];  // shifted: of each window position, in floats
   LaneMask mask[max_positions][max_tile];
   bool patched = false, gathered = false;
   int64_t pitch = 0;       // of the rows the pieces count in
@@ -251,6 +252,7 @@ inline bool find_shifted(const SparseCall& call, const Tile& tile, Windows& wind
   for (int64_t position = 0; position < g.kernel[0] * g.kernel[1]; ++position) {
     const int64_t down = position / g.kernel[1] * g.dilations[0] - g.begin[0];
     const int64_t right = position % g.kernel[1] * g.dilations[1] - g.begin[1];
+    windows.distance[position] = down * call.size.input[1] + right;
     int64_t y = tile.run[0].pixel / call.size.output[1] + down;
     int64_t x = tile.run[0].pixel % call.size.output[1];
     for (int64_t i = 0; i < tile.vectors; ++i) {
@@ -368,14 +370,9 @@ inline void pack_shifted(const SparseCall& call, const SparsePlan& plan, const T
   const ConvGeometry& g = call.geometry;
   const int64_t area = call.size.input[0] * call.size.input[1];
   const int64_t window = g.kernel[0] * g.kernel[1];
-  int64_t distance[max_positions];
-  for (int64_t i = 0; i < window; ++i) {
-    distance[i] = (i / g.kernel[1] * g.dilations[0] - g.begin[0]) * call.size.input[1] +
-                  i % g.kernel[1] * g.dilations[1] - g.begin[1];
-  }
   for (int64_t n = 0; n < columns; ++n, out += plan.column_bytes / 4) {
     for (int64_t i = 0; i < tile.vectors; ++i) {
-      store(out + i * lanes, load_masked(from + distance[position] + i * lanes, windows.mask[position][i]));
+      store(out + i * lanes, load_masked(from + windows.distance[position] + i * lanes, windows.mask[position][i]));
     }
     if (++position == window) {
       position = 0;
