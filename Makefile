@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-PACKAGES := bench cli exporter formats runtime training
+PACKAGES := cli exporter formats measure runtime training
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find runtime/native -name "*.cpp" -o -name "*.h" -o -name CMakeLists.txt)
 TREE := build/tree/sparse_export
 

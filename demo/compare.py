@@ -10,7 +10,7 @@ import onnxruntime
 import torch
 
 from sparse_export.exporter import checkpoint
-from sparse_export.training import models
+from sparse_export.exporter.nets import cifar
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     held_out = np.load(folder / "held-out.npz")
     images, labels = held_out["images"], held_out["labels"]
 
-    net = models.vgg11_cifar().eval()
+    net = cifar.vgg11_cifar().eval()
     net.load_state_dict(checkpoint.load(folder / "model.pt").tensors)
     with torch.no_grad():
         in_torch = net(torch.from_numpy(images)).numpy()

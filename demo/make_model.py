@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch.nn.utils import prune as torch_prune
 
-from sparse_export.training import data, models, prune, train
+from sparse_export.exporter.nets import cifar
+from sparse_export.training import data, prune, train
 
 
 def main() -> None:
@@ -30,7 +31,7 @@ def main() -> None:
     start = time.perf_counter()
     digits = data.digits()
     torch.manual_seed(0)
-    model = models.vgg11_cifar(digits.classes)
+    model = cifar.vgg11_cifar(digits.classes)
     print(f"training VGG-11 on {digits.train.size} digits (3x32x32) …", flush=True)
     train.fit(model, digits, train.Recipe(epochs=2))
     print(

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ..errors import SparseExportError
-from ..exporter.artifact import atomic_file
+from ..exporter.files.atomic import atomic_file
 from . import checkpoints, data, experiments, findings, footprint, plots, prune, report_plots
 from .campaign import METHODS
 from .experiments import CHOSEN, DEFAULT, FULL, Size

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CorruptFileError, InputError
-from ..exporter.artifact import atomic_file
+from ..exporter.files.atomic import atomic_file
 
 if TYPE_CHECKING:
     from .sweep import Settings, Task

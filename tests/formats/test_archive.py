@@ -16,7 +16,8 @@ import torch
 import torch.nn.utils.prune
 
 from sparse_export.errors import InputError, UnsupportedError
-from sparse_export.exporter import archive, archive_write
+from sparse_export.exporter import archive
+from sparse_export.exporter.archive import write as archive_write
 
 
 def pruned(shape: tuple[int, ...], density: float = 0.1, seed: int = 0) -> torch.Tensor:

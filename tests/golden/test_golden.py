@@ -11,9 +11,9 @@ import safetensors.numpy
 
 from sparse_export import formats
 from sparse_export.errors import CorruptFileError, InputError
-from sparse_export.formats import packed_file
+from sparse_export.exporter.files.container.header import DTYPE_NAMES
 from sparse_export.formats.base import as_bits
-from sparse_export.formats.header import DTYPE_NAMES
+from sparse_export.formats.parts import packed_file
 
 HERE = Path(__file__).parent
 EXPECTED = json.loads((HERE / "expected.json").read_text())

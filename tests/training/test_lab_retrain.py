@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from sparse_export.errors import InputError
-from sparse_export.training import campaign, data, models, prune, retrain, train
+from sparse_export.exporter.nets import cifar
+from sparse_export.training import campaign, data, prune, retrain, train
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,7 @@ def blobs(request: pytest.FixtureRequest) -> data.Data:
 
 def tiny(nets: Path) -> nn.Module:
     torch.manual_seed(0)
-    return models.create(f"{nets}:tiny", 4)
+    return cifar.create(f"{nets}:tiny", 4)
 
 
 def zeros(model: nn.Module) -> list[torch.Tensor]:
