@@ -7,7 +7,7 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find runtime/na
 TREE := build/tree/sparse_export
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint typecheck test demo benchmarks gpu report fuzz campaign properties clean
+.PHONY: help setup lint typecheck test demo js benchmarks gpu report fuzz campaign properties clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,14 @@ $(VENV)/.browser: $(VENV)/.installed
 	command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium) >/dev/null 2>&1 \
 	  || echo "no chromium here: the browser tests are skipped"
 	touch $@
+
+# Where node is missing those tests say they are skipped.
+tests/js/node_modules/.installed: tests/js/package-lock.json
+	cd tests/js && npm ci --silent --no-audit --no-fund
+	touch $@
+
+js: tests/js/node_modules/.installed $(VENV)/.browser ## Exported files in node and in a browser
+	$(PY) -m pytest tests/js
 
 test: lint typecheck $(VENV)/.browser ## Everything CI runs: style, types, native build, tests
 	$(PY) -m pytest
