@@ -7,7 +7,7 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find runtime/na
 TREE := build/tree/sparse_export
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint typecheck test demo js benchmarks gpu report fuzz campaign properties clean
+.PHONY: help setup lint typecheck test demo js browser benchmarks gpu report fuzz campaign properties clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,12 @@ tests/js/node_modules/.installed: tests/js/package-lock.json
 
 js: tests/js/node_modules/.installed $(VENV)/.browser ## Exported files in node and in a browser
 	$(PY) -m pytest tests/js
+
+browser: tests/js/node_modules/.installed demo-out/model.csr.onnx ## examples/browser with the demo's net, in build/browser, served
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh -c 'sparse-export demo-out/model.pt --force -o demo-out/model.auto.onnx \
+	  && sparse-export demo-out/model.pt --force --format dense -o demo-out/model.dense.onnx'
+	examples/browser/assemble.sh demo-out/model.dense.onnx demo-out/model.auto.onnx build/browser
+	$(PY) -m http.server --bind 127.0.0.1 --directory build/browser 8000
 
 test: lint typecheck $(VENV)/.browser ## Everything CI runs: style, types, native build, tests
 	$(PY) -m pytest

@@ -90,12 +90,8 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Cases:
     torch.save(net.state_dict(), folder / "vgg11.pt")
     for form in ("csr", "auto"):
         made.add(form, folder / "vgg11.pt", form, arch="vgg11-cifar")
-    example = (torch.zeros(1, 3, 32, 32),)
     source = folder / "source.onnx"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's exporter speaks of its successor
-        axes = {"x": [0]}
-        torch.onnx.export(one_bit_net(), example, source, dynamo=False, input_names=["x"], dynamic_axes=axes)
+    export_to_onnx(one_bit_net(), source)
     made.add("one-bit", source, "auto")
     rng = np.random.default_rng(3)
     for name in FORMATS:
@@ -114,3 +110,11 @@ def one_bit_net() -> torch.nn.Module:
         alpha = layer.weight.detach().abs().flatten(1).mean(1).view(-1, 1, 1, 1)
         layer.weight.data = torch.where(layer.weight < 0, -alpha, alpha)
     return net
+
+
+def export_to_onnx(net: torch.nn.Module, path: Path) -> None:
+    """Write a net for 3 x 32 x 32 images, the batch open, by torch's own exporter."""
+    example, axes = (torch.zeros(1, 3, 32, 32),), {"x": [0]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it speaks of its successor
+        torch.onnx.export(net, example, path, dynamo=False, input_names=["x"], dynamic_axes=axes)
