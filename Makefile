@@ -7,7 +7,7 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find runtime/na
 TREE := build/tree/sparse_export
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint typecheck test demo benchmarks report fuzz campaign properties clean
+.PHONY: help setup lint typecheck test compat demo benchmarks report fuzz campaign properties clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -43,8 +43,17 @@ $(VENV)/.browser: $(VENV)/.installed
 	  || echo "no chromium here: the browser tests are skipped"
 	touch $@
 
-test: lint typecheck $(VENV)/.browser ## Everything CI runs: style, types, native build, tests
-	$(PY) -m pytest
+# The oldest runtime that files are promised for, beside the newest one of the virtual environment.
+OLD_ORT := build/onnxruntime-1.20
+$(OLD_ORT)/.installed: $(VENV)/.dependencies
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(OLD_ORT) onnxruntime==1.20.1
+	touch $@
+
+compat: setup $(OLD_ORT)/.installed ## What must hold on the oldest onnxruntime (1.20) too
+	SPARSE_EXPORT_OLD_ORT=$(CURDIR)/$(OLD_ORT) $(PY) -m pytest -k "oldest"
+
+test: lint typecheck $(VENV)/.browser $(OLD_ORT)/.installed ## Everything CI runs: style, types, native build, tests
+	SPARSE_EXPORT_OLD_ORT=$(CURDIR)/$(OLD_ORT) $(PY) -m pytest
 
 demo: setup ## Train, prune, export, compare: the main job on real data
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash examples/demo/run.sh
