@@ -84,7 +84,7 @@ benchmarks: setup demo-out/model.csr.onnx ## Every published figure, into benchm
 	$(PY) benchmarks/models.py --memory
 	$(PY) benchmarks/binary.py
 	$(VENV)/bin/sparse-export bench demo-out/model.pt demo-out/model.csr.onnx --peers --data demo-out/held-out.npz \
-	  --save benchmarks/results/vgg11.json --markdown benchmarks/results/vgg11.md --html benchmarks/results/vgg11.html
+	  --save benchmarks/results/vgg11.json --markdown benchmarks/results/vgg11.md --html benchmarks/results/vgg11.html --force
 	$(PY) docs/update_readme.py
 
 demo-out/model.csr.onnx:

@@ -43,7 +43,7 @@ def atomic_file(
         library in between made of that, and when another file took the name meanwhile.
     """
     target = Path(target)
-    read = [*sources, *([source] if source else [])]
+    read = [*sources, source] if source else sources
     check_target(target, force=force, sources=read)
     temporary.remove_stale(target.parent)
     old = _status(target)

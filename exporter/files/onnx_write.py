@@ -65,7 +65,6 @@ def save(
     UnsupportedError
         If what is left beside the data file is more than a protobuf can hold.
     """
-    sources = list(sources)
     check_target(target, force=force, sources=sources)
     replaced = _data_of(target)
     try:
@@ -78,7 +77,7 @@ def save(
 
 
 def _save_inline(
-    model: onnx.ModelProto, target: Path, check: Check, force: bool, sources: list[Path]
+    model: onnx.ModelProto, target: Path, check: Check, force: bool, sources: Iterable[Path]
 ) -> None:
     with atomic_file(target, force=force, sources=sources) as file:
         try:
@@ -94,7 +93,7 @@ def _save_inline(
 
 
 def _save_external(
-    model: onnx.ModelProto, target: Path, check: Check, force: bool, sources: list[Path]
+    model: onnx.ModelProto, target: Path, check: Check, force: bool, sources: Iterable[Path]
 ) -> list[Path]:
     initializers = model.graph.initializer
     tensors = [t for t in initializers if t.HasField("raw_data") and len(t.raw_data) >= INLINE_BYTES]

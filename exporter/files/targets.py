@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -80,29 +81,38 @@ def check_targets(
         See `check_target`; also when two options name one file.
     """
     given = {option: path for option, path in targets.items() if path is not None}
-    read = list(sources)
     for path in given.values():
-        check_target(path, force=force, sources=read)
+        check_target(path, force=force, sources=sources)
     for (one, first), (other, second) in itertools.combinations(given.items(), 2):
         if _same_place(first, second):
             raise InputError(f"{shown(second)}: {one} and {other} name the same file; give each its own")
 
 
-def source_files(path: Path, arch: str | None = None) -> list[Path]:
+class SourceFiles(Iterable[Path]):
     """Every file that reading `path` reads: external data of a model, shards of an index, code of `arch`.
 
-    What cannot be read names no further files; whoever reads it next says what is wrong with it.
+    The further files are looked up when first asked for, which is where a target exists. What cannot be read
+    names none; whoever reads it next says what is wrong with it.
     """
-    files = [path]
-    if arch and ":" in arch:
-        files.append(Path(arch.rpartition(":")[0]))
-    names: Iterable[str] = ()
-    with contextlib.suppress(Exception):
-        if path.suffix.lower() == ".onnx" and path.is_file():
-            names = _external_locations(path)
-        elif path.name.endswith(".index.json") and path.stat().st_size <= _MAX_INDEX:
-            names = {str(name) for name in json.loads(path.read_bytes())["weight_map"].values()}
-    return files + [path.parent / name for name in sorted(names) if "\0" not in name]
+
+    def __init__(self, path: Path, arch: str | None = None) -> None:
+        self.path, self.arch = path, arch
+
+    def __iter__(self) -> Iterator[Path]:
+        yield self.path
+        if self.arch and ":" in self.arch:
+            yield Path(self.arch.rpartition(":")[0])
+        yield from self._named
+
+    @functools.cached_property
+    def _named(self) -> list[Path]:
+        names: Iterable[str] = ()
+        with contextlib.suppress(Exception):
+            if self.path.suffix.lower() == ".onnx" and self.path.is_file():
+                names = _external_locations(self.path)
+            elif self.path.name.endswith(".index.json") and self.path.stat().st_size <= _MAX_INDEX:
+                names = {str(name) for name in json.loads(self.path.read_bytes())["weight_map"].values()}
+        return [self.path.parent / name for name in sorted(names) if "\0" not in name]
 
 
 def _external_locations(path: Path) -> set[str]:

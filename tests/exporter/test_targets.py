@@ -14,7 +14,7 @@ import pytest
 from sparse_export.errors import InputError
 from sparse_export.exporter.files.atomic import atomic_file, forget_published, published
 from sparse_export.exporter.files.onnx_write import save
-from sparse_export.exporter.files.targets import check_target, check_targets, source_files
+from sparse_export.exporter.files.targets import SourceFiles, check_target, check_targets
 
 from ..onnx_models import residual_net
 
@@ -37,13 +37,13 @@ def test_force_never_overwrites_external_data_of_the_source(
     target = data if link == "itself" else tmp_path / "link"
     LINKS[link](target, data)
     with pytest.raises(InputError, match="overwrite the input"):
-        check_target(target, force=True, sources=source_files(model))
+        check_target(target, force=True, sources=SourceFiles(model))
 
 
 def test_shards_and_the_code_of_the_architecture_are_sources(tmp_path: Path) -> None:
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}))
-    found = source_files(index, arch=f"{tmp_path}/nets.py:make")
+    found = SourceFiles(index, arch=f"{tmp_path}/nets.py:make")
     assert {path.name for path in found} == {index.name, "1.safetensors", "2.safetensors", "nets.py"}
 
 
@@ -51,7 +51,7 @@ def test_shards_and_the_code_of_the_architecture_are_sources(tmp_path: Path) -> 
 @pytest.mark.parametrize("name", ["m.onnx", "m.index.json"])
 def test_unreadable_source_is_itself_alone(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
-    assert source_files(tmp_path / name) == [tmp_path / name]
+    assert list(SourceFiles(tmp_path / name)) == [tmp_path / name]
 
 
 def test_two_options_may_not_name_one_file(tmp_path: Path) -> None:
