@@ -138,12 +138,13 @@ def command(models: tuple[Path, ...], baseline: Path | None, quiet: bool, **give
         input=str(given["input_"]) if given["input_"] else None,
         data=str(given["data"]) if given["data"] else None,
     )
-    bench_files.check(models, given)
+    files = models if baseline is None else (*models, baseline)
+    bench_files.check(files, given)
     line = shlex.join(["sparse-export", *sys.argv[1:]])
     with _progress(quiet or given["as_json"]) as progress:
         found = run.run(request, settings, line, progress)
     _show(found, quiet, given)
-    bench_files.write(found, models, given)
+    bench_files.write(found, files, given)
     broken = run.broken_budgets(found)
     if found["interrupted"]:
         console.say("interrupted: these are the figures so far", quiet=quiet)
@@ -172,8 +173,8 @@ def _print(found: dict[str, Any]) -> None:
     out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
     table.print_tables(found, out)
     for note in found["notes"]:
-        out.print(f"note: {note}", markup=False)
-    out.print(table.machine_line(found), style="dim", markup=False)
+        out.print(f"note: {clean(note)}", markup=False)
+    out.print(clean(table.machine_line(found)), style="dim", markup=False)
 
 
 @contextmanager
@@ -185,7 +186,8 @@ def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeRemainingColumn(compact=True))
+    what = TextColumn("{task.description}", markup=False)
+    columns = (what, BarColumn(bar_width=24), TimeRemainingColumn(compact=True))
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting", total=None)
 

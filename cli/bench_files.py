@@ -32,8 +32,7 @@ def _inputs(models: tuple[Path, ...], given: dict[str, Any]) -> list[Path]:
     from ..exporter.files.targets import SourceFiles
 
     read = [given[name] for name in ("input_", "data", "plan") if given[name]]
-    measured = [*models, *([given["baseline"]] if given["baseline"] else [])]
-    return read + [file for model in measured for file in SourceFiles(model, given["arch"])]
+    return read + [file for model in models for file in SourceFiles(model, given["arch"])]
 
 
 def write(found: dict[str, Any], models: tuple[Path, ...], given: dict[str, Any]) -> None:
