@@ -16,8 +16,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
-from ..exporter.files.atomic import atomic_file
-from .campaign import METHODS
+from ...exporter.files.atomic import atomic_file
+from .ways import METHODS
 
 Row = Mapping[str, Any]
 
