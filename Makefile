@@ -7,10 +7,10 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find runtime/na
 TREE := build/tree/sparse_export
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint typecheck test compat demo benchmarks report fuzz campaign properties clean gpu
+.PHONY: help setup lint typecheck test compat demo benchmarks report fuzz campaign properties crash-test clean gpu
 
 help: ## Show the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 # torch first, by its exact version: a range may fetch gigabytes of GPU libraries.
 $(VENV)/.dependencies: constraints.txt pyproject.toml
@@ -69,6 +69,10 @@ build/fuzz/build.ninja: setup
 fuzz: build/fuzz/build.ninja ## A million random packed inputs through the native operators, under sanitizers
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build build/fuzz --target fuzz_ops
 	build/fuzz/runtime/native/fuzz_ops $(or $(CASES),1000000)
+
+# Every system call of every writer killed, failed and cut short, through a preloaded shim (Linux, a C compiler).
+crash-test: setup ## A thousand kills and a thousand faults of whatever writes files (an idle quarter of an hour)
+	$(PY) -m tests.crash.campaign --kills $(or $(CASES),1000) --faults $(or $(CASES),1000)
 
 # Under sanitizers against double precision (exit code 77: not on this CPU), once more for data races alone, then
 # through onnxruntime against numpy.

@@ -130,7 +130,7 @@ def check_range(rng: np.random.Generator) -> None:
 
 
 def check_batches(kind: str, rng: np.random.Generator) -> None:
-    """A row alone and in a batch: the same bits from Xnor, from the others within twice the rounding bound."""
+    """A row alone and in a batch: the same bits from Xnor, from the others within twice the bound."""
     for case, shape in cases(kind, rng):
         x = rng.standard_normal((max(BATCHES), *shape)).astype(F32)
         whole, size = native(case.model(), x=x), case.reference(x)[1]
