@@ -87,18 +87,20 @@ def command(
 ) -> None:
     """Pack MODEL (.pt, .pth, .safetensors, .pt2, .onnx) into a smaller ONNX file for any onnxruntime."""
     from ..exporter import api
-    from ..exporter.files.atomic import check_target
+    from ..exporter.files.targets import SourceFiles, check_targets
     from . import render
 
     if archive:
         keep = {"fold_masks": not no_fold, "plain_zeros": plain_zeros}
-        _archive(model, as_json, quiet, no_verify, keep, arguments)
+        _archive(model, as_json, quiet, no_verify, keep, arguments | {"report": html, "card": card})
         return
     if no_fold or plain_zeros:
         raise click.UsageError("--no-fold and --plain-zeros go with --archive: a graph has no masks")
-    for document in (html, card):
-        if document:
-            check_target(document, force=arguments["force"], sources=[model])
+    force, sources = arguments["force"], SourceFiles(model, arguments["arch"])
+    arguments["output"] = arguments["output"] or api.default_output(model, format_)
+    if model.exists():
+        output = None if arguments["dry_run"] else arguments["output"]
+        check_targets({"-o": output, "--report": html, "--card": card}, force=force, sources=sources)
     with console.progress(quiet or as_json) as progress:
         report = api.export(model, format=format_, verify=not no_verify, progress=progress, **arguments)
     report.command = shlex.join(["sparse-export", *sys.argv[1:]])
@@ -106,7 +108,7 @@ def command(
         console.print_json(report.to_json())
     elif not quiet:
         render.export(report, verbose=arguments["verbose"], dry_run=arguments["dry_run"])
-    _write_documents(report.to_json(), html, card, arguments["force"])
+    _write_documents(report.to_json(), html, card, force, [*sources, *report.files])
 
 
 def _archive(
@@ -116,11 +118,8 @@ def _archive(
     from ..exporter import archive
     from . import render
 
-    given = [
-        name
-        for name in ("arch", "input_shape", "layers", "binarize", "external_data", "measure", "compare")
-        if arguments[name]
-    ]
+    of_graphs = ("arch", "input_shape", "layers", "binarize", "external_data", "measure", "compare")
+    given = [name for name in (*of_graphs, "report", "card") if arguments[name]]
     if given:
         raise click.UsageError(
             f"--archive takes the checkpoint as it is: --{given[0].replace('_', '-')} does not apply"
@@ -144,17 +143,19 @@ def _archive(
         render.archive(report, model.stat().st_size, verified=not no_verify)
 
 
-def _write_documents(report: dict[str, Any], html: Path | None, card: Path | None, force: bool) -> None:
+def _write_documents(
+    report: dict[str, Any], html: Path | None, card: Path | None, force: bool, others: list[Path]
+) -> None:
     """The report as a page and as a model card, where asked for."""
     from ..exporter.files.atomic import atomic_file
 
     if html:
         from ..measure.pages.html import render_export_report
 
-        with atomic_file(html, force=force) as file:
+        with atomic_file(html, force=force, sources=others) as file:
             file.write(render_export_report(report).encode())
     if card:
         from ..measure.pages.card import render
 
-        with atomic_file(card, force=force) as file:
+        with atomic_file(card, force=force, sources=[*others, *([html] if html else [])]) as file:
             file.write(render(report).encode())

@@ -31,6 +31,11 @@ def _silent(text: str, done: int, total: int) -> None:
     return None
 
 
+def default_output(model: Path, format: str) -> Path:
+    """Where `export` writes when it is not told: beside the model."""
+    return model.with_name(f"{model.stem}.{format}.onnx")
+
+
 def export(
     model: str | Path,
     *,
@@ -85,8 +90,8 @@ def export(
     VerificationError
         If the file does not compute what the source computes; no file is left.
     """
-    from .files.atomic import check_target
     from .files.onnx_write import save
+    from .files.targets import SourceFiles, check_target
     from .graph.find import find
     from .graph.index import GraphIndex
     from .plan import plan as planning
@@ -101,9 +106,10 @@ def export(
         raise InputError(f"optimize must be 'size' or 'speed', not '{optimize}'")
     overrides = planning.parse_overrides(layers)
     spec = parse(values)
-    target = Path(output) if output is not None else path.with_name(f"{path.stem}.{format}.onnx")
+    target = Path(output) if output is not None else default_output(path, format)
+    sources = SourceFiles(path, options.get("arch"))
     if path.exists() and not dry_run:
-        check_target(target, force=force, sources=[path])
+        check_target(target, force=force, sources=sources)
     source = open_source(path, say=lambda text: progress(text, 0, 0), **options)
     index = GraphIndex(source.model)
     plans = planning.make(
@@ -129,7 +135,7 @@ def export(
                 report.verification = proof.of_written(source, index, plans, packed, path)
 
         report.files = save(
-            packed_model, target, check=check, force=force, external_data=external_data, sources=[path]
+            packed_model, target, check=check, force=force, external_data=external_data, sources=sources
         )
         progress("accounting for the bytes", 0, 0)
         report.measure(source.model, compare)

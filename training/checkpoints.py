@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,15 @@ from ..exporter.nets.cifar import MODELS, create
 State = dict[str, torch.Tensor]
 
 
-def write(path: str | Path, value: Any, *, force: bool = True) -> None:
-    """Save a value with torch.save so that the path holds either the old file or the whole new one."""
-    with atomic_file(Path(path), force=force) as handle:
+def write(path: str | Path, value: Any, *, force: bool = True, sources: Iterable[Path] = ()) -> None:
+    """Save a value with torch.save so that the path holds either the old file or the whole new one.
+
+    Raises
+    ------
+    InputError
+        If the system refuses the write, or the path is one of `sources`, or exists and `force` is not given.
+    """
+    with atomic_file(Path(path), force=force, sources=sources) as handle:
         torch.save(value, handle)
 
 

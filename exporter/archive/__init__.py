@@ -8,9 +8,11 @@ done, so memory does not grow with the checkpoint.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from ..files import atomic
+from ..files.atomic import atomic_file
+from ..files.targets import SourceFiles, check_target
 from .masks import drop_signs_of_zeros, fold
 from .read import Archive, Report
 from .source import open_source
@@ -66,22 +68,23 @@ def write(
     """
     source = Path(source)
     target = Path(out) if out is not None else default_target(source)
-    atomic.check_target(target, force=force, sources=[source])
+    sources = SourceFiles(source)
+    check_target(target, force=force, sources=sources)
     opened = open_source(source, trust_checkpoint=trust_checkpoint)
     if fold_masks:
         fold(opened)
     if plain_zeros:
         drop_signs_of_zeros(opened)
-    with atomic.atomic_file(target, force=force, source=source) as file:
+    with atomic_file(target, force=force, sources=sources) as file:
         plan = Plan(opened)
         write_file(file, plan, threads, progress)
         file.flush()
-        if check:
-            with Archive(Path(file.name)) as archive:
+        with Archive(Path(file.name)) as archive:
+            if check:
                 for _ in archive.chunks(threads, lambda d, t: progress("verifying", d, t)):
                     pass
-    with Archive(target) as archive:
-        return archive.report()
+            report = archive.report()  # before the file has its name: afterwards nothing may fail
+    return replace(report, path=target)
 
 
 def info(path: Path) -> Report:
