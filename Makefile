@@ -7,8 +7,7 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find runtime/na
 TREE := build/tree/sparse_export
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint typecheck test compat demo js browser wheels benchmarks gpu report fuzz campaign properties clean
-.PHONY: help setup lint typecheck test compat demo benchmarks report fuzz campaign properties crash-test clean gpu
+.PHONY: help setup lint typecheck test compat demo js browser wheels benchmarks gpu report fuzz campaign properties clean crash-test
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
