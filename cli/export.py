@@ -118,7 +118,10 @@ def _archive(
 
     given = [
         name
-        for name in ("arch", "input_shape", "layers", "binarize", "external_data", "measure", "compare")
+        for name in (
+            *("arch", "input_shape", "dynamic", "weights", "prefix", "strict"),
+            *("layers", "binarize", "external_data", "measure", "compare"),
+        )
         if arguments[name]
     ]
     if given:

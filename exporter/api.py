@@ -85,6 +85,7 @@ def export(
     VerificationError
         If the file does not compute what the source computes; no file is left.
     """
+    from .files import shards
     from .files.atomic import check_target
     from .files.onnx_write import save
     from .graph.find import find
@@ -101,9 +102,10 @@ def export(
         raise InputError(f"optimize must be 'size' or 'speed', not '{optimize}'")
     overrides = planning.parse_overrides(layers)
     spec = parse(values)
-    target = Path(output) if output is not None else path.with_name(f"{path.stem}.{format}.onnx")
+    target = Path(output) if output is not None else path.with_name(f"{shards.stem(path)}.{format}.onnx")
+    files = shards.files(path)
     if path.exists() and not dry_run:
-        check_target(target, force=force, sources=[path])
+        check_target(target, force=force, sources=files)
     source = open_source(path, say=lambda text: progress(text, 0, 0), **options)
     index = GraphIndex(source.model)
     plans = planning.make(
@@ -129,7 +131,7 @@ def export(
                 report.verification = proof.of_written(source, index, plans, packed, path)
 
         report.files = save(
-            packed_model, target, check=check, force=force, external_data=external_data, sources=[path]
+            packed_model, target, check=check, force=force, external_data=external_data, sources=files
         )
         progress("accounting for the bytes", 0, 0)
         report.measure(source.model, compare)

@@ -17,6 +17,7 @@ from ...notes import Note
 from ...text import shown
 from ..checkpoint import Checkpoint
 from ..nets import torchvision as vision
+from . import dynamic as open_axes
 from .filled import filled, find
 from .to_onnx import to_onnx
 
@@ -42,6 +43,10 @@ class Resolved:
         Seeded; the first dimension of each is the batch.
     program
         The torch.export.ExportedProgram, when the file was one: it is exported instead of the module.
+    axes
+        For every input its open axes and their names in the file.
+    asked
+        Whether some of them were asked for: then none may be closed.
     """
 
     module: torch.nn.Module
@@ -49,6 +54,8 @@ class Resolved:
     example_inputs: tuple[torch.Tensor, ...]
     notes: list[Note] = field(default_factory=list)
     program: Any | None = None
+    axes: list[dict[int, str]] = field(default_factory=list)
+    asked: bool = False
 
 
 def resolve(
@@ -78,6 +85,7 @@ def resolve(
         If there is no such architecture, the weights do not fit it, or none can be recognised.
     """
     if checkpoint.program is not None:
+        open_axes.refuse(checkpoint.path, dynamic, "a .pt2 program")
         return _from_program(checkpoint)
     if checkpoint.module is not None and arch is None:
         module, name = checkpoint.module, type(checkpoint.module).__qualname__
@@ -93,7 +101,8 @@ def resolve(
         inputs: tuple[torch.Tensor, ...] = (own,)
     else:
         inputs = example_inputs(name, input_shapes, input_dtypes, default)
-    return Resolved(module, name, inputs, notes)
+    axes = open_axes.parse(dynamic, open_axes.names_of(module, len(inputs)), [item.ndim for item in inputs])
+    return Resolved(module, name, inputs, notes, axes=axes, asked=bool(dynamic))
 
 
 def example_inputs(

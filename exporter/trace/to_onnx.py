@@ -21,7 +21,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,6 +29,7 @@ import torch
 from ...errors import UnsupportedError
 from ...notes import Note
 from ...text import shown
+from .dynamic import BATCH
 
 if TYPE_CHECKING:
     import onnx
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
 #: Understood by onnxruntime 1.20 and later; what torch's exporter writes without a version conversion.
 OPSET = 18
-#: Name of the free dimension in the file.
-BATCH = "batch"
 
 
 def to_onnx(resolved: Resolved, verbose: bool = False) -> onnx.ModelProto:
@@ -52,6 +51,11 @@ def to_onnx(resolved: Resolved, verbose: bool = False) -> onnx.ModelProto:
         If torch.export cannot trace the net at all; `verbose` shows why.
     """
     exported, reason = _attempt(resolved, True, verbose)
+    if exported is None and resolved.asked:
+        raise UnsupportedError(
+            f"'{shown(resolved.arch_name)}' cannot be traced with its batch and the --dynamic dimensions open:"
+            f" {reason}; leave some out, or -v shows more"
+        )
     if exported is None:
         fixed, fixed_reason = _attempt(resolved, False, verbose)
         if fixed is None:
@@ -103,13 +107,20 @@ def _attempt(resolved: Resolved, dynamic: bool, verbose: bool) -> tuple[Any | No
                 if not any(item.ndim for item in inputs):
                     return None, "no input has a batch dimension"
                 # Traced with a batch of 2: a dimension of 1 may be taken for a broadcast.
-                inputs = tuple(
-                    torch.cat([item, item]) if item.ndim and item.shape[0] == 1 else item for item in inputs
-                )
-                options["dynamic_shapes"] = tuple({0: BATCH} if item.ndim else None for item in inputs)
+                axes = resolved.axes or [{0: BATCH} if item.ndim else {} for item in inputs]
+                inputs = tuple(_widened(item, places) for item, places in zip(inputs, axes, strict=True))
+                options["dynamic_shapes"] = tuple(places or None for places in axes)
             return torch.onnx.export(resolved.module, inputs, **options), ""
     except Exception as error:  # the net's own code runs here, so anything can come out
         return None, _in_short(error)
+
+
+def _widened(item: torch.Tensor, axes: Iterable[int]) -> torch.Tensor:
+    """`item` with at least two along each of the axes."""
+    for axis in axes:
+        if item.shape[axis] == 1:
+            item = torch.cat([item, item], axis)
+    return item
 
 
 def _in_short(error: BaseException) -> str:
