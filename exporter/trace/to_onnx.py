@@ -29,6 +29,7 @@ import torch
 from ...errors import UnsupportedError
 from ...notes import Note
 from ...text import shown
+from . import computed
 from .dynamic import BATCH
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def to_onnx(resolved: Resolved, verbose: bool = False) -> onnx.ModelProto:
     model = exported.model
     weights = set(resolved.module.state_dict()) | set(getattr(resolved.program, "state_dict", ()))
     with _muted(verbose):
+        weights |= set(computed.fix(exported))
         simplify(model, weights)
         return exported.model_proto  # type: ignore[no-any-return]
 
