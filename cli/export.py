@@ -59,11 +59,12 @@ Examples:
     "--archive", is_flag=True, help="Write the checkpoint itself, losslessly: MODEL.packed.safetensors."
 )
 @click.option(
-    "--no-fold", is_flag=True, help="In an archive, keep pruning pairs (weight_orig, weight_mask) apart."
+    "--no-fold", is_flag=True, help="In an archive, keep pruning pairs (weight_orig, weight_mask) apart, not the folded weight."
 )
 @click.option(
-    "--plain-zeros", is_flag=True, help="In an archive, store -0.0 as 0: equal numbers, fewer bytes."
+    "--exact-zeros", is_flag=True, help="In an archive, keep the signs of zeros (-0.0) in pruned weights too."
 )
+@click.option("--plain-zeros", is_flag=True, hidden=True, help="Now the default: see --exact-zeros.")
 @click.option("--compare", is_flag=True, help="Also run zstd -19 over the dense weights, to compare sizes.")
 @click.option("--report", "html", type=click.Path(path_type=Path), help="Write an HTML report of the export.")
 @click.option("--card", type=click.Path(path_type=Path), help="Write a short Markdown model card.")
@@ -82,6 +83,7 @@ def command(
     card: Path | None,
     archive: bool,
     no_fold: bool,
+    exact_zeros: bool,
     plain_zeros: bool,
     **arguments: Any,
 ) -> None:
@@ -90,12 +92,14 @@ def command(
     from ..exporter.files.atomic import check_target
     from . import render
 
+    if exact_zeros and plain_zeros:
+        raise click.UsageError("--plain-zeros and --exact-zeros are opposites")
     if archive:
-        keep = {"fold_masks": not no_fold, "plain_zeros": plain_zeros}
+        keep = {"fold_masks": not no_fold, "exact_zeros": exact_zeros}
         _archive(model, as_json, quiet, no_verify, keep, arguments)
         return
-    if no_fold or plain_zeros:
-        raise click.UsageError("--no-fold and --plain-zeros go with --archive: a graph has no masks")
+    if no_fold or exact_zeros or plain_zeros:
+        raise click.UsageError("--no-fold and --exact-zeros go with --archive: a graph has no masks")
     for document in (html, card):
         if document:
             check_target(document, force=arguments["force"], sources=[model])
@@ -114,6 +118,7 @@ def _archive(
 ) -> None:
     """Write the archive; options that are about a graph have no meaning here and are refused."""
     from ..exporter import archive
+    from ..exporter.files import shards
     from . import render
 
     given = [
@@ -144,7 +149,7 @@ def _archive(
     if as_json:
         console.print_json(render.archive_json(report))
     elif not quiet:
-        render.archive(report, model.stat().st_size, verified=not no_verify)
+        render.archive(report, shards.size(model), verified=not no_verify)
 
 
 def _write_documents(report: dict[str, Any], html: Path | None, card: Path | None, force: bool) -> None:

@@ -7,17 +7,21 @@ torch computes, which are the ones the net is checked against.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from ..archive.pairs import looks_like_mask
+
 if TYPE_CHECKING:
     from torch.fx import Node
 
 #: Operators with a weight: matched in the name of the torch operator.
 _LAYERS = ("conv", "linear", "mm.", "addmm", "baddbmm", "matmul", "embedding")
+_ORIGINAL = re.compile(r"parametrizations\.([^.]+)\.original\d*$")
 #: Operators that only move a weight's elements: the graph keeps them.
 _LAYOUT = (
     *("aten.t.", "permute", "transpose", "view", "reshape", "alias", "detach", "clone", "contiguous"),
@@ -57,14 +61,19 @@ def fix(exported: Any) -> list[str]:
         weight.shape, weight.dtype = ir.Shape(array.shape), ir.DataType.FLOAT
         graph.register_initializer(weight)
         value.replace_all_uses_with(weight)
-        made_of = max((n for n in order if n.name in held), key=lambda n: held[n.name].numel())
-        fixed.append((weight, targets[made_of.name]))
+        fixed.append((weight, _name({targets[n.name]: held[n.name] for n in order if n.name in held})))
     if fixed:
         RemoveUnusedNodesPass()(exported.model)
     for weight, name in fixed:
         if name not in graph.initializers:
             weight.name = name
     return [str(weight.name) for weight, _ in fixed]
+
+
+def _name(parts: dict[str, torch.Tensor]) -> str:
+    """The name of the largest part that is no mask, without what pruning and parametrizations put into it."""
+    name = max(parts, key=lambda part: (parts[part].numel(), not looks_like_mask(part)))
+    return _ORIGINAL.sub(r"\1", name.removesuffix("_orig"))
 
 
 def _stored(program: Any, name: str) -> torch.Tensor | None:

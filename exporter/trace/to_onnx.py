@@ -162,7 +162,6 @@ def simplify(model: Any, weights: set[str]) -> None:
         return False if any(value is not None and value.name in weights for value in node.inputs) else None
 
     passes.InlinePass()(model)
-    _fold_masks(model)
     for _ in range(2):
         optimizer.fold_constants(model, onnx_shape_inference=True, should_fold=keep_weights)
         rewriter.rewrite(model, rules)
@@ -176,28 +175,3 @@ def simplify(model: Any, weights: set[str]) -> None:
         passes.OutputFixPass(),
         passes.NameFixPass(),
     )(model)
-
-
-def _fold_masks(model: Any) -> None:
-    """Replace the product of a `weight_orig` and its `weight_mask` by one initializer `weight`.
-
-    A program exported with torch.nn.utils.prune still in it multiplies on every run. The reader of the
-    checkpoint has applied the mask to `weight_orig`, so that is the product.
-    """
-    import onnx_ir as ir
-
-    for node in list(model.graph):
-        if node.op_type != "Mul" or None in node.inputs:
-            continue
-        original, mask = sorted(
-            (value for value in node.inputs), key=lambda value: str(value.name).endswith("_mask")
-        )
-        name = str(original.name).removesuffix("_orig")
-        held = original.is_initializer() and mask.is_initializer()
-        if held and original.name == f"{name}_orig" and mask.name == f"{name}_mask":
-            weight = ir.Value(
-                name=name, shape=original.shape, type=original.type, const_value=original.const_value
-            )
-            model.graph.register_initializer(weight)
-            ir.convenience.replace_all_uses_with(node.outputs[0], weight)
-            model.graph.remove(node, safe=True)

@@ -153,7 +153,7 @@ def test_signs_of_zeros_are_kept_noted_and_dropped_on_request(tmp_path: Path) ->
     assert same(round_trip({"w": weight}, tmp_path)["w"], weight)
     exact = archive.info(tmp_path / "m.packed.safetensors")
     assert any("--plain-zeros" in note for note in exact.notes)
-    plain = round_trip({"w": weight}, tmp_path, plain_zeros=True)["w"]
+    plain = round_trip({"w": weight}, tmp_path, exact_zeros=True)["w"]
     assert torch.equal(plain, weight) and not torch.signbit(plain[plain == 0]).any()
     smaller = archive.info(tmp_path / "m.packed.safetensors")
     assert smaller.file_bytes < 0.8 * exact.file_bytes and "-0.0" in smaller.notes[0]
