@@ -59,7 +59,9 @@ Examples:
     "--archive", is_flag=True, help="Write the checkpoint itself, losslessly: MODEL.packed.safetensors."
 )
 @click.option(
-    "--no-fold", is_flag=True, help="In an archive, keep pruning pairs (weight_orig, weight_mask) apart, not the folded weight."
+    "--no-fold",
+    is_flag=True,
+    help="In an archive, keep pruning pairs (weight_orig, weight_mask) apart, not the folded weight.",
 )
 @click.option(
     "--exact-zeros", is_flag=True, help="In an archive, keep the signs of zeros (-0.0) in pruned weights too."

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save as serialize
 from torch import nn
 
 from ..errors import InputError
@@ -19,9 +20,15 @@ State = dict[str, torch.Tensor]
 
 
 def write(path: str | Path, value: Any, *, force: bool = True) -> None:
-    """Save a value with torch.save so that the path holds either the old file or the whole new one."""
+    """Save a value so that the path holds either the old file or the whole new one.
+
+    With torch.save, or as safetensors (a state dict, tied tensors written twice) where the name says so.
+    """
     with atomic_file(Path(path), force=force) as handle:
-        torch.save(value, handle)
+        if Path(path).suffix == ".safetensors":
+            handle.write(serialize({name: t.detach().clone().contiguous() for name, t in value.items()}))
+        else:
+            torch.save(value, handle)
 
 
 def read_state(path: str | Path) -> State:
@@ -59,6 +66,11 @@ def classes_of(state: Mapping[str, torch.Tensor]) -> int:
     """Rows of the last weight or bias: the number of classes of a classifier."""
     sized = [tensor.shape[0] for key, tensor in state.items() if tensor.dim() and "running" not in key]
     return int(sized[-1]) if sized else 0
+
+
+def is_known(path: str | Path) -> bool:
+    """Whether the checkpoint is of a built-in net."""
+    return recognise(read_state(path)) is not None
 
 
 def load_model(path: str | Path, arch: str | None = None) -> tuple[nn.Module, str]:

@@ -175,7 +175,9 @@ def _check_tensors(index: Index, where: str) -> None:
     require(isinstance(tensors.layouts, dict), where, "layouts are no object")
     for key, layout in tensors.layouts.items():
         known = _is_tensor(key, tensors)
-        require(known and is_layout(layout, tensors.shape[int(key)]), where, "a layout does not fit its tensor")
+        require(
+            known and is_layout(layout, tensors.shape[int(key)]), where, "a layout does not fit its tensor"
+        )
     for key, strides in tensors.strides.items():
         known = _is_tensor(key, tensors)
         shape = tensors.shape[int(key)] if known else []

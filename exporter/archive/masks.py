@@ -27,13 +27,16 @@ def fold(source: Source) -> None:
     A pair whose mask holds anything but 0 and 1 is kept as it is. So are masks of other names: the net that
     has them as its own buffers would miss them.
     """
-    folded, kept = [], []
+    folded: list[str] = []
+    kept: list[str] = []
 
     def visit(tree: Tree) -> Tree:
         if not isinstance(tree, dict):
             return tree
         found = {p.weight: p for p in hooked(str(key) for key in tree) if _are_leaves(tree, p.weight, p.mask)}
-        good = {n: p for n, p in found.items() if _is_pair(*(source.tensors[tree[x].index] for x in (n, p.mask)))}
+        good = {
+            n: p for n, p in found.items() if _is_pair(*(source.tensors[tree[x].index] for x in (n, p.mask)))
+        }
         kept.extend(found[name].name for name in found if name not in good)
         folded.extend(pair.name for pair in good.values())
         masks = {pair.mask for pair in good.values()}
@@ -98,7 +101,11 @@ def drop_signs_of_zeros(source: Source) -> None:
     """
     count = weights = 0
     for place, tensor in enumerate(source.tensors):
-        if len(tensor.shape) < 2 or DTYPES[tensor.dtype].kind not in "fV" or DTYPES[tensor.dtype].itemsize < 2:
+        if (
+            len(tensor.shape) < 2
+            or DTYPES[tensor.dtype].kind not in "fV"
+            or DTYPES[tensor.dtype].itemsize < 2
+        ):
             continue
         zeros, negative = _count_zeros(tensor)
         if negative and zeros * PRUNED >= math.prod(tensor.shape):

@@ -14,7 +14,9 @@ Shapes = Mapping[str, tuple[int, ...]]
 Tokens = tuple[str, ...]
 
 #: What tools put into a mask's name beside the weight's: ASP's `__weight_mma_mask`, NNCF's `_binary_mask`.
-_FILLERS = frozenset({"", "mask", "masks", "mma", "binary", "sparse", "sparsity", "prune", "pruning", "pruned"})
+_FILLERS = frozenset(
+    {"", "mask", "masks", "mma", "binary", "sparse", "sparsity", "prune", "pruning", "pruned"}
+)
 #: How many modules up a mask may lie from its weight: NNCF's `conv.pre_ops.0.op._binary_mask` is three.
 _UP = 3
 
@@ -54,7 +56,7 @@ def hooked(names: Iterable[str]) -> list[Pair]:
 
 
 def beside(shapes: Shapes) -> list[Pair]:
-    """Masks that lie among the weights: named after one (`X_mask`, `mask_X`), or alone of its shape nearby."""
+    """Masks that lie among the weights: named after one (`X_mask`), or alone of its shape nearby."""
     weights = {n: s for n, s in shapes.items() if s and not looks_like_mask(n)}
     by_name, by_module = _by_tokens(weights), defaultdict(list)
     for name in weights:
@@ -115,8 +117,10 @@ def apart(shapes: Shapes, masks: Shapes) -> list[Pair] | None:
 
 
 def in_order(shapes: Shapes, masks: list[tuple[int, ...]]) -> list[str] | None:
-    """Names of the weights that a plain list of masks belongs to: all that have two dimensions or more, or all
-    there are, in order; None if the shapes do not say so."""
+    """Names of the weights that a plain list of masks belongs to; None if the shapes do not say so.
+
+    Those are all with two dimensions or more, or all there are, in order.
+    """
     for least in (2, 1):
         names = [n for n, s in shapes.items() if len(s) >= least and not looks_like_mask(n)]
         if [shapes[n] for n in names] == masks:

@@ -143,7 +143,9 @@ def _torch(loaded: Any, path: Path, *, mapped: bool) -> Source:
         raise InputError(f"{where}: holds no tensors, nothing to archive")
     _note_overlaps([tensor for tensor in found if tensor.layout == torch.strided], notes)
     made = [
-        _torch_tensor(t, where, mapped) if t.layout == torch.strided else _sparse_tensor(t, where, size, notes)
+        _torch_tensor(t, where, mapped)
+        if t.layout == torch.strided
+        else _sparse_tensor(t, where, size, notes)
         for t in found
     ]
     return Source(made, layout, notes)

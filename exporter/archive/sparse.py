@@ -1,7 +1,7 @@
 """How torch holds a sparse tensor, as a word: "coo:2", "csr", "csc", "bsr:4x4", "bsc:4x4".
 
-An archive stores a sparse tensor as its dense values, coded like any other weight, and this word: whatever the
-layout, positions cost what the entropy coder makes of them.
+An archive stores a sparse tensor as its dense values, coded like any other weight, and this word:
+whatever the layout, positions cost what the entropy coder makes of them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def is_layout(word: object, shape: list[int]) -> bool:
 
 
 def layout_of(tensor: Any) -> tuple[str | None, bool]:
-    """The layout's word (None: torch makes no such tensor of a dense one), and whether nothing is lost by it."""
+    """The layout's word (None: it cannot be made of dense values), and whether nothing is lost."""
     import torch
 
     word = _word(tensor)
@@ -62,7 +62,12 @@ def _word(tensor: Any) -> str | None:
 
     if tensor.layout == torch.sparse_coo:
         return f"coo:{tensor.sparse_dim()}"
-    kinds = {torch.sparse_csr: "csr", torch.sparse_csc: "csc", torch.sparse_bsr: "bsr", torch.sparse_bsc: "bsc"}
+    kinds = {
+        torch.sparse_csr: "csr",
+        torch.sparse_csc: "csc",
+        torch.sparse_bsr: "bsr",
+        torch.sparse_bsc: "bsc",
+    }
     kind = kinds.get(tensor.layout)
     if kind is None or tensor.ndim != 2:
         return None

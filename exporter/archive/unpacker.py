@@ -164,5 +164,7 @@ def _write_safetensors(archive: Archive, file: Any, threads: int | None, step: S
     if archive.index.tensors.strides:
         notes.append("memory layouts other than row-major are not kept in a safetensors file; .pt keeps them")
     if archive.index.tensors.layouts:
-        notes.append("sparse tensors are written dense: a safetensors file has no others; .pt keeps them sparse")
+        notes.append(
+            "sparse tensors are written dense: a safetensors file has no others; .pt keeps them sparse"
+        )
     return notes

@@ -1,4 +1,4 @@
-"""Pruning masks of any name applied to their weights: those among the tensors and those of a dict of their own.
+"""Pruning masks of any name applied to their weights: those among the tensors, those in a dict of their own.
 
 The rule that pairs them is `archive/pairs`; here their values are looked at. A mask that does not fit stays
 what it was, and the net still loads.
@@ -89,7 +89,9 @@ def from_entries(tensors: Tensors, entries: Mapping[str, Any]) -> Applied:
 
 
 def _note(names: list[str], masks: str) -> Note:
-    return Note("info", f"pruning masks applied to {counted(len(names), 'tensor')} ({masks}): {listed(names)}")
+    return Note(
+        "info", f"pruning masks applied to {counted(len(names), 'tensor')} ({masks}): {listed(names)}"
+    )
 
 
 def _groups(value: Any, where: str, depth: int) -> list[tuple[str, Tensors | list[torch.Tensor]]]:

@@ -145,7 +145,9 @@ def _refuse_choice(checkpoint: Checkpoint, weights: str | None, prefix: str | No
     """A graph brings its own weights: there is nothing to choose."""
     if weights is not None or prefix is not None:
         option = "--weights" if weights is not None else "--prefix"
-        raise InputError(f"{shown(checkpoint.path)}: holds a graph with its weights; {option} is for state dicts")
+        raise InputError(
+            f"{shown(checkpoint.path)}: holds a graph with its weights; {option} is for state dicts"
+        )
 
 
 def _take_program(checkpoint: Checkpoint, held: raw.Raw) -> None:
@@ -197,7 +199,7 @@ def _take_object(checkpoint: Checkpoint, held: raw.Raw, weights: str | None, pre
 def _completed(
     checkpoint: Checkpoint, tensors: dict[str, torch.Tensor], rest: Mapping[Any, Any], limit: int
 ) -> dict[str, torch.Tensor]:
-    """`tensors` with what they lack of `rest` if they are a part of it, as averages of parameters alone are."""
+    """`tensors` with what they lack of `rest` if they are a part of it, as averaged parameters are."""
     other, _ = names.unwrapped(statedict.tensors_of(rest)[0])
     inner, _ = names.unwrapped(tensors)
     lacking = [name for name in other if name not in inner]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     Tensors = dict[str, torch.Tensor]
 
-#: Parts that only wrappers write, anywhere in a name: torch.compile, FSDP, activation checkpointing, DeepSpeed.
+#: Parts that only wrappers write, anywhere in a name: torch.compile, FSDP, checkpointing, DeepSpeed.
 _ANYWHERE = (
     *("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"),
     *("_fpw_module", "_ddp_module"),

@@ -1,4 +1,4 @@
-"""Checkpoints of several files, as Hugging Face writes them: an `*.index.json` that names the shards, or a folder.
+"""Checkpoints of several files, as Hugging Face writes them: an `*.index.json` of shards, or a folder.
 
 NOTES
 -----
@@ -66,7 +66,7 @@ def locate(path: Path) -> Path:
     InputError
         If the folder holds no checkpoint, or several.
     """
-    if not os.path.isdir(path):  # unlike Path.is_dir, False for names that no system takes
+    if not _is_folder(path):
         return path
     try:
         names = sorted(item.name for item in path.iterdir())
@@ -88,8 +88,17 @@ def locate(path: Path) -> Path:
             " pytorch_model.bin); give a model file"
         )
     if len(found) > 1:
-        raise InputError(f"{shown(path)}: is a directory with several checkpoints ({listed(found)}); give one")
+        raise InputError(
+            f"{shown(path)}: is a directory with several checkpoints ({listed(found)}); give one"
+        )
     return path / found[0]
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # a name that no system takes: the reader of the file says so
+        return False
 
 
 def is_index(path: Path) -> bool:
@@ -114,9 +123,13 @@ def read_index(path: Path) -> Shards:
         raise CorruptFileError(f"{shown(path)}: no 'weight_map' of tensor names to files")
     for file in dict.fromkeys(names.values()):
         if not _SHARD.fullmatch(file):
-            raise CorruptFileError(f"{shown(path)}: shard '{shown(file)}' is not a file name beside the index")
+            raise CorruptFileError(
+                f"{shown(path)}: shard '{shown(file)}' is not a file name beside the index"
+            )
         if not os.path.lexists(path.parent / file):
-            raise InputError(f"{shown(path)}: shard '{shown(file)}' is not beside the index; fetch all shards")
+            raise InputError(
+                f"{shown(path)}: shard '{shown(file)}' is not beside the index; fetch all shards"
+            )
     return Shards(path, names)
 
 
@@ -139,4 +152,4 @@ def stem(path: Path) -> str:
     for suffix in (".safetensors" + _SUFFIX, ".bin" + _SUFFIX, _SUFFIX):
         if name.endswith(suffix):
             return name[: -len(suffix)]
-    return path.resolve().name if os.path.isdir(path) else path.stem
+    return path.resolve().name if _is_folder(path) else path.stem

@@ -1,4 +1,4 @@
-"""What every reader asks of a torch tensor: which memory it is, whether it can be worked with, its dense form."""
+"""What every reader asks of a torch tensor: its memory, whether it can be worked with, its dense form."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _DTYPES = (
 )
 _WAYS_OUT = {
     "torchao": "quantised weights are not float ones: save {k: v.dequantize() for k, v in state.items()}",
-    "torch.distributed": "a shard of a tensor: save the full state dict (torch.distributed.checkpoint.state_dict"
-    " with full_state_dict=True)",
+    "torch.distributed": "a shard of a tensor: save the full state dict (get_model_state_dict with"
+    " full_state_dict=True)",
     "torch.sparse": "semi-structured for a GPU: save it with .to_dense()",
 }
 

@@ -216,7 +216,9 @@ def match(recipe: Recipe, have: Shapes) -> Match | Near:
     if not found:
         assert closest is not None, "a state dict has at least one name"
         return closest
-    others = dict.fromkeys(other.view.prefix for other in found[1:] if other.view.prefix != found[0].view.prefix)
+    others = dict.fromkeys(
+        other.view.prefix for other in found[1:] if other.view.prefix != found[0].view.prefix
+    )
     return replace(found[0], others=list(others))
 
 

@@ -1,4 +1,4 @@
-"""The same state dict under the names that a net may have in it: below a prefix, without a wrapper's parts."""
+"""A state dict under the names that a net may have in it: below a prefix, without a wrapper's parts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class View:
 
 
 def views(have: Shapes, prefixes: list[str]) -> Iterator[View]:
-    """The file's own names, then those below each prefix, each also without DataParallel's `module.` inside."""
+    """The file's own names, then those below each prefix; each also without DataParallel's `module.`."""
     for prefix in ["", *prefixes]:
         inner = {name.removeprefix(prefix): name for name in have if name.startswith(prefix)}
         if inner:

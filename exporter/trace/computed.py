@@ -1,8 +1,8 @@
 """Weights that a net computes from its parameters, computed by torch itself.
 
-A quantiser rounds its latent weights. What another library makes of the same formula can differ by one unit in
-the last place before the rounding, and by a whole level behind it. So such weights enter the graph as the values
-torch computes, which are the ones the net is checked against.
+A quantiser rounds its latent weights. What another library makes of the same formula can differ by one unit
+in the last place before the rounding, and by a whole level behind it. So such weights enter the graph as the
+values torch computes, which are the ones the net is checked against.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def fix(exported: Any) -> list[str]:
     if program is None:
         return []
     targets = {spec.arg.name: spec.target for spec in program.graph_signature.input_specs if spec.target}
-    held = {name: value for name, target in targets.items() if (value := _stored(program, target)) is not None}
+    held = {
+        name: value for name, target in targets.items() if (value := _stored(program, target)) is not None
+    }
     values = {value.name: value for node in graph for value in node.outputs}
     fixed: list[tuple[Any, str]] = []
     for node in _weights(program.graph, held):

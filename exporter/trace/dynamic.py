@@ -20,7 +20,9 @@ BATCH = "batch"
 def refuse(path: Path, dynamic: Sequence[str], what: str) -> None:
     """Raise InputError if open dimensions were asked for of a graph, whose own are kept."""
     if dynamic:
-        raise InputError(f"{shown(path)}: --dynamic is for nets that torch traces; {what} keeps its own dimensions")
+        raise InputError(
+            f"{shown(path)}: --dynamic is for nets that torch traces; {what} keeps its own dimensions"
+        )
 
 
 def names_of(module: torch.nn.Module, count: int) -> list[str]:
@@ -59,11 +61,13 @@ def parse(dynamic: Sequence[str], names: list[str], ranks: list[int]) -> list[di
             raise InputError(f"'{shown(text)}': write --dynamic NAME:AXIS, for example input_ids:1")
         index = names.index(name) if name in names else int(name) if name.isdigit() else len(names)
         if index >= len(names):
-            raise InputError(f"--dynamic {shown(text)}: the net has no input '{shown(name)}'; it takes {listed(names)}")
+            raise InputError(
+                f"--dynamic {shown(text)}: the net has no input '{shown(name)}'; it takes {listed(names)}"
+            )
         rank = ranks[index]
         if not -rank <= axis < rank:
             raise InputError(
-                f"--dynamic {shown(text)}: '{shown(names[index])}' has {counted(rank, 'dimension')}, numbered from 0"
+                f"--dynamic {shown(text)}: '{shown(names[index])}' has {counted(rank, 'dimension')}"
             )
         axis %= rank
         if axis:

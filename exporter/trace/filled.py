@@ -1,4 +1,4 @@
-"""The net that a checkpoint's tensors are of: found by name or by its keys and shapes, and filled with them."""
+"""The net that a checkpoint's tensors are of: found by name, or keys and shapes, and filled with them."""
 
 from __future__ import annotations
 
@@ -38,9 +38,7 @@ def find(checkpoint: Checkpoint, arch: str | None, strict: bool) -> tuple[Match,
     notes: list[Note] = []
     found = None if arch is None else recognise.match(_named(arch, have), have)
     if isinstance(found, Near):
-        raise InputError(
-            f"{shown(checkpoint.path)} does not fit '{shown(str(arch))}': {_told(found)}"
-        )
+        raise InputError(f"{shown(checkpoint.path)} does not fit '{shown(str(arch))}': {_told(found)}")
     hint = checkpoint.arch_hint
     if found is None and hint is not None and _is_known(hint):
         found = recognise.match(_named(hint, have), have)
@@ -104,7 +102,9 @@ def _told(near: Near) -> str:
     if difference.shapes:
         name = difference.shapes[0]
         more = f" and {len(difference.shapes) - 1} more" if len(difference.shapes) > 1 else ""
-        parts.append(f"another shape in {shown(name)} ({'x'.join(map(str, near.have[name]))} in the file){more}")
+        parts.append(
+            f"another shape in {shown(name)} ({'x'.join(map(str, near.have[name]))} in the file){more}"
+        )
     return "; ".join(parts)
 
 

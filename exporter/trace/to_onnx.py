@@ -54,7 +54,7 @@ def to_onnx(resolved: Resolved, verbose: bool = False) -> onnx.ModelProto:
     exported, reason = _attempt(resolved, True, verbose)
     if exported is None and resolved.asked:
         raise UnsupportedError(
-            f"'{shown(resolved.arch_name)}' cannot be traced with its batch and the --dynamic dimensions open:"
+            f"'{shown(resolved.arch_name)}' cannot be traced with its batch and the --dynamic axes open:"
             f" {reason}; leave some out, or -v shows more"
         )
     if exported is None:
