@@ -15,7 +15,7 @@ Tokens = tuple[str, ...]
 
 #: What tools put into a mask's name beside the weight's: ASP's `__weight_mma_mask`, NNCF's `_binary_mask`.
 _FILLERS = frozenset(
-    {"", "mask", "masks", "mma", "binary", "sparse", "sparsity", "prune", "pruning", "pruned"}
+    {"", "mask", "masks", "mma", "binary", "sparse", "sparsity", "prune", "pruning", "pruned", "pruner"}
 )
 #: How many modules up a mask may lie from its weight: NNCF's `conv.pre_ops.0.op._binary_mask` is three.
 _UP = 3
@@ -68,7 +68,9 @@ def beside(shapes: Shapes) -> list[Pair]:
             continue
         found = [n for n in by_name.get(_tokens(mask), ()) if weights[n] == shape]
         if len(found) == 1:
-            pairs.append(Pair(found[0], found[0], mask))
+            module, _, leaf = found[0].rpartition(".")
+            named = leaf in mask or mask.rpartition(".")[0] != module
+            pairs.append(Pair(found[0], found[0], mask, named))
         elif looks_like_mask(mask.rpartition(".")[2]) and (near := _near(mask, shape, weights, by_module)):
             pairs.append(near)
     return _one_each(pairs)

@@ -42,10 +42,17 @@ def density(path: Path) -> dict[str, float]:
     return {name: float((t != 0).float().mean()) for name, t in state.items() if t.dim() > 1}
 
 
-def test_a_state_dict_of_an_unknown_net_keeps_its_names_and_loses_its_smallest_weights(tmp_path: Path) -> None:
+def test_a_state_dict_of_an_unknown_net_keeps_its_names_and_loses_its_smallest_weights(
+    tmp_path: Path,
+) -> None:
     state = Tagger().state_dict()
     outcome = pruned(tmp_path, state)
-    assert (outcome.arch, outcome.nonzeros, outcome.weights, outcome.accuracy) == ("state dict", 90, 180, None)
+    assert (outcome.arch, outcome.nonzeros, outcome.weights, outcome.accuracy) == (
+        "state dict",
+        90,
+        180,
+        None,
+    )
     back = torch.load(tmp_path / "small.pt", weights_only=True)
     assert list(back) == list(state)
     kept = state["out.weight"].abs() > state["out.weight"].abs().median()
