@@ -56,7 +56,7 @@ Examples:
     "--external-data", is_flag=True, help="Put the weights in an aligned data file beside the model."
 )
 @click.option(
-    "--archive", is_flag=True, help="Write the checkpoint itself, losslessly: MODEL.packed.safetensors."
+    "--archive", is_flag=True, help="Write the checkpoint itself, masks folded: MODEL.packed.safetensors."
 )
 @click.option(
     "--no-fold",
@@ -89,7 +89,10 @@ def command(
     plain_zeros: bool,
     **arguments: Any,
 ) -> None:
-    """Pack MODEL (.pt, .pth, .safetensors, .pt2, .onnx) into a smaller ONNX file for any onnxruntime."""
+    """Pack MODEL into a smaller ONNX file for any onnxruntime.
+
+    MODEL: .pt, .pth, .ckpt, .bin, .safetensors, .pt2, .onnx, an *.index.json of shards, or a folder with one.
+    """
     from ..exporter import api
     from ..exporter.files.atomic import check_target
     from . import render

@@ -52,6 +52,8 @@ def to_onnx(resolved: Resolved, verbose: bool = False) -> onnx.ModelProto:
         If torch.export cannot trace the net at all; `verbose` shows why.
     """
     exported, reason = _attempt(resolved, True, verbose)
+    if exported is not None and resolved.asked and (closed := _closed(exported.model.graph, resolved.axes)):
+        exported, reason = None, f"{closed} came out fixed"
     if exported is None and resolved.asked:
         raise UnsupportedError(
             f"'{shown(resolved.arch_name)}' cannot be traced with its batch and the --dynamic axes open:"
@@ -93,6 +95,15 @@ def to_onnx(resolved: Resolved, verbose: bool = False) -> onnx.ModelProto:
 def _free(graph: Any) -> bool:
     """Whether the first dimension of an input is symbolic."""
     return any(value.shape and not isinstance(value.shape[0], int) for value in graph.inputs)
+
+
+def _closed(graph: Any, axes: list[dict[int, str]]) -> str:
+    """Name and axis of the first input dimension that was to be open and is not, else nothing."""
+    for value, places in zip(graph.inputs, axes, strict=False):
+        for axis in places:
+            if value.shape is not None and isinstance(value.shape[axis], int):
+                return f"{value.name}:{axis}"
+    return ""
 
 
 def _attempt(resolved: Resolved, dynamic: bool, verbose: bool) -> tuple[Any | None, str]:
