@@ -14,7 +14,7 @@ import torch
 
 from ..errors import InputError
 from ..exporter import checkpoint
-from ..exporter.files.targets import check_target
+from ..exporter.files.targets import SourceFiles, check_target
 from . import binarize, checkpoints, targets
 from .onnx_weights import OnnxFile
 from .outcome import Outcome
