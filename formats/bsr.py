@@ -45,8 +45,8 @@ class Bsr(Format):
     operator = "Block"
     operator_inputs = ("indptr", "gaps", "values")
     operator_entries = True
-    # An element outside the matrix takes place and value of the block's nearest one inside: writing that twice
-    # does no harm, and nothing has to be cut off afterwards.
+    # An element outside the matrix takes place and value of the block's nearest one inside: writing that
+    # twice does no harm, and nothing has to be cut off afterwards.
     operator_decode = (
         """
         block_shape = Shape (values)

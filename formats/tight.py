@@ -16,7 +16,7 @@ from .base import (
     check_header,
     require,
 )
-from .parts import bits, flat_gaps
+from .parts import flat_gaps
 
 
 class Tight(Format):

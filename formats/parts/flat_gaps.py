@@ -16,8 +16,8 @@ from . import bits
 WIDTHS = range(2, 9)
 
 #: ONNX text: from `gaps`, for every code but the padding: int32 `position` of its entry in the flat tensor,
-#: bool `is_entry`, int32 `entry` (which of the values it has). A code that says "no entry" has the position of
-#: a zero between two entries, so whoever writes 0 there need not leave such codes out.
+#: bool `is_entry`, int32 `entry` (which of the values it has). A code that says "no entry" has the position
+#: of a zero between two entries, so whoever writes 0 there need not leave such codes out.
 POSITIONS_DECODE = (
     bits.UNPACK_PLANES.format(source="gaps", target="codes")
     + """
