@@ -53,9 +53,9 @@ _ROW_SCALE = """
     row_scale = Reshape (scale, row_shape)
 """
 _NO_SCALE = "    row_scale = Constant <value = float {1.0}> ()\n"
-# What onnxruntime folds stays in memory until the whole graph is folded, so a decode makes as few arrays as it
-# can: entries are scaled and turned before they are placed, and the dense array exists as zeros, filled, and in
-# shape.
+# What onnxruntime folds stays in memory until the whole graph is folded, so a decode makes as few arrays as
+# it can: entries are scaled and turned before they are placed, and the dense array exists three times, as
+# zeros, filled, and in shape.
 _PLACE = """
     w_row = Div (position, cols_i)
     w_scale = Gather <axis = 0> (scale, w_row)
