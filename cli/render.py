@@ -47,14 +47,14 @@ def export(report: Report, *, verbose: bool, dry_run: bool) -> None:
         out.print()
         out.print(_waterfall_table(report.waterfall))
         out.print()
-    packed = sum(row["format"] != "dense" for row in report.layers)
-    kept = len(report.layers) - packed
+    packed = sum(row["format"] != "dense" for row in report.weights)
+    kept = len(report.weights) - packed
     out.print(
-        f"{packed} of {len(report.layers)} weights packed"
+        f"{packed} of {len(report.weights)} weights packed"
         + (f", {kept} kept dense" + ("" if verbose or dry_run else " (-v says why)") if kept else "")
         + f"; density {report.nnz / report.size:.2%}"
         if report.size
-        else "no layer with constant weights"
+        else "no constant weight of 1 kB or more"
     )
     if dry_run:
         out.print("dry run: nothing was written")
