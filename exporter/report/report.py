@@ -56,8 +56,8 @@ class Report:
 
     @property
     def weights(self) -> list[dict[str, Any]]:
-        """The rows that count: all but the vectors that layers and normalisations bring along."""
-        return [row for row in self.layers if row.get("role") != "parameter"]
+        """The rows that count: no vectors that layers and normalisations bring along, nothing computed."""
+        return [row for row in self.layers if row.get("role", "weight") == "weight"]
 
     @property
     def dense_bytes(self) -> int:
