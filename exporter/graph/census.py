@@ -72,4 +72,4 @@ def _nested(node: onnx.NodeProto, path: str) -> Iterator[Constant]:
 
 
 def _large(tensor: onnx.TensorProto) -> bool:
-    return tensor.ByteSize() >= MIN_BYTES
+    return int(tensor.ByteSize()) >= MIN_BYTES

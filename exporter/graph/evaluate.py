@@ -32,14 +32,13 @@ MAX_NODES = 256
 _SMALL = 4096
 
 #: Results that hang on chance, on state or on what is no tensor.
-_NEVER = frozenset(
-    "RandomNormal RandomNormalLike RandomUniform RandomUniformLike Multinomial Bernoulli Dropout Loop If Scan "
-    "Optional OptionalGetElement OptionalHasElement SequenceConstruct SequenceEmpty SequenceInsert SequenceErase "
-    "SequenceAt SequenceLength ConcatFromSequence SplitToSequence SequenceMap StringNormalizer TfIdfVectorizer "
-    "StringConcat StringSplit RegexFullMatch ImageDecoder LSTM GRU RNN NonMaxSuppression Constant".split()
+_NEVER = (
+    *("Random", "Multinomial", "Bernoulli", "Dropout", "Loop", "If", "Scan", "Optional", "Sequence"),
+    *("SplitToSequence", "ConcatFromSequence", "String", "TfIdfVectorizer", "RegexFullMatch", "ImageDecoder"),
+    *("LSTM", "GRU", "RNN", "NonMaxSuppression", "Constant"),
 )
 #: Work beyond one step for each value that is read or given.
-_HEAVY = frozenset("MatMul Gemm Einsum Conv ConvTranspose MatMulInteger ConvInteger Attention Det DFT STFT".split())
+_HEAVY = ("MatMul", "Gemm", "Einsum", "Conv", "MatMulInteger", "Attention", "Det", "DFT", "STFT")
 #: Results that are at most this many times the largest input, where shape inference cannot say.
 _BOUNDED = {"NonZero": 8, "Compress": 1, "Unique": 1}
 
@@ -48,7 +47,7 @@ def computable(node: onnx.NodeProto) -> bool:
     """Whether a node gives the same tensors for the same tensors, as far as its operator tells."""
     return (
         node.domain in MAIN_DOMAINS
-        and node.op_type not in _NEVER
+        and (node.op_type == "ConstantOfShape" or not node.op_type.startswith(_NEVER))
         and len(node.input) > 0
         and not any(True for _ in subgraphs(node))
         and not any(item.ref_attr_name for item in node.attribute)
@@ -80,7 +79,7 @@ class Evaluator:
         shapes = self._shapes(node, given, outputs)
         if shapes is None or sum(shapes) * 4 > max(MIN_BYTES, MAX_GROWTH * base):
             return None
-        if node.op_type in _HEAVY and _work(node, given, max(shapes, default=0)) > MAX_WORK:
+        if node.op_type.startswith(_HEAVY) and _work(node, given, max(shapes, default=0)) > MAX_WORK:
             return None
         graph = helper.make_graph(
             [node], "step", [], [helper.make_empty_tensor_value_info(name) for name in outputs], given
@@ -128,7 +127,7 @@ class Evaluator:
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
             results: list[Any] = session.run(None, {})
-        except Exception:  # no kernel for these types, or indices out of range: the runtime will say so itself
+        except Exception:  # no kernel for these types, or an index out of range: the runtime says so
             return None
         if not all(isinstance(result, np.ndarray) for result in results):
             return None
@@ -148,10 +147,10 @@ def _work(node: onnx.NodeProto, given: Sequence[onnx.TensorProto], largest: int)
     if node.op_type in ("MatMul", "MatMulInteger", "Gemm"):
         return largest * max(shapes[0], default=1)
     if node.op_type != "Einsum":
-        return largest * min(math.prod(shape) for shape in shapes[:2])
+        return int(largest * min(math.prod(shape) for shape in shapes[:2]))
     equation = attribute(node, "equation", b"")
     assert isinstance(equation, bytes)
     letters: dict[str, int] = {}
     for term, shape in zip(equation.decode().partition("->")[0].split(","), shapes, strict=False):
         letters |= dict(zip(term.replace(" ", ""), shape, strict=False))
-    return MAX_WORK + 1 if b"." in equation else math.prod(letters.values())
+    return MAX_WORK + 1 if b"." in equation else int(math.prod(letters.values()))

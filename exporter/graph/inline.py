@@ -9,6 +9,7 @@ import onnx
 
 from ...errors import CorruptFileError, UnsupportedError
 from ...text import shown
+from .domain import DOMAIN
 from .walk import all_nodes, constant_tensor
 
 #: Nodes that a model may have once its functions are in their places: a few nested lines can call for 2^40.
@@ -20,7 +21,9 @@ _Key = tuple[str, str, str]
 
 
 def inline(model: onnx.ModelProto) -> tuple[onnx.ModelProto, set[bytes]]:
-    """The model without functions of its own, and what tells the large tensors that they held.
+    """The model without functions of its own but those of packed weights; and its functions' large tensors.
+
+    The tensors are told by their digests.
 
     Raises
     ------
@@ -33,7 +36,9 @@ def inline(model: onnx.ModelProto) -> tuple[onnx.ModelProto, set[bytes]]:
 
     if not model.functions:
         return model, set()
-    functions = {(item.domain, item.name, item.overload): item for item in model.functions}
+    functions = {(f.domain, f.name, f.overload): f for f in model.functions if f.domain != DOMAIN}
+    if not functions:
+        return model, set()
     sizes: dict[_Key, int] = {}
     for key in functions:
         _expanded(key, functions, sizes, ())
@@ -54,8 +59,10 @@ def inline(model: onnx.ModelProto) -> tuple[onnx.ModelProto, set[bytes]]:
     for tensor in model.graph.initializer:
         for part in ("raw_data", "float_data", "int32_data", "string_data", "int64_data", "double_data"):
             tensor.ClearField(part)
-    flat = inliner.inline_local_functions(model)
+    flat = inliner.inline_selected_functions(model, [key[:2] for key in functions])
+    packed = [function for function in model.functions if function.domain == DOMAIN]
     del flat.functions[:]
+    flat.functions.extend(packed)
     del flat.graph.initializer[:]
     flat.graph.initializer.extend(data)
     used = {node.domain for node in all_nodes(flat.graph)}
@@ -101,7 +108,7 @@ def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterable[onnx.NodeProto]:
 
 def large(tensor: onnx.TensorProto) -> bool:
     """Whether a tensor is worth storing once."""
-    return tensor.ByteSize() >= SHARED_BYTES
+    return int(tensor.ByteSize()) >= SHARED_BYTES
 
 
 def digest(tensor: onnx.TensorProto) -> bytes:

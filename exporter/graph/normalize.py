@@ -10,12 +10,12 @@ import onnx
 from ...notes import Note
 from ...text import counted, listed
 from .census import MIN_BYTES
-from .domain import DOMAIN, MAIN_DOMAINS
+from .domain import MAIN_DOMAINS
 from .inline import digest, inline, large
 from .latent import lower_bipolar
 from .opsets import raise_opset, target_opset
 from .sparse import dense_tensor, densify
-from .walk import all_graphs, all_nodes, replace_nodes, subgraphs
+from .walk import read_names, replace_nodes, subgraphs
 
 #: From this IR version on an initializer that is a graph input too is a default, which a caller may override.
 OVERRIDABLE_IR = 4
@@ -25,7 +25,7 @@ IR = 8
 
 @dataclass
 class Normal:
-    """A model ready for packing, what was noticed on the way, and the tensors that its source holds sparse."""
+    """A model ready for packing, what was noticed on the way, and the tensors its source holds sparse."""
 
     model: onnx.ModelProto
     notes: list[Note] = field(default_factory=list)
@@ -52,7 +52,6 @@ def normalized(model: onnx.ModelProto) -> Normal:
             model = raise_opset(model, target)
         model, held = inline(model)
     model = lower_bipolar(raise_opset(model, target))
-    _drop_own_domain(model)
     _lift_constants(model)
     _store_once(model, held)
     normal.notes += _drop_unread(model)
@@ -67,15 +66,6 @@ def normalize(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _main(imports: object) -> list[onnx.OperatorSetIdProto]:
     return [entry for entry in imports if entry.domain in MAIN_DOMAINS]  # type: ignore[attr-defined]
-
-
-def _drop_own_domain(model: onnx.ModelProto) -> None:
-    """A model that was packed before has its functions in their places now."""
-    if any(node.domain == DOMAIN for node in model.graph.node):
-        return
-    kept = [onnx.helper.make_opsetid(e.domain, e.version) for e in model.opset_import if e.domain != DOMAIN]
-    del model.opset_import[:]
-    model.opset_import.extend(kept)
 
 
 def _fix_inputs(model: onnx.ModelProto) -> list[Note]:
@@ -145,8 +135,7 @@ def _store_once(model: onnx.ModelProto, held: set[bytes]) -> None:
 def _drop_unread(model: onnx.ModelProto) -> list[Note]:
     """Without the initializers that nothing reads: no file needs them, so no dense size counts them."""
     graph = model.graph
-    read = {name for node in all_nodes(graph) for name in node.input}
-    read |= {value.name for inner in all_graphs(graph) for value in inner.output}
+    read = read_names(graph)
     read |= {value.name for value in graph.input}  # a default that a caller may override
     unread = [place for place, tensor in enumerate(graph.initializer) if tensor.name not in read]
     size = sum(graph.initializer[place].ByteSize() for place in unread)
@@ -170,7 +159,12 @@ def _constant_value(node: onnx.NodeProto) -> onnx.TensorProto | None:
         return twin
     if item.name == "sparse_value":
         return dense_tensor(item.sparse_tensor)
-    dtype = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
+    dtype = {
+        "value_float": np.float32,
+        "value_floats": np.float32,
+        "value_int": np.int64,
+        "value_ints": np.int64,
+    }
     if item.name not in dtype:
         return None
     value = np.array(onnx.helper.get_attribute_value(item), dtype[item.name])

@@ -28,13 +28,14 @@ Nodes = list[onnx.NodeProto]
 
 @dataclass
 class Context:
-    """What a rule may ask: the opset that the node is of, types and ranks where known, names still free."""
+    """What a rule may ask: the node's opset, types and ranks where known, names in use and names read."""
 
     version: int
     types: Mapping[str, int]
     ranks: Mapping[str, int]
     constants: Mapping[str, onnx.TensorProto]
     used: set[str]
+    read: set[str]
     made: Nodes = field(default_factory=list)
 
     def constant(self, array: Array, name: str) -> str:
@@ -59,7 +60,7 @@ class Context:
         """The refusal of a node that has no equal in opset 18."""
         name = shown(node.name or (node.output[0] if node.output else ""))
         return UnsupportedError(
-            f"node '{name}': {node.op_type} of opset {self.version} {why}; export the model anew with opset 18"
+            f"node '{name}': {node.op_type} of opset {self.version} {why}; export it anew with opset 18"
         )
 
 
@@ -135,7 +136,7 @@ def _pad(context: Context, node: onnx.NodeProto) -> Nodes:
 
 def _dropout(context: Context, node: onnx.NodeProto) -> Nodes:
     """At inference it gives its input; the mask changed its type on the way."""
-    if len(node.output) > 1 and node.output[1]:
+    if context.read.intersection(node.output[1:]):
         raise context.refuse(node, "gives its mask too")
     for name in ("ratio", "is_test", "seed"):
         _pop(node, name)
@@ -146,7 +147,7 @@ def _dropout(context: Context, node: onnx.NodeProto) -> Nodes:
 def _batch_norm(context: Context, node: onnx.NodeProto) -> Nodes:
     if not _pop(node, "spatial", 1):
         raise context.refuse(node, "normalises each position by itself (spatial = 0)")
-    if any(node.output[1:]):
+    if context.read.intersection(node.output[1:]):
         raise context.refuse(node, "gives its statistics too, as in training")
     for name in ("is_test", "consumed_inputs"):
         _pop(node, name)

@@ -12,7 +12,7 @@ from ...text import shown
 from .domain import MAIN_DOMAINS, OPSET, main_opset
 from .opset_rules import RULES, Context
 from .shapes import inferred
-from .walk import all_graphs, all_nodes, copied, replace_nodes, subgraphs, value_names
+from .walk import all_graphs, all_nodes, captured, copied, read_names, replace_nodes, subgraphs, value_names
 
 #: The oldest opset whose operators the rules know; before it onnx's own converter is asked.
 OLDEST = 7
@@ -49,6 +49,7 @@ def raise_opset(model: onnx.ModelProto, target: int) -> onnx.ModelProto:
             shaped.ranks,
             {tensor.name: tensor for tensor in model.graph.initializer},
             value_names(model.graph),
+            read_names(model.graph),
         )
         _convert_graph(context, model.graph, target)
         if any(graph.value_info for graph in all_graphs(model.graph)):
@@ -59,7 +60,10 @@ def raise_opset(model: onnx.ModelProto, target: int) -> onnx.ModelProto:
         version = main_opset(function.opset_import)
         if 0 < version < target:
             used = {name for node in function.node for name in [*node.input, *node.output]}
-            nodes = _convert_nodes(Context(version, {}, {}, {}, used), function.node, target)
+            read = {name for node in function.node for name in [*node.input, *captured(node)]}
+            read.update(function.output)
+            context = Context(version, {}, {}, {}, used, read)
+            nodes = _convert_nodes(context, function.node, target)
             nodes = [copied(node) for node in nodes]
             del function.node[:]
             function.node.extend(nodes)
@@ -93,9 +97,7 @@ def _convert_graph(context: Context, graph: onnx.GraphProto, target: int) -> Non
     replace_nodes(graph, _convert_nodes(context, graph.node, target))
 
 
-def _convert_nodes(
-    context: Context, nodes: Iterable[onnx.NodeProto], target: int
-) -> list[onnx.NodeProto]:
+def _convert_nodes(context: Context, nodes: Iterable[onnx.NodeProto], target: int) -> list[onnx.NodeProto]:
     result = []
     for node in nodes:
         node = copied(node)
@@ -123,4 +125,3 @@ def _remember(context: Context, node: onnx.NodeProto) -> None:
     tensor = next((item.t for item in node.attribute if item.name == "value"), None)
     if tensor is not None and node.output and isinstance(context.constants, dict):
         context.constants[node.output[0]] = tensor
-

@@ -59,7 +59,7 @@ def _refuse_growth(held: Sequence[onnx.SparseTensorProto]) -> None:
 def _nbytes(sparse: onnx.SparseTensorProto) -> int:
     if any(dim < 0 for dim in sparse.dims):
         raise CorruptFileError(f"sparse tensor '{shown(sparse.values.name)}': negative dimension")
-    return math.prod(sparse.dims) * numpy_helper.to_array(sparse.values).itemsize
+    return int(math.prod(sparse.dims) * numpy_helper.to_array(sparse.values).itemsize)
 
 
 def _dense(sparse: onnx.SparseTensorProto) -> onnx.TensorProto:
@@ -73,7 +73,9 @@ def _dense(sparse: onnx.SparseTensorProto) -> onnx.TensorProto:
         raise CorruptFileError(f"sparse tensor '{shown(name)}': its indices do not fit its values and shape")
     limits = np.array(shape if coordinates else [size], np.int64)
     if indices.size and (indices.min() < 0 or bool((indices >= limits).any())):
-        raise CorruptFileError(f"sparse tensor '{shown(name)}': an index lies outside its shape {list(shape)}")
+        raise CorruptFileError(
+            f"sparse tensor '{shown(name)}': an index lies outside its shape {list(shape)}"
+        )
     dense = np.zeros(size, values.dtype)
     places = np.ravel_multi_index(tuple(indices.T), shape) if coordinates else indices
     dense[places] = values

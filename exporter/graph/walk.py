@@ -55,6 +55,12 @@ def value_names(graph: onnx.GraphProto) -> set[str]:
     return names
 
 
+def read_names(graph: onnx.GraphProto) -> set[str]:
+    """Names of all values that a node, or the outside of a graph, reads."""
+    read = {name for node in all_nodes(graph) for name in node.input}
+    return read | {value.name for inner in all_graphs(graph) for value in inner.output}
+
+
 def fresh(name: str, used: set[str]) -> str:
     """`name`, with underscores behind it until nothing else is called so; it then counts as used."""
     while name in used:

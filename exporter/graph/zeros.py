@@ -1,6 +1,6 @@
 """Weights tidied where only linear layers read them: -0.0 is 0, and a value one rounding off is that value.
 
-A product with -0.0 adds nothing to a sum, so among linear layers both zeros are one; where anything else reads
+A product with -0.0 adds nothing to a sum, so for linear layers both zeros are one; where anything else reads
 the weight (1 / w, Sign) its signs stay. A weight that the graph computes as (q - c) + c, the straight-through
 estimator of a binary or ternary net, is q but for the last bits: it is taken for q.
 """

@@ -180,7 +180,9 @@ def _plan_weight(
         freed=tuple(freed),
         layers=group,
     )
-    large = [entry for entry in index.sources(name) if tensor_bytes(index.initializers[entry]) >= MIN_DENSE_BYTES]
+    large = [
+        entry for entry in index.sources(name) if tensor_bytes(index.initializers[entry]) >= MIN_DENSE_BYTES
+    ]
     origin = f"computed from {', '.join(large[:3])}" if index.is_computed(name) and large else ""
     plan.reason = _obstacle(index, name, group) or ""
     if not plan.reason and index.is_computed(name) and set(large) - set(freed):

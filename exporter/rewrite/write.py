@@ -137,6 +137,9 @@ class _Writer:
         self._vectors[single.tobytes()] = self.constant(single, name)
         return self._vectors[single.tobytes()]
 
+    def _own(self) -> set[tuple[str, str]]:
+        return {(DOMAIN, name) for name in self.functions}
+
     def finish(self, nodes: Sequence[Node], sparse: Mapping[str, onnx.SparseTensorProto]) -> onnx.ModelProto:
         """The model of these nodes, without the initializers nobody reads any more."""
         source = self.source
@@ -148,10 +151,10 @@ class _Writer:
         model.ir_version = max(source.ir_version, 8)
         model.producer_name, model.producer_version = "sparse-export", "1"
         model.opset_import.extend(source.opset_import)
-        if self.functions:
+        if self.functions and all(entry.domain != DOMAIN for entry in source.opset_import):
             model.opset_import.append(helper.make_opsetid(DOMAIN, VERSION))
         model.metadata_props.extend(source.metadata_props)
-        model.functions.extend(source.functions)
+        model.functions.extend(f for f in source.functions if (f.domain, f.name) not in self._own())
         model.functions.extend(self.functions.values())
         graph = model.graph
         graph.name = source.graph.name

@@ -1,4 +1,4 @@
-"""Models of one packed MatMul and an operator behind it, in the opsets where that operator was spelled anew."""
+"""Models of one packed MatMul and an operator behind it, in the opsets that spelled the operator anew."""
 
 from __future__ import annotations
 
