@@ -129,7 +129,7 @@ def concrete_shapes(
     model: onnx.ModelProto, examples: Sequence[tuple[int, ...]] | None
 ) -> dict[str, tuple[object, ...]]:
     """Inferred shapes of one run: the examples fill in what the graph's inputs leave open, 1 the rest."""
-    slim = _without_data(model)
+    slim = without_data(model)
     names = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in slim.graph.input if value.name not in names]
     for place, value in enumerate(inputs):
@@ -146,7 +146,7 @@ def concrete_shapes(
 def _shapes(model: onnx.ModelProto) -> dict[str, tuple[object, ...]]:
     """Inferred shapes; a symbolic dimension is its name, an unknown one a fresh object equal to no other."""
     try:
-        slim = _without_data(model)
+        slim = without_data(model)
         inferred = onnx.shape_inference.infer_shapes(slim, data_prop=True)
     except Exception:  # shape inference is a help: without it nothing that needs shapes is fused
         inferred = model
@@ -160,7 +160,7 @@ def _shapes(model: onnx.ModelProto) -> dict[str, tuple[object, ...]]:
     return shapes
 
 
-def _without_data(model: onnx.ModelProto) -> onnx.ModelProto:
+def without_data(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with every large initializer declared as an input: shapes without the bytes."""
     slim = onnx.ModelProto()
     slim.ir_version = model.ir_version

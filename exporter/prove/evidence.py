@@ -1,0 +1,140 @@
+"""The inputs on which a file is held against its source: given ones as they are, the others found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...errors import InputError
+from ...runtime import trials
+from ...runtime.inputs import Feeds, InputSpec, given, named_shapes, read_npz, sizes_in
+from ...runtime.stock import Session
+from ..files import sandbox
+from .demands import inputs_of
+from .reference import OnnxReference
+
+if TYPE_CHECKING:
+    from ..source import Source
+
+#: Memory for trial runs of an untrusted model, on top of several times its file; seconds of one run and of them all.
+_MEMORY = 4 << 30
+_ONE_RUN = 10.0
+_ALL_RUNS = 60.0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How the inputs of a source are made.
+
+    Attributes
+    ----------
+    specs
+        The inputs in the order of the graph.
+    given
+        Arrays of the user's, by the graph's names.
+    """
+
+    specs: tuple[InputSpec, ...]
+    recipe: trials.Recipe
+    given: Feeds = field(default_factory=dict)
+    seed: int = 0
+
+    def samples(self) -> list[Feeds]:
+        """The inputs that are run: several batch sizes where the source takes them."""
+        return trials.samples(self.specs, self.recipe, self.given, self.seed)
+
+    def one(self) -> Feeds:
+        """Inputs of the smallest batch the source takes: what is given, or seeded."""
+        return self.samples()[0]
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Shape of each input of `one`; () for what is no array."""
+        return [tuple(getattr(value, "shape", ())) for value in self.one().values()]
+
+    @property
+    def told(self) -> str:
+        """What had to be guessed, or is fixed, for the user; empty where nothing had."""
+        if self.specs and len(self.given) == len(self.specs):
+            return ""
+        return trials.told(self.recipe)
+
+
+def gather(source: Source, seed: int = 0) -> Evidence:
+    """Inputs that the source takes.
+
+    The user's .onnx file is tried in a process of its own, under limits of time and memory.
+
+    Raises
+    ------
+    InputError
+        If none are found: with what the source says, and a request for `--input`.
+    """
+    specs = inputs_of(source.model if source.original is None else source.original)
+    arrays = _given(source, specs)
+    sizes = named_shapes(source.input_shape, specs) if source.arch is None else {}
+    sizes |= sizes_in(arrays, specs)
+    if source.arch is not None and not arrays:
+        sizes |= _sizes_of_examples(specs, source.example_shapes or ())
+    reference = source.reference
+    if isinstance(reference, OnnxReference) and reference.path is not None:
+        import onnxruntime  # noqa: F401  here, so that the child need not
+
+        path = reference.path
+        recipe = sandbox.run(
+            _search_file,
+            path,
+            specs,
+            arrays,
+            sizes,
+            seed,
+            memory=_MEMORY + 8 * path.stat().st_size,
+            seconds=_ALL_RUNS,
+            subject=source.path,
+            doing="running it on trial inputs",
+        )
+    else:
+        recipe = trials.search(specs, reference.run, given=arrays, sizes=sizes, seed=seed)
+    return Evidence(tuple(specs), recipe, arrays, seed)
+
+
+def _search_file(
+    path: Path, specs: list[InputSpec], arrays: Feeds, sizes: dict[str, int], seed: int
+) -> trials.Recipe:
+    session = Session(path, threads=1)
+    return trials.search(
+        specs, lambda feeds: session.run(feeds, _ONE_RUN), given=arrays, sizes=sizes, seed=seed
+    )
+
+
+def _given(source: Source, specs: Sequence[InputSpec]) -> Feeds:
+    """The arrays of `--input` by the graph's names: a module's go by name, or else by their order."""
+    if source.input is None:
+        return {}
+    arrays: dict[str, Any] = dict(read_npz(source.input))
+    names = [spec.name for spec in specs]
+    if source.arch is not None and not set(arrays) <= set(names) and len(arrays) == len(names):
+        arrays = dict(zip(names, arrays.values(), strict=True))
+    # Tracing names a fixed batch where it could not free one; the arrays may be of any.
+    loose = [_free_batch(spec) for spec in specs] if source.arch is not None else specs
+    found = given(arrays, loose, str(source.input))
+    if source.arch is not None and len(found) != len(specs):
+        raise InputError(f"{source.input}: a checkpoint needs an array for each of its {len(specs)} inputs")
+    return found
+
+
+def _free_batch(spec: InputSpec) -> InputSpec:
+    return replace(spec, shape=("batch", *spec.shape[1:])) if spec.shape else spec
+
+
+def _sizes_of_examples(specs: Sequence[InputSpec], examples: Sequence[tuple[int, ...]]) -> dict[str, int]:
+    """Open dimensions but the batch, from the inputs that a module was traced with."""
+    sizes: dict[str, int] = {}
+    for spec, shape in zip(specs, examples, strict=False):
+        for axis in range(1, min(len(shape), len(spec.shape))):
+            key = spec.key(axis)
+            if isinstance(key, str) and key != "batch":
+                sizes[key] = shape[axis]
+    return sizes
