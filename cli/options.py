@@ -137,7 +137,7 @@ tolerance_options = together(
     click.option(
         "--rtol",
         type=Tolerance(),
-        help="Tolerance relative to the largest output of the same channel or row.  [default: room for rounding]",
+        help="Tolerance relative to the output's own channel and row.  [default: room for rounding]",
     ),
     click.option("--atol", type=Tolerance(), help="Absolute tolerance.  [default: 0]"),
     click.option(

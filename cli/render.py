@@ -150,7 +150,7 @@ def _format_cell(row: dict[str, Any]) -> str:
 
 
 def verification(result: Verification) -> str:
-    """The verification in a few lines: what was compared with what, how far apart they are, what shows nothing."""
+    """The verification in a few lines: what was compared, how far apart it is, what shows nothing."""
     numbers = (
         f"max abs {result.max_abs:.2e}, mean abs {result.mean_abs:.2e},\n"
         f"  relative {result.max_rel:.2e}, top-1 agreement {result.top1_agreement:.2%}"
@@ -174,7 +174,8 @@ def verification(result: Verification) -> str:
 
 def _output_line(verdict: OutputVerdict) -> str:
     top1 = f", top-1 {verdict.top1:.2%}" if verdict.top1 is not None else ""
-    return f"\n  output {clean(verdict.name)}: max abs {verdict.max_abs:.2e}, relative {verdict.max_rel:.2e}{top1}"
+    numbers = f"max abs {verdict.max_abs:.2e}, relative {verdict.max_rel:.2e}{top1}"
+    return f"\n  output {clean(verdict.name)}: {numbers}"
 
 
 def clean_lines(lines: list[str]) -> str:

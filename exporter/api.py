@@ -74,9 +74,9 @@ def export(
     compare
         Also compress the dense weights with `zstd -19`, to stand beside the packed file.
     rtol, atol
-        Tolerance of the verification: |a - b| <= atol + rtol * max |b| of the value's own channel and row. Where
-        one is given the other is 0; by default rounding alone may differ (see `prove.verdict`), and lossy values
-        are reported, not judged.
+        Tolerance of the verification: |a - b| <= atol + rtol * max |b| of the value's own channel and row.
+        Where one is given the other is 0; by default rounding alone may differ (see `prove.verdict`), and
+        lossy values are reported, not judged.
     **options
         How the model is read, as `source.open_source` takes it: arch, input_shape, input_dtype, input,
         trust_checkpoint, binarize, binarize_alpha, verbose.
@@ -163,8 +163,8 @@ def _settle(
 ) -> dict[str, Packed]:
     """The packed weights, once every layer that would get slower went back to dense in `plans`.
 
-    `feeds` are the inputs to time the net with, None for trusting the cost model; a dry run packs only what is
-    measured.
+    `feeds` are the inputs to time the net with, None for trusting the cost model; a dry run packs only what
+    is measured.
     """
     from .plan.pack import pack
 
@@ -217,8 +217,8 @@ def verify(
 ) -> Verification:
     """Compare an exported file with its source, in stock onnxruntime and with the operators registered.
 
-    A file that says it was written with lossy values is compared with the source's weights stored the same way; how far
-    it is from the source itself is reported, and judged where a tolerance is given.
+    A file that says it was written with lossy values is compared with the source's weights stored the same
+    way; how far it is from the source itself is reported, and judged where a tolerance is given.
 
     Parameters
     ----------

@@ -164,7 +164,7 @@ def _from_onnx(
 
 
 def _with_weights_of(given: onnx.ModelProto, model: onnx.ModelProto, globs: Sequence[str]) -> onnx.ModelProto:
-    """The given graph with the weights that were binarized in `model`; `model` where it does not hold them itself."""
+    """The given graph with the weights binarized in `model`; `model` where it does not hold them itself."""
     from .graph.latent import fits
 
     new = {
@@ -199,7 +199,7 @@ def _resolved(
         shapes = [array.shape for array in given.values()]
         dtypes = [str(array.dtype) for array in given.values()]
     plain = [item[1] if len(item) == 2 and isinstance(item[0], str) else item for item in shapes]
-    resolved = architecture.resolve(loaded, arch, plain or None, list(dtypes) if dtypes else None)  # type: ignore[arg-type]
+    resolved = architecture.resolve(loaded, arch, plain or None, list(dtypes) if dtypes else None)
     if given and loaded.program is None:
         names = _argument_names(resolved.module)
         order = [name for name in names if name in given] if set(given) <= set(names) else list(given)
@@ -235,8 +235,8 @@ def _refuse_inputs(path: Path, resolved: Resolved) -> None:
         shapes = ", ".join("x".join(map(str, item.shape)) or "()" for item in resolved.example_inputs)
         dtypes = ", ".join(str(item.dtype)[6:] for item in resolved.example_inputs)
         raise InputError(
-            f"{shown(path)}: {clean(resolved.arch_name)} does not take an input of {shapes} {dtypes} ({why}); "
-            "give --input-shape and --input-dtype, or the inputs with --input data.npz"
+            f"{shown(path)}: {clean(resolved.arch_name)} does not take an input of {shapes} {dtypes} "
+            f"({why}); give --input-shape and --input-dtype, or the inputs with --input data.npz"
         ) from error
 
 

@@ -156,7 +156,8 @@ def _session(model: onnx.ModelProto, threads: int) -> Session:
 def _alternate(first: Session, second: Session, feeds: Feeds) -> tuple[float, float]:
     """Median seconds of one run of each, taken in turn."""
     # The bare sessions: what the wrapper adds is no part of a layer's time.
-    sessions, times = (first.raw, second.raw), ([], [])  # type: tuple[Any, Any], tuple[list[float], list[float]]
+    sessions = (first.raw, second.raw)
+    times: tuple[list[float], list[float]] = ([], [])
     repeats = []
     first.run(feeds)
     for session in sessions:

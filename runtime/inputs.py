@@ -92,8 +92,8 @@ def spec_of(name: str, shape: Sequence[Any], kind: str) -> InputSpec:
 def batch_keys(specs: Sequence[InputSpec], *, states: bool = True) -> set[str]:
     """Names of the open dimensions that are the batch.
 
-    The first axis where it is open, wherever else that name stands; with `states` also the second axis behind a
-    fixed first one, which is how recurrent states lie: [layers, batch, features].
+    The first axis where it is open, wherever else that name stands; with `states` also the second axis
+    behind a fixed first one, which is how recurrent states lie: [layers, batch, features].
     """
     keys = {spec.key(0) for spec in specs if spec.shape}
     if states:
@@ -114,8 +114,8 @@ def shape_of(spec: InputSpec, sizes: Mapping[str, int], where: str = "") -> tupl
         key = spec.key(axis)
         if isinstance(key, str) and key not in sizes:
             raise InputError(
-                f"{where}input '{shown(spec.name)}' leaves dimension {axis} open ({shown(spec.shape[axis])}): "
-                f"give its size with --input-shape {shown(spec.name)}=SHAPE, or the inputs with --input file.npz"
+                f"{where}input '{shown(spec.name)}' leaves dimension {axis} open ({shown(spec.shape[axis])}):"
+                f" give --input-shape {shown(spec.name)}=SHAPE, or the inputs with --input file.npz"
             )
         shape.append(key if isinstance(key, int) else sizes[key])
     return tuple(shape)
@@ -197,7 +197,8 @@ def given(arrays: Mapping[str, NDArray[Any]], specs: Sequence[InputSpec], where:
     Raises
     ------
     InputError
-        If an array names no input, or has another rank, a fixed size that differs, or values its dtype cannot hold.
+        If an array names no input, or has another rank, a fixed size that differs, or values its dtype
+        cannot hold.
     """
     if len(specs) == 1 and len(arrays) == 1:
         arrays = {specs[0].name: next(iter(arrays.values()))}
@@ -247,13 +248,13 @@ def sizes_in(feeds: Feeds, specs: Sequence[InputSpec]) -> dict[str, int]:
             key = spec.key(axis)
             if isinstance(key, str) and found.setdefault(key, size) != size:
                 raise InputError(
-                    f"input '{shown(spec.name)}': dimension '{shown(key)}' is {size} here, {found[key]} elsewhere"
+                    f"input '{shown(spec.name)}': '{shown(key)}' is {size} here, {found[key]} elsewhere"
                 )
     return found
 
 
 def named_shapes(shapes: Sequence[Any], specs: Sequence[InputSpec]) -> dict[str, int]:
-    """Sizes of the open dimensions from `--input-shape`: (name, shape) pairs, or shapes in the order of the inputs.
+    """Sizes of open dimensions from `--input-shape`: (name, shape) pairs, or shapes in the inputs' order.
 
     Raises
     ------
@@ -269,16 +270,13 @@ def named_shapes(shapes: Sequence[Any], specs: Sequence[InputSpec]) -> dict[str,
                 f"--input-shape {shown(name or place)}: the model takes {listed(list(by_name), 12)}"
             )
         spec = specs[place] if name is None else by_name[name]
+        text = f"--input-shape {'x'.join(map(str, shape))}: input '{shown(spec.name)}' has"
         if len(shape) != len(spec.shape):
-            raise InputError(
-                f"--input-shape {'x'.join(map(str, shape))}: input '{shown(spec.name)}' has {len(spec.shape)} dimensions"
-            )
+            raise InputError(f"{text} {len(spec.shape)} dimensions")
         for axis, size in enumerate(shape):
             key = spec.key(axis)
             if isinstance(key, str):
                 sizes[key] = int(size)
             elif key != size:
-                raise InputError(
-                    f"--input-shape {'x'.join(map(str, shape))}: input '{shown(spec.name)}' has {key} in dimension {axis}"
-                )
+                raise InputError(f"{text} {key} in dimension {axis}")
     return sizes

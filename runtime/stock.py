@@ -1,9 +1,8 @@
 """Plain sessions of onnxruntime: the one place that makes them, and where its exceptions end.
 
-NOTES
------
-Nothing of onnxruntime's own exceptions leaves this module: a model that does not load is a `LoadError`, one that
-refuses its inputs a `RunError`, both of them `InputError`s with onnxruntime's first line in them.
+NOTES ----- Nothing of onnxruntime's own exceptions leaves this module: a model that does not load is a
+`LoadError`, one that refuses its inputs a `RunError`, both of them `InputError`s with onnxruntime's first
+line in them.
 """
 
 from __future__ import annotations

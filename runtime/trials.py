@@ -1,8 +1,8 @@
 """Which inputs a model accepts, and which of them show anything: found by a bounded number of runs.
 
-A graph says less about its inputs than it demands of them: an open dimension that only a Reshape knows, a batch
-that is baked in, a mask whose zeros make everything NaN. So seeded candidates are run until the model takes one,
-then until its outputs are finite and follow the input.
+A graph says less about its inputs than it demands of them: an open dimension that only a Reshape knows, a
+batch that is baked in, a mask whose zeros make everything NaN. So seeded candidates are run until the model
+takes one, then until its outputs are finite and follow the input.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ class Recipe:
         How floats are drawn.
     zeros
         Inputs of integers that have to be 0.
+    finite
+        Whether an output had a number in it on these inputs.
     guessed
         Whether an open dimension was given a size that nothing asked for.
     """
@@ -56,6 +58,7 @@ class Recipe:
     family: str = FAMILIES[0]
     zeros: tuple[str, ...] = ()
     guessed: tuple[str, ...] = ()
+    finite: bool = True
 
     def feeds(self, specs: Sequence[InputSpec], given: Feeds, seed: int, batch: int) -> Feeds:
         """The inputs of one batch size: what is given as it is, the rest seeded."""
@@ -68,8 +71,8 @@ class Recipe:
 def samples(specs: Sequence[InputSpec], recipe: Recipe, given: Feeds, seed: int) -> list[Feeds]:
     """The inputs on which two models are compared: one of each batch size, at least three in all.
 
-    Where everything is given there are two more with 10 % of noise on the floats: one sample cannot tell a column
-    that is constant from one that is right.
+    Where everything is given there are two more with 10 % of noise on the floats: one sample cannot tell a
+    column that is constant from one that is right.
     """
     if specs and all(spec.name in given for spec in specs):
         return [dict(given), *(_jittered(specs, given, seed + place) for place in (1, 2))]
@@ -117,8 +120,7 @@ def search(
     given, sizes = given or {}, dict(sizes or {})
     trials = _Trials(attempt, time.monotonic() + seconds)
     recipe = _accepted(specs, trials, given, sizes, seed)
-    family = _telling(specs, trials, recipe, given, seed)
-    recipe = replace(recipe, family=family)
+    recipe = _telling(specs, trials, recipe, given, seed)
     if not recipe.batch or any(name in sizes for name in recipe.batch):
         wanted = recipe.batches
     else:
@@ -210,22 +212,21 @@ def _hints(specs: Sequence[InputSpec]) -> dict[str, int]:
     }
 
 
-def _telling(specs: Sequence[InputSpec], trials: _Trials, recipe: Recipe, given: Feeds, seed: int) -> str:
-    """The family of floats on which most outputs follow the input and are finite."""
-    drawn = [s for s in specs if s.name not in given]
-    families = (
-        FAMILIES if any(s.dtype.startswith("float") and s.high is None for s in drawn) else FAMILIES[:1]
-    )
-    best, chosen = (-1, -1.0), FAMILIES[0]
+def _telling(specs: Sequence[InputSpec], trials: _Trials, recipe: Recipe, given: Feeds, seed: int) -> Recipe:
+    """The recipe with the family of floats on which most outputs follow the input and are finite."""
+    drawn = [spec for spec in specs if spec.name not in given]
+    floats = any(spec.dtype.startswith("float") and spec.high is None for spec in drawn)
+    best, chosen = (-1, -1.0), recipe
     batch = (recipe.batches or (1,))[0]
-    for family in families if drawn else ():
+    for family in (FAMILIES if floats else FAMILIES[:1]) if drawn else ():
         attempt = replace(recipe, family=family)
         runs = [trials.run(attempt.feeds(specs, given, seed + place, batch)) for place in (1, 2)]
         if runs[0] is None or runs[1] is None:
             continue
         rank = score(runs[0], runs[1])
         if rank > best:
-            best, chosen = rank, family
+            finite = any(map(_finite_share, runs[0] + runs[1])) or not runs[0]
+            best, chosen = rank, replace(attempt, finite=finite)
         if best >= (len(runs[0]), 1.0) or trials.over:
             break
     return chosen

@@ -1,7 +1,8 @@
-"""What a graph demands of its inputs: rows of the tables that ids look up, sizes that layers expect, known words.
+"""What a graph demands of its inputs: rows of tables that ids look up, sizes of layers, known words.
 
-Values are followed from the inputs through operators that keep them (Cast, Reshape, Add of a constant, ...) to those
-that index with them, in subgraphs and local functions too. What cannot be followed is left to `runtime.trials`.
+Values are followed from the inputs through operators that keep them (Cast, Reshape, Add of a constant, ...)
+to those that index with them, in subgraphs and local functions too. What cannot be followed is left to
+`runtime.trials`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import inliner, numpy_helper
 
 from ...runtime.inputs import InputSpec, spec_of
 from ..graph.domain import MAIN_DOMAINS
@@ -37,7 +38,7 @@ _TEXTS = ("keys_strings", "cats_strings", "pool_strings", "string_vocabulary", "
 
 @dataclass
 class _Trail:
-    """A value that an input reaches: the input's name, what was added to it, whether it has its shape still."""
+    """A value that an input reaches: its name, what was added, whether it has its shape still."""
 
     source: str
     offset: float = 0.0
@@ -108,7 +109,8 @@ def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
     if not slim.functions:
         return slim
     try:
-        return onnx.inliner.inline_local_functions(slim)
+        inlined: onnx.ModelProto = inliner.inline_local_functions(slim)
+        return inlined
     except Exception:  # a help: what cannot be inlined is not followed
         return slim
 

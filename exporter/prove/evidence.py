@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import InputError
 from ...runtime import trials
-from ...runtime.inputs import Feeds, InputSpec, given, named_shapes, read_npz, sizes_in
+from ...runtime.inputs import FAMILIES, Feeds, InputSpec, given, named_shapes, read_npz, sizes_in
 from ...runtime.stock import Session
+from ...text import shown
 from ..files import sandbox
 from .demands import inputs_of
 from .reference import OnnxReference
@@ -18,7 +19,7 @@ from .reference import OnnxReference
 if TYPE_CHECKING:
     from ..source import Source
 
-#: Memory for trial runs of an untrusted model, on top of several times its file; seconds of one run and of them all.
+#: Memory for trial runs, on top of several times the file; seconds of one run and of all.
 _MEMORY = 4 << 30
 _ONE_RUN = 10.0
 _ALL_RUNS = 60.0
@@ -34,16 +35,30 @@ class Evidence:
         The inputs in the order of the graph.
     given
         Arrays of the user's, by the graph's names.
+    branches
+        Whether the graph runs one part or another by its values.
     """
 
     specs: tuple[InputSpec, ...]
     recipe: trials.Recipe
     given: Feeds = field(default_factory=dict)
     seed: int = 0
+    branches: bool = False
 
     def samples(self) -> list[Feeds]:
         """The inputs that are run: several batch sizes where the source takes them."""
         return trials.samples(self.specs, self.recipe, self.given, self.seed)
+
+    def strays(self) -> list[Feeds]:
+        """Inputs of every other size and sign, for graphs that branch: one for each part they may run."""
+        if not self.branches:
+            return []
+        batch = (self.recipe.batches or (1,))[0]
+        others = [family for family in FAMILIES if family != self.recipe.family]
+        return [
+            replace(self.recipe, family=family).feeds(self.specs, self.given, self.seed + 1, batch)
+            for family in others
+        ]
 
     def one(self) -> Feeds:
         """Inputs of the smallest batch the source takes: what is given, or seeded."""
@@ -97,7 +112,20 @@ def gather(source: Source, seed: int = 0) -> Evidence:
         )
     else:
         recipe = trials.search(specs, reference.run, given=arrays, sizes=sizes, seed=seed)
-    return Evidence(tuple(specs), recipe, arrays, seed)
+    if not recipe.finite:
+        raise InputError(
+            f"{shown(source.path)}: every output is NaN or infinite on every input tried: nothing can be "
+            "compared; give inputs it is made for with --input data.npz (--no-verify exports without proof)"
+        )
+    branches = source.original is not None and any(map(_branches, source.original.graph.node))
+    return Evidence(tuple(specs), recipe, arrays, seed, branches)
+
+
+def _branches(node: Any) -> bool:
+    """Whether the node runs one of several graphs."""
+    return bool(node.op_type == "If") or any(
+        _branches(inner) for item in node.attribute if item.HasField("g") for inner in item.g.node
+    )
 
 
 def _search_file(

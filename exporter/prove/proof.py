@@ -1,11 +1,11 @@
 """How an exported file is proved: what is compared with what, in which runtimes, and what a failure says.
 
-The source is run as it was given; the file is run in stock onnxruntime and, where the operator library is there, on
-its packed weights. Packed tensors are compared bit for bit.
+The source is run as it was given; the file is run in stock onnxruntime and, where the operator library is
+there, on its packed weights. Packed tensors are compared bit for bit.
 
-Lossy values differ by design, so a file that has them is proved in three steps: the dense graph against the source, the
-file against that graph with its values stored as asked for, both within rounding; and the file against the source,
-whose difference is reported, and held to a tolerance where one is given.
+Lossy values differ by design, so a file that has them is proved in three steps: the dense graph against the
+source, the file against that graph with its values stored as asked for, both within rounding; and the file
+against the source, whose difference is reported, and held to a tolerance where one is given.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from .compare import Verification
 from .evidence import Evidence
 from .reference import OnnxReference, Reference
 from .signature import check_signature
-from .verdict import OutputVerdict, Runs, Tolerance, judge, summary
+from .trial import Trial
+from .verdict import OutputVerdict, Tolerance, summary
 
 STOCK = "stock onnxruntime"
 NATIVE = "onnxruntime with the operators registered"
@@ -119,7 +120,7 @@ class Proof:
         files = _sessions(written, path, source.path, result)
         check_signature(reference, files[0][1])
         signs = sign_reference.takes_signs(written)
-        trial = _Trial(
+        trial = Trial(
             reference, [name for name, _, _ in files[0][1].outputs], feeds, expected, bool(evidence.specs)
         )
         trial.mark_random()
@@ -135,20 +136,44 @@ class Proof:
             bad = next((verdict for verdict in verdicts if not verdict.passed), None)
             if bad and (result.judged or bad.max_abs == np.inf):
                 raise VerificationError(_told(source, bad, name, self.tolerance, values))
+        self._prove_strays(source, trial, files, evidence, judged=result.judged and not signs)
         result.runtimes = [name for name, _ in files]
         result.passed = True
         _say_what_shows_nothing(result)
         return result
 
+    def _prove_strays(
+        self,
+        source: Source,
+        trial: Trial,
+        files: Sequence[tuple[str, Session]],
+        evidence: Evidence,
+        *,
+        judged: bool,
+    ) -> None:
+        """Graphs that branch, on inputs that may take them elsewhere; each is held to itself alone."""
+        for feeds in evidence.strays() if judged else ():
+            try:
+                expected = [trial.reference.run(feeds)]
+            except RunError:
+                continue
+            stray = Trial(trial.reference, trial.names, [feeds], expected, trial.fed)
+            stray.random = trial.random
+            for name, session in files:
+                got = _runs_of_file(session, [feeds], source.path)
+                for verdict in stray.judge(expected, got, self.tolerance):
+                    if not verdict.passed:
+                        raise VerificationError(_told(source, verdict, name, self.tolerance, ""))
+
     def _prove_stored(
         self,
         source: Source,
-        trial: _Trial,
+        trial: Trial,
         files: Sequence[tuple[str, Session]],
         encoded: Mapping[str, tuple[Encoded, bool]],
         signs: bool,
     ) -> None:
-        """The dense graph against the source, then the file against that graph with the stored values in it."""
+        """The dense graph against the source, then the file against that graph with the stored values."""
         if signs:
             return  # one value moved decides signs anew: only the outputs as a whole can be compared
         dense = OnnxReference(source.model, subject=shown(source.path))
@@ -157,82 +182,16 @@ class Proof:
             if not verdict.passed:
                 raise VerificationError(_told(source, verdict, "the converted graph", Tolerance(), ""))
         moved = OnnxReference(stored.with_values(source.model, encoded), subject=shown(source.path))
-        inner = _Trial(
-            moved, trial.names, trial.feeds, [moved.run(feeds) for feeds in trial.feeds], trial.fed
-        )
+        inner = Trial(moved, trial.names, trial.feeds, [moved.run(feeds) for feeds in trial.feeds], trial.fed)
         inner.random = trial.random
         for name, session in files:
             got = _runs_of_file(session, trial.feeds, source.path)
             for verdict in inner.judge(inner.expected, got, Tolerance()):
                 if not verdict.passed:
                     raise VerificationError(
-                        f"{shown(source.path.name)}: {summary(verdict.name)} {verdict.reason} in {name}, from the "
-                        "source with its values stored the same way"
+                        f"{shown(source.path.name)}: {summary(verdict.name)} {verdict.reason} in {name}, "
+                        "from the source with its values stored the same way"
                     )
-
-
-class _Trial:
-    """The source's outputs on the inputs, and what it takes to judge others by them."""
-
-    def __init__(
-        self, reference: Reference, names: list[str], feeds: list[Feeds], expected: list[list[Any]], fed: bool
-    ) -> None:
-        self.reference, self.names, self.feeds, self.expected, self.fed = (
-            reference,
-            names,
-            feeds,
-            expected,
-            fed,
-        )
-        self.random = [False] * len(names)
-        self._moved: list[list[list[Any]]] | None = None
-
-    def mark_random(self) -> None:
-        """Find the outputs that the source gives anew each time."""
-        again = self.reference.run(self.feeds[0])
-        for place, name in enumerate(self.names):
-            runs = Runs(name, [self.expected[0][place]], [again[place]])
-            self.random[place] = not judge(runs, Tolerance()).passed
-
-    def judge(
-        self, wanted: list[list[Any]], got: list[list[Any]], tolerance: Tolerance, *, noisy: bool = True
-    ) -> list[OutputVerdict]:
-        """The verdict on each output; the source is run in other ways only where one fails without."""
-        verdicts = []
-        for place, name in enumerate(self.names):
-            runs = Runs(
-                name,
-                [outputs[place] for outputs in wanted],
-                [outputs[place] for outputs in got],
-                random=self.random[place],
-                fed=self.fed,
-            )
-            verdict = judge(runs, tolerance)
-            if not verdict.passed and noisy and not tolerance.given and verdict.max_abs != np.inf:
-                runs.moved = [
-                    [outputs[place] for outputs in other if len(outputs) == len(self.names)]
-                    for other in self.moved()
-                ]
-                verdict = judge(runs, tolerance)
-            verdicts.append(verdict)
-        return verdicts
-
-    def moved(self) -> list[list[list[Any]]]:
-        """The source's outputs computed in each other way, over all inputs."""
-        if self._moved is None:
-            by_feeds = [self.reference.moved(feeds) for feeds in self.feeds]
-            self._moved = [list(way) for way in zip(*by_feeds, strict=False)]
-        return self._moved
-
-    def nearest(self, others: Sequence[OnnxReference], got: list[list[Any]]) -> list[list[Any]]:
-        """What the reference, or another that is as right, gives nearest to the file."""
-        chosen = []
-        for feeds, expected, outputs in zip(self.feeds, self.expected, got, strict=True):
-            references = [expected]
-            for other in others:
-                references += [run for run in (other.run(feeds), other.plainly(feeds)) if run is not None]
-            chosen.append(sign_reference.nearest(references, outputs))
-        return chosen
 
 
 def _other_references(source: Source) -> list[OnnxReference]:
@@ -294,7 +253,7 @@ def _told(source: Source, verdict: OutputVerdict, where: str, tolerance: Toleran
 
 
 def _constant(result: Verification) -> bool:
-    """Whether the outputs are numbers, if always the same: equal on every input, and every weight bit for bit."""
+    """Whether the outputs are numbers, if always the same ones: equal on every input that was tried."""
     return not any(word in verdict.unproven for verdict in result.outputs for word in ("NaN", "random"))
 
 
@@ -307,7 +266,5 @@ def _say_what_shows_nothing(result: Verification) -> None:
 
 
 def _nothing_shown(source: Source, result: Verification) -> str:
-    return (
-        f"{shown(source.path.name)}: not proven: {result.unproven}; give inputs on which it shows something with "
-        "--input data.npz (--no-verify exports without proof)"
-    )
+    way = "" if "random" in result.unproven else "give inputs that show more with --input data.npz; "
+    return f"{shown(source.path.name)}: not proven: {result.unproven}; {way}--no-verify exports without proof"

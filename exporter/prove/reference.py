@@ -1,15 +1,15 @@
 """What a file is held against: the user's own file or module, run as it was given.
 
-NOTES
------
-A reference is made of nothing that the exporter changed: an .onnx file is opened by onnxruntime from where it lies,
-before its opset is raised, its weights folded or its signs lowered; a module is called in torch.
+NOTES ----- A reference is made of nothing that the exporter changed: an .onnx file is opened by onnxruntime
+from where it lies, before its opset is raised, its weights folded or its signs lowered; a module is called
+in torch.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,7 +36,7 @@ class Reference(Protocol):
         """Outputs in their order; RunError where the source does not take the inputs."""
 
     def moved(self, feeds: Feeds) -> list[list[Any]]:
-        """The outputs computed in other ways that are as right: what they differ by, the source does not decide."""
+        """The outputs computed in other ways that are as right: by what they differ is not decided."""
 
 
 class OnnxReference:
@@ -83,7 +83,7 @@ class OnnxReference:
         return _tried(lambda: self.session(optimize=False).run(feeds))
 
     def moved(self, feeds: Feeds) -> list[list[Any]]:
-        return _known([self.plainly(feeds), *(_tried(lambda f=f: self.run(f)) for f in nudged(feeds))])
+        return _known([self.plainly(feeds), *(_tried(partial(self.run, one)) for one in nudged(feeds))])
 
 
 class TorchReference:
@@ -111,7 +111,7 @@ class TorchReference:
             with torch.backends.mkldnn.flags(enabled=False):
                 return self.run(feeds)
 
-        return _known([_tried(plainly), *(_tried(lambda f=f: self.run(f)) for f in nudged(feeds))])
+        return _known([_tried(plainly), *(_tried(partial(self.run, one)) for one in nudged(feeds))])
 
 
 def _flat(value: Any) -> list[Any]:
@@ -141,7 +141,7 @@ def _known(runs: Sequence[list[Any] | None]) -> list[list[Any]]:
 
 
 def nudged(feeds: Feeds) -> list[Feeds]:
-    """The inputs with every float moved by up to its last bit, in two ways; nothing where there are no floats."""
+    """The inputs with every float moved by up to its last bit, in two ways; none without floats."""
     wide = [name for name, array in feeds.items() if getattr(array, "dtype", np.dtype("O")).kind == "f"]
     wide = [name for name in wide if feeds[name].dtype.itemsize >= 4]
     result = []

@@ -1,8 +1,9 @@
 """By what a float is judged: the size, the spread and the rounding of its own channel and its own row.
 
-A slice of an axis is all values with one index on it: a row, a class, an image's channel. Axis 0 is taken for each
-run, other axes over all runs. Every value has a slice on each axis, and is judged by the smallest of them, so that a
-small column beside a large one, or a faint sample beside a strong one, counts like any other.
+A slice of an axis is all values with one index on it: a row, a class, an image's channel. Axis 0 is taken
+for each run, other axes over all runs. Every value has a slice on each axis, and is judged by the smallest
+of them, so that a small column beside a large one, or a faint sample beside a strong one, counts like any
+other.
 """
 
 from __future__ import annotations
@@ -48,13 +49,13 @@ class Scales:
     def rounded(self, run: int) -> Floats:
         """The magnitude that rounding is relative to.
 
-        Where a slice is saturated (most of a channel behind a Relu is 0) what was rounded is not seen any more: there
-        it is at least that of the lower quarter of its neighbours.
+        Where a slice is saturated (most of a channel behind a Relu is 0) what was rounded is not seen any
+        more: there it is at least that of the lower quarter of its neighbours.
         """
         return self._smallest(run, _largest_or_neighbours)
 
     def worst(self, run: int, gaps: Sequence[Array]) -> Floats:
-        """Largest of the gaps in a value's own slices, the smallest over the axes; gaps has an array for each run."""
+        """Largest gap (an array for each run) in a value's own slices, the smallest over the axes."""
         return Scales(gaps)._smallest(run, _largest)
 
     def _smallest(self, run: int, measure: Callable[[Floats, int], Floats]) -> Floats:

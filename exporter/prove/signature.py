@@ -36,13 +36,13 @@ def check_signature(reference: Reference, file: Session) -> None:
             )
         if spec.shape and len(spec.shape) != len(other.shape):
             raise VerificationError(
-                f"input '{shown(spec.name)}' has {len(other.shape)} dimensions, the source's {len(spec.shape)}"
+                f"input '{shown(spec.name)}' has {len(other.shape)} dimensions,"
+                f" the source's {len(spec.shape)}"
             )
     names = [name for name, _, _ in source.outputs]
-    if names != [name for name, _, _ in file.outputs]:
-        raise VerificationError(
-            f"the file gives {listed([name for name, _, _ in file.outputs], 12)}, the source {listed(names, 12)}"
-        )
+    given = [name for name, _, _ in file.outputs]
+    if names != given:
+        raise VerificationError(f"the file gives {listed(given, 12)}, the source {listed(names, 12)}")
     for (name, kind, rank), (_, other_kind, other_rank) in zip(source.outputs, file.outputs, strict=True):
         if kind != other_kind:
             raise VerificationError(f"output '{shown(name)}' is {other_kind}, the source's is {kind}")

@@ -1,15 +1,15 @@
 """The verdict on one output: whether a file gives what its source gives, and whether that shows anything.
 
-NOTES
------
-A float is right when ``|file - source| <= rtol * spread + rounding``. The spread is that of its own channel and row
-(`scales`), so a large neighbour, a constant offset or an output of 1e-6 hide nothing. Rounding is what the source itself
-does not decide: 32 units in the last place of the slice's magnitude, and 16 times what the source's own outputs move when
-it is computed another way (no graph optimisation) or on inputs that differ in their last bit. Sums in another order move
-an output by as much where terms cancel. Tolerances that a user gives are taken as they are:
-``|file - source| <= atol + rtol * magnitude``, again of the own channel and row.
+NOTES ----- A float is right when ``|file - source| <= rtol * spread + rounding``. The spread is that of its
+own channel and row (`scales`), so a large neighbour, a constant offset or an output of 1e-6 hide nothing.
+Rounding is what the source itself does not decide: 32 units in the last place of the slice's magnitude, and
+16 times what the source's own outputs move when it is computed another way (no graph optimisation) or on
+inputs that differ in their last bit. Sums in another order move an output by as much where terms cancel.
+Tolerances that a user gives are taken as they are: ``|file - source| <= atol + rtol * magnitude``, again of
+the own channel and row.
 
-An output is evidence where its values are finite and vary by more than their rounding. NaN agrees with NaN, but shows nothing.
+An output is evidence where its values are finite and vary by more than their rounding. NaN agrees with NaN,
+but shows nothing.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class Tolerance:
 class OutputVerdict:
     """How far one output is from the source's.
 
-    `max_abs` and `mean_abs` are in units of the output, `max_rel` is relative to the largest magnitude of a value's own
-    channel or row. `top1` is the share of equal argmax over the last axis, None where there is none. `unproven` says
-    why the output shows nothing, empty where it does.
+    `max_abs` and `mean_abs` are in units of the output, `max_rel` is relative to the largest magnitude of a
+    value's own channel or row. `top1` is the share of equal argmax over the last axis, None where there is
+    none. `unproven` says why the output shows nothing, empty where it does.
     """
 
     name: str

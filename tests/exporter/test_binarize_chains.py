@@ -10,6 +10,7 @@ import pytest
 from onnx import helper
 
 from sparse_export.exporter import api
+from sparse_export.exporter.prove import compare
 from sparse_export.runtime.session import InferenceSession
 from sparse_export.runtime.stock import Session
 
