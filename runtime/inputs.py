@@ -253,6 +253,17 @@ def sizes_in(feeds: Feeds, specs: Sequence[InputSpec]) -> dict[str, int]:
     return found
 
 
+def as_shapes(value: Any) -> list[Any]:
+    """Shapes as `--input-shape` or JSON gives them; a single one need not be in a list."""
+    if not value:
+        return []
+    items = [value] if isinstance(value[0], int) else value
+    return [
+        (item[0], tuple(item[1])) if len(item) == 2 and isinstance(item[0], str) else tuple(item)
+        for item in items
+    ]
+
+
 def named_shapes(shapes: Sequence[Any], specs: Sequence[InputSpec]) -> dict[str, int]:
     """Sizes of open dimensions from `--input-shape`: (name, shape) pairs, or shapes in the inputs' order.
 

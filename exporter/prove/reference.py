@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 
 from ...errors import InputError
+from ...quiet import quiet
 from ...runtime.inputs import Feeds
 from ...runtime.stock import RunError, Session, said
 from ..files.onnx_write import MAX_INLINE_TOTAL, data_bytes, save
@@ -108,7 +109,7 @@ class TorchReference:
         import torch
 
         def plainly() -> list[Any]:
-            with torch.backends.mkldnn.flags(enabled=False):
+            with quiet(), torch.backends.mkldnn.flags(enabled=False):
                 return self.run(feeds)
 
         return _known([_tried(plainly), *(_tried(partial(self.run, one)) for one in nudged(feeds))])
