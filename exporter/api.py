@@ -201,7 +201,7 @@ def _remarks(plans: Sequence[TensorPlan], spec: Spec) -> list[tuple[str, str]]:
         names = ", ".join(expanded)
         notes.append(f"{names}: no native kernel, so they run expanded; --optimize speed avoids it")
     if spec.lossy:
-        notes.append(f"values stored as {spec}: lossy; zeros stay zero, outputs differ as verified")
+        notes.append(f"values stored as {spec}: lossy; zeros stay zero, outputs differ by what is said below")
     return [("info", note) for note in notes]
 
 
