@@ -148,7 +148,7 @@ def _from_onnx(
     given = onnx.ModelProto()
     given.CopyFrom(original)
     notes = [(note.level, note.text) for note in loaded.notes]
-    reference = OnnxReference(loaded.path)
+    reference = OnnxReference(loaded.path, graph=given)
     lowered = latent.lower_bipolar(original)
     if any(node.op_type == "BipolarQuant" for node in given.graph.node):
         # An operator of no runtime of ours: what it means is spelled out before anything else is done.

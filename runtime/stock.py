@@ -7,6 +7,7 @@ line in them.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from ..errors import InputError, MissingDependencyError
 from ..text import clean, shown
 from .inputs import Feeds, InputSpec, spec_of
 
+#: How onnxruntime begins: its name, a number and a code.
+_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ")
 #: Longest stretch of onnxruntime's own words that a message repeats.
 _SAID = 240
 #: onnxruntime's level for fatal messages alone: what it refuses comes as an exception.
@@ -39,7 +42,7 @@ def said(error: BaseException) -> str:
     if mark:
         head = head.partition("while running ")[2].strip(" .")
         text = f"{head}: {tail}" if head else tail
-    text = text.split(" [ONNXRuntimeError]")[0]
+    text = _CODE.sub("", text).split(" [ONNXRuntimeError]")[0]
     return text if len(text) <= _SAID else text[: _SAID - 1] + "…"
 
 

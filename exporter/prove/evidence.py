@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import InputError
 from ...runtime import trials
 from ...runtime.inputs import FAMILIES, Feeds, InputSpec, given, named_shapes, read_npz, sizes_in
-from ...runtime.stock import Session
+from ...runtime.stock import LoadError, Session
 from ...text import shown
 from ..files import sandbox
 from .demands import inputs_of
@@ -93,25 +93,12 @@ def gather(source: Source, seed: int = 0) -> Evidence:
     sizes |= sizes_in(arrays, specs)
     if source.arch is not None and not arrays:
         sizes |= _sizes_of_examples(specs, source.example_shapes or ())
-    reference = source.reference
-    if isinstance(reference, OnnxReference) and reference.path is not None:
-        import onnxruntime  # noqa: F401  here, so that the child need not
-
-        path = reference.path
-        recipe = sandbox.run(
-            _search_file,
-            path,
-            specs,
-            arrays,
-            sizes,
-            seed,
-            memory=_MEMORY + 8 * path.stat().st_size,
-            seconds=_ALL_RUNS,
-            subject=source.path,
-            doing="running it on trial inputs",
-        )
-    else:
-        recipe = trials.search(specs, reference.run, given=arrays, sizes=sizes, seed=seed)
+    try:
+        recipe = _searched(source, specs, arrays, sizes, seed)
+    except LoadError as error:
+        raise InputError(
+            f"{error}; nothing can be compared with (--no-verify exports without proof)"
+        ) from error
     if not recipe.finite:
         raise InputError(
             f"{shown(source.path)}: every output is NaN or infinite on every input tried: nothing can be "
@@ -126,6 +113,30 @@ def _branches(node: Any) -> bool:
     return bool(node.op_type == "If") or any(
         _branches(inner) for item in node.attribute if item.HasField("g") for inner in item.g.node
     )
+
+
+def _searched(
+    source: Source, specs: list[InputSpec], arrays: Feeds, sizes: dict[str, int], seed: int
+) -> trials.Recipe:
+    """What `trials.search` finds, for a file in a process of its own."""
+    reference = source.reference
+    if isinstance(reference, OnnxReference) and reference.path is not None:
+        import onnxruntime  # noqa: F401  here, so that the child need not
+
+        path = reference.path
+        return sandbox.run(
+            _search_file,
+            path,
+            specs,
+            arrays,
+            sizes,
+            seed,
+            memory=_MEMORY + 8 * path.stat().st_size,
+            seconds=_ALL_RUNS,
+            subject=source.path,
+            doing="running it on trial inputs",
+        )
+    return trials.search(specs, reference.run, given=arrays, sizes=sizes, seed=seed)
 
 
 def _search_file(

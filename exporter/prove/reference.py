@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from ...errors import InputError
 from ...quiet import quiet
@@ -41,11 +42,28 @@ class Reference(Protocol):
 
 
 class OnnxReference:
-    """An ONNX model in stock onnxruntime: a file where it lies, or a model that stands for it."""
+    """An ONNX model in stock onnxruntime: a file where it lies, or a model that stands for it.
 
-    def __init__(self, model: Path | onnx.ModelProto, name: str = "onnxruntime", subject: str = "") -> None:
+    Parameters
+    ----------
+    model
+        What is run.
+    graph
+        The same as a model with its tensors inside, for nudging its weights; None: they stay.
+    name, subject
+        What runs it and what it is, for messages.
+    """
+
+    def __init__(
+        self,
+        model: Path | onnx.ModelProto,
+        name: str = "onnxruntime",
+        subject: str = "",
+        graph: onnx.ModelProto | None = None,
+    ) -> None:
         self.name, self._subject = name, subject
-        self._opened: dict[bool, Session] = {}
+        self._graph = model if isinstance(model, onnx.ModelProto) else graph
+        self._opened: dict[str, Session] = {}
         self._model: Path | bytes
         if isinstance(model, Path):
             self._model = model
@@ -61,7 +79,7 @@ class OnnxReference:
         """The file that is run, None where it is a model in memory."""
         return self._model if isinstance(self._model, Path) else None
 
-    def session(self, optimize: bool = True) -> Session:
+    def session(self) -> Session:
         """The session, made when it is first needed.
 
         Raises
@@ -69,22 +87,43 @@ class OnnxReference:
         LoadError
             If onnxruntime does not take the source.
         """
-        if optimize not in self._opened:
-            self._opened[optimize] = Session(self._model, name=self._subject, optimize=optimize)
-        return self._opened[optimize]
+        return self._open("", self._model)
+
+    def _open(self, key: str, model: Path | bytes, optimize: bool = True) -> Session:
+        if key not in self._opened:
+            self._opened[key] = Session(model, name=self._subject, optimize=optimize)
+        return self._opened[key]
 
     def run(self, feeds: Feeds) -> list[Any]:
         return self.session().run(feeds)
 
+    @property
+    def _small(self) -> bool:
+        size = len(self._model) if isinstance(self._model, bytes) else self._model.stat().st_size
+        return size <= _LOOSE_BYTES and (self._graph is None or data_bytes(self._graph) <= _LOOSE_BYTES)
+
     def plainly(self, feeds: Feeds) -> list[Any] | None:
         """The outputs without graph optimisations, None where that cannot be had."""
-        size = len(self._model) if isinstance(self._model, bytes) else self._model.stat().st_size
-        if size > _LOOSE_BYTES:
+        if not self._small:
             return None
-        return _tried(lambda: self.session(optimize=False).run(feeds))
+        return _tried(lambda: self._open("plain", self._model, optimize=False).run(feeds))
 
     def moved(self, feeds: Feeds) -> list[list[Any]]:
-        return _known([self.plainly(feeds), *(_tried(partial(self.run, one)) for one in nudged(feeds))])
+        return _known([self.plainly(feeds), *(_tried(partial(self._nudged, feeds, seed)) for seed in (1, 2))])
+
+    def _nudged(self, feeds: Feeds, seed: int) -> list[Any]:
+        """The outputs with every float of the inputs and weights moved by up to its last bit."""
+        if self._graph is None or not self._small:
+            return self.run(nudged(feeds, seed))
+        if f"nudged{seed}" in self._opened:
+            return self._opened[f"nudged{seed}"].run(nudged(feeds, seed))
+        copy = onnx.ModelProto()
+        copy.CopyFrom(self._graph)
+        for place, tensor in enumerate(copy.graph.initializer):
+            if tensor.data_type == onnx.TensorProto.FLOAT:
+                array = nudge(numpy_helper.to_array(tensor), seed + 10 * place)
+                tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+        return self._open(f"nudged{seed}", copy.SerializeToString()).run(nudged(feeds, seed))
 
 
 class TorchReference:
@@ -96,12 +135,14 @@ class TorchReference:
         self._module = module
 
     def run(self, feeds: Feeds) -> list[Any]:
+        return self._called(feeds, self._module)
+
+    def _called(self, feeds: Feeds, module: Callable[..., Any]) -> list[Any]:
         import torch
 
         try:
             with torch.no_grad():
-                arrays = [torch.from_numpy(np.array(array)) for array in feeds.values()]
-                return _flat(self._module(*arrays))
+                return _flat(module(*[torch.from_numpy(np.array(array)) for array in feeds.values()]))
         except Exception as error:  # the net's own code runs here, so anything can come out
             raise RunError(f"the module does not take the inputs: {said(error)}") from error
 
@@ -112,7 +153,17 @@ class TorchReference:
             with quiet(), torch.backends.mkldnn.flags(enabled=False):
                 return self.run(feeds)
 
-        return _known([_tried(plainly), *(_tried(partial(self.run, one)) for one in nudged(feeds))])
+        def moved(seed: int) -> list[Any]:
+            held = {
+                name: torch.from_numpy(nudge(tensor.detach().numpy(), seed + 10 * place))
+                for place, (name, tensor) in enumerate(self._module.named_parameters())
+                if tensor.dtype == torch.float32
+            }
+            return self._called(
+                nudged(feeds, seed), lambda *arrays: torch.func.functional_call(self._module, held, arrays)
+            )
+
+        return _known([_tried(plainly), *(_tried(partial(moved, seed)) for seed in (1, 2))])
 
 
 def _flat(value: Any) -> list[Any]:
@@ -141,17 +192,17 @@ def _known(runs: Sequence[list[Any] | None]) -> list[list[Any]]:
     return [run for run in runs if run is not None]
 
 
-def nudged(feeds: Feeds) -> list[Feeds]:
-    """The inputs with every float moved by up to its last bit, in two ways; none without floats."""
-    wide = [name for name, array in feeds.items() if getattr(array, "dtype", np.dtype("O")).kind == "f"]
-    wide = [name for name in wide if feeds[name].dtype.itemsize >= 4]
-    result = []
-    for seed in (1, 2) if wide else ():
-        rng = np.random.default_rng(seed)
-        moved = dict(feeds)
-        for name in wide:
-            array = feeds[name]
-            steps = rng.uniform(-_STEP, _STEP, array.shape)
-            moved[name] = np.asarray(array.astype(np.float64) * (1 + steps)).astype(array.dtype)
-        result.append(moved)
-    return result
+def nudge(array: Any, seed: int) -> Any:
+    """A float array with every value moved by up to its last bit; zeros stay."""
+    steps = np.random.default_rng(seed).uniform(-_STEP, _STEP, array.shape)
+    return np.asarray(array.astype(np.float64) * (1 + steps)).astype(array.dtype)
+
+
+def nudged(feeds: Feeds, seed: int) -> Feeds:
+    """The inputs with every float moved by up to its last bit; narrow ones, whose step is coarse, stay."""
+    return {
+        name: nudge(array, seed)
+        if isinstance(array, np.ndarray) and array.dtype.kind == "f" and array.dtype.itemsize >= 4
+        else array
+        for name, array in feeds.items()
+    }
