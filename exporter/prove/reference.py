@@ -25,6 +25,8 @@ from ..files.onnx_write import MAX_INLINE_TOTAL, data_bytes, save
 
 #: The relative step of an input that its own last bit is.
 _STEP = 2.0**-23
+#: Multiples of one over this are round numbers.
+_ROUND = 256.0
 #: Files above this are not loaded a second time without graph optimisations.
 _LOOSE_BYTES = 256 << 20
 
@@ -193,9 +195,16 @@ def _known(runs: Sequence[list[Any] | None]) -> list[list[Any]]:
 
 
 def nudge(array: Any, seed: int) -> Any:
-    """A float array with every value moved by up to its last bit; zeros stay."""
+    """A float array with every value moved by up to its last bit.
+
+    Round numbers stay: 0, 1 or 0.5 are meant exactly, and a mask made of 1 - mask would no longer be one.
+    """
+    wide = array.astype(np.float64)
     steps = np.random.default_rng(seed).uniform(-_STEP, _STEP, array.shape)
-    return np.asarray(array.astype(np.float64) * (1 + steps)).astype(array.dtype)
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.where(np.rint(wide * _ROUND) == wide * _ROUND, array, wide * (1 + steps)).astype(
+            array.dtype
+        )
 
 
 def nudged(feeds: Feeds, seed: int) -> Feeds:
