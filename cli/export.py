@@ -118,7 +118,16 @@ def _archive(
 
     given = [
         name
-        for name in ("arch", "input_shape", "layers", "binarize", "external_data", "measure", "compare")
+        for name in (
+            "arch",
+            "input_shape",
+            "input",
+            "layers",
+            "binarize",
+            "external_data",
+            "measure",
+            "compare",
+        )
         if arguments[name]
     ]
     if given:

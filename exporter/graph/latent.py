@@ -117,14 +117,15 @@ def _not_outputs_first(module: Any, name: str) -> bool:
 def _matching(names: Iterable[str], globs: Sequence[str]) -> list[str]:
     names = list(names)
     for glob in globs:
-        if not any(_fits(name, glob) for name in names):
+        if not any(fits(name, glob) for name in names):
             raise InputError(
                 f"--binarize {glob}: no weight has such a name; 'sparse-export inspect' lists them"
             )
-    return [name for name in names if any(_fits(name, glob) for glob in globs)]
+    return [name for name in names if any(fits(name, glob) for glob in globs)]
 
 
-def _fits(name: str, glob: str) -> bool:
+def fits(name: str, glob: str) -> bool:
+    """Whether a weight has such a name, or belongs to a layer that has."""
     return fnmatchcase(name, glob) or fnmatchcase(name.rpartition(".")[0], glob)
 
 
