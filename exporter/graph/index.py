@@ -138,6 +138,10 @@ class GraphIndex:
         """`name`, or one like it that no value of the graph has yet; taken from now on."""
         return fresh(name, self._used)
 
+    def free_names(self) -> None:
+        """Give back the names that `fresh` has handed out."""
+        self._used = value_names(self.graph)
+
     def only_reader(self, name: str) -> onnx.NodeProto | None:
         """The node that alone reads a value that nothing else needs."""
         readers = self.readers[name]

@@ -194,6 +194,7 @@ def _resize(context: Context, node: onnx.NodeProto) -> Nodes:
     between = fresh(f"{node.output[0]}.shrunk", context.used)
     first, second = onnx.NodeProto(), onnx.NodeProto()
     first.CopyFrom(node)
+    first.ClearField("name")  # no two nodes may share one
     second.CopyFrom(node)
     first.output[0] = second.input[0] = between
     first.input[1] = context.constant(np.minimum(scales, 1), f"{between}.scales")

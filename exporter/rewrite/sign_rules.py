@@ -55,16 +55,18 @@ class _Input:
     shaper: onnx.NodeProto | None = None
 
 
-def take_signs(index: GraphIndex, layers: Sequence[Layer]) -> dict[int, onnx.NodeProto]:
+def take_signs(index: GraphIndex, layers: Sequence[Layer], shapers: dict[int, onnx.NodeProto]) -> None:
     """Let the layers of one weight take their inputs before the sign, if all have one: they share its bits.
 
-    Returns the nodes that now change the shape before the sign, by the id of the node that does so behind it.
+    Parameters
+    ----------
+    shapers
+        Nodes that change the shape before the sign, by the id of the node that does so behind it; added to.
     """
     found = [_input(index, layer) for layer in layers]
     for taken in found:
         if taken is None or not (taken.signs.exact or _rarely_zero(index, taken.signs.x)):
-            return {}
-    shapers = {}
+            return
     for layer, taken in zip(layers, found, strict=True):
         assert taken is not None
         layer.x = taken.signs.x
@@ -73,11 +75,13 @@ def take_signs(index: GraphIndex, layers: Sequence[Layer]) -> dict[int, onnx.Nod
         if taken.pads is not None:
             layer.attributes = layer.attributes | {"pads": taken.pads}
         if taken.shaper is not None:
-            shapers[id(taken.shaper)] = twin = onnx.NodeProto()
-            twin.CopyFrom(taken.shaper)
-            twin.name, twin.input[0] = f"{twin.name}.unsigned", taken.signs.x
-            layer.x = twin.output[0] = index.fresh(f"{twin.output[0]}.unsigned")
-    return shapers
+            if id(taken.shaper) not in shapers:
+                shapers[id(taken.shaper)] = twin = onnx.NodeProto()
+                twin.CopyFrom(taken.shaper)
+                twin.output[0] = index.fresh(f"{twin.output[0]}.unsigned")
+                twin.name = f"{twin.name}.unsigned" if twin.name else ""
+                twin.input[0] = taken.signs.x
+            layer.x = shapers[id(taken.shaper)].output[0]
 
 
 def _input(index: GraphIndex, layer: Layer) -> _Input | None:

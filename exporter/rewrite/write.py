@@ -16,7 +16,7 @@ from ...formats.base import Array
 from ..graph import find as match
 from ..graph.domain import DOMAIN, VERSION, main_opset
 from ..graph.index import GraphIndex, Layer
-from ..graph.walk import captured, fresh, value_names
+from ..graph.walk import captured, fresh
 from ..plan.plan import TensorPlan
 from . import functions, sign_chains
 from .sign_bits import channels_last
@@ -46,12 +46,13 @@ def rewrite(
     """
     layers = [layer for plan in plans if plan.packed for layer in plan.layers]
     layers.sort(key=lambda layer: index.position[id(layer.nodes[0])])
+    index.free_names()
     taken: set[int] = set()
     plan_of = {plan.name: plan for plan in plans if plan.packed}
     shapers: dict[int, onnx.NodeProto] = {}
     for plan in plans:
         if plan.packed and formats.get(plan.format).operator in functions.BINARY_INPUT:
-            shapers |= take_signs(index, plan.layers)
+            take_signs(index, plan.layers, shapers)
             for layer in plan.layers:
                 layer.zero_scale = False
     signed = {layer.x for layer in layers if layer.binary_input}
@@ -64,7 +65,7 @@ def rewrite(
             nodes.append(shapers[id(node)])
         if id(node) in last or id(node) not in taken:
             nodes.append(last.get(id(node), node))
-    writer = _Writer(model)
+    writer = _Writer(model, index)
     outputs = {value.name for value in model.graph.output}
     pools = sign_chains.link(index, _drop_dead(nodes, outputs), outputs, writer.constant)
     written = []
@@ -81,14 +82,15 @@ def rewrite(
 class _Writer:
     """Collects what the packed nodes need: initializers, functions, imports."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, index: GraphIndex) -> None:
         self.source = model
+        self._fresh = index.fresh
         self.opset = main_opset(model.opset_import)
         self.initializers: dict[str, onnx.TensorProto] = {}
         self.functions: dict[str, onnx.FunctionProto] = {}
         self._vectors: dict[bytes, str] = {}
         self._parts: dict[tuple[str, str], str] = {}
-        self._used = value_names(model.graph)
+        self._node_names = {node.name for node in model.graph.node}
 
     def node(self, layer: Layer, plan: TensorPlan, packed: Packed) -> onnx.NodeProto:
         """The packed node of a layer; its components become initializers."""
@@ -111,7 +113,8 @@ class _Writer:
         attributes: dict[str, Any] = dict(layer.attributes)
         if layer.bounds is not None:
             attributes["min"], attributes["max"] = layer.bounds
-        return helper.make_node(name, inputs, [layer.output], name=layer.name, domain=DOMAIN, **attributes)
+        title = layer.nodes[0].name or fresh(layer.name, self._node_names)
+        return helper.make_node(name, inputs, [layer.output], name=title, domain=DOMAIN, **attributes)
 
     def _component(self, layer: Layer, part: str, packed: Packed) -> str:
         key = (layer.weight, part)
@@ -124,7 +127,7 @@ class _Writer:
 
     def constant(self, array: Array, name: str) -> str:
         """An initializer of that array; returns its name."""
-        name = fresh(name, self._used)
+        name = self._fresh(name)
         self.initializers[name] = numpy_helper.from_array(array, name)
         return name
 
