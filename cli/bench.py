@@ -82,7 +82,12 @@ FILE = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
 @click.option("--data", type=FILE, help=".npz file with x and y (labels): adds the accuracy.")
 @click.option("--plan", type=FILE, help="Report of `export --json`: adds the reasons to the layers.")
 @click.option("--arch", metavar="NAME|FILE.py:FACTORY", help="Architecture of a state dict.")
-@click.option("--input-shape", type=options.ShapeType(), help="Input shape of a checkpoint, e.g. 1x3x32x32.")
+@click.option(
+    "--input-shape",
+    multiple=True,
+    type=options.NamedShapeType(),
+    help="Shape of an input, e.g. 1x3x32x32 or ids=1x128; repeat it for more, in their order or by name.",
+)
 @click.option(
     "--rounds", type=click.IntRange(1, 1000), default=8, show_default=True, help="Processes per model."
 )

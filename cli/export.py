@@ -131,7 +131,7 @@ def _archive(
     given = [
         name
         for name in (
-            *("arch", "input_shape", "dynamic", "weights", "prefix", "strict"),
+            *("arch", "input_shape", "input", "dynamic", "weights", "prefix", "strict"),
             *("layers", "binarize", "external_data", "measure", "compare", "report", "card"),
         )
         if arguments[name]

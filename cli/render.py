@@ -15,6 +15,7 @@ from .console import human
 if TYPE_CHECKING:
     from ..exporter.archive import Report as ArchiveReport
     from ..exporter.prove.compare import Verification
+    from ..exporter.prove.verdict import OutputVerdict
     from ..exporter.report.report import Report
     from ..exporter.report.waterfall import Waterfall
 
@@ -47,20 +48,20 @@ def export(report: Report, *, verbose: bool, dry_run: bool) -> None:
         out.print()
         out.print(_waterfall_table(report.waterfall))
         out.print()
-    packed = sum(row["format"] != "dense" for row in report.layers)
-    kept = len(report.layers) - packed
+    packed = sum(row["format"] != "dense" for row in report.weights)
+    kept = len(report.weights) - packed
     out.print(
-        f"{packed} of {len(report.layers)} weights packed"
+        f"{packed} of {len(report.weights)} weights packed"
         + (f", {kept} kept dense" + ("" if verbose or dry_run else " (-v says why)") if kept else "")
         + f"; density {report.nnz / report.size:.2%}"
         if report.size
-        else "no layer with constant weights"
+        else "no constant weight of 1 kB or more"
     )
     if dry_run:
         out.print("dry run: nothing was written")
         return
     if report.verification:
-        out.print(verification(report.verification), markup=False)
+        out.print(verification(report.verification), markup=False, soft_wrap=True)
     else:
         out.print("[yellow]not verified (--no-verify)[/]")
     for path in report.files:
@@ -149,13 +150,37 @@ def _format_cell(row: dict[str, Any]) -> str:
 
 
 def verification(result: Verification) -> str:
-    """The verification in one or two lines."""
-    return (
-        f"verified against {clean(result.reference)} on {result.inputs} inputs: "
-        f"max abs {result.max_abs:.2e}, "
-        f"mean abs {result.mean_abs:.2e},\n  relative {result.max_rel:.2e}, top-1 agreement "
-        f"{result.top1_agreement:.2%}" + (f"; {result.tensors} tensors bit for bit" if result.tensors else "")
+    """The verification in a few lines: what was compared, how far apart it is, what shows nothing."""
+    numbers = (
+        f"max abs {result.max_abs:.2e}, mean abs {result.mean_abs:.2e},\n"
+        f"  relative {result.max_rel:.2e}, top-1 agreement {result.top1_agreement:.2%}"
     )
+    against = f"{result.reference} on {result.inputs} inputs"
+    if result.unproven:
+        text = f"not proven against {against}: {result.unproven}"
+    elif result.values:
+        limit = ", within the tolerance given" if result.judged else ""
+        text = f"differs from {against} by {numbers},\n  as asked for by --values {result.values}{limit}"
+    else:
+        text = f"verified against {against}: {numbers}"
+    if result.tensors:
+        text += f"; {result.tensors} tensors bit for bit" + (" as stored" if result.values else "")
+    if len(result.outputs) > 1:
+        text += "".join(map(_output_line, result.outputs))
+    if result.runtimes:
+        text += f"\n  in {' and in '.join(result.runtimes)}"
+    return clean_lines([text, *(f"  {note}" for note in result.notes)])
+
+
+def _output_line(verdict: OutputVerdict) -> str:
+    top1 = f", top-1 {verdict.top1:.2%}" if verdict.top1 is not None else ""
+    numbers = f"max abs {verdict.max_abs:.2e}, relative {verdict.max_rel:.2e}{top1}"
+    return f"\n  output {clean(verdict.name)}: {numbers}"
+
+
+def clean_lines(lines: list[str]) -> str:
+    """Lines joined, each of them safe for a terminal."""
+    return "\n".join(clean(part) for line in lines for part in line.split("\n"))
 
 
 def archive(report: ArchiveReport, source_bytes: int, *, verified: bool) -> None:

@@ -17,6 +17,7 @@ from .report.report import Report
 
 if TYPE_CHECKING:
     from ..formats import Packed
+    from ..runtime.inputs import Feeds
     from .graph.index import GraphIndex
     from .plan.plan import TensorPlan
     from .plan.values import Spec
@@ -80,15 +81,17 @@ def export(
     compare
         Also compress the dense weights with `zstd -19`, to stand beside the packed file.
     rtol, atol
-        Tolerance of the verification: |a - b| <= atol + rtol * max |b|.
+        Tolerance of the verification: |a - b| <= atol + rtol * max |b| of the value's own channel and row.
+        Where one is given the other is 0; by default rounding alone may differ (see `prove.verdict`), and
+        lossy values are reported, not judged.
     **options
-        How the model is read, as `source.open_source` takes it: arch, input_shape, input_dtype,
+        How the model is read, as `source.open_source` takes it: arch, input_shape, input_dtype, input,
         trust_checkpoint, binarize, binarize_alpha, verbose.
 
     Raises
     ------
     InputError
-        If the model cannot be read or the output not be written.
+        If the model cannot be read, no inputs are found that it takes, or the output cannot be written.
     VerificationError
         If the file does not compute what the source computes; no file is left.
     """
@@ -98,7 +101,10 @@ def export(
     from .graph.index import GraphIndex
     from .plan import plan as planning
     from .plan.values import parse
+    from .prove.compare import VALUES_KEY
+    from .prove.evidence import gather
     from .prove.proof import Proof
+    from .rewrite.settle import settled
     from .rewrite.write import rewrite
     from .source import open_source
 
@@ -113,6 +119,11 @@ def export(
     if path.exists() and not dry_run:
         check_target(target, force=force, sources=sources)
     source = open_source(path, say=lambda text: progress(text, 0, 0), **options)
+    evidence = None
+    if verify or measure:
+        progress("looking for inputs", 0, 0)
+        evidence = gather(source, seed)
+        source.example_shapes = source.example_shapes or evidence.shapes
     index = GraphIndex(source.model)
     plans = planning.make(
         index,
@@ -123,24 +134,31 @@ def export(
         optimize,
         lambda done, total: progress("planning", done, total),
     )
-    packed = _settle(index, source, plans, optimize, threads if measure else None, dry_run, progress)
+    feeds = evidence.one() if evidence and measure else None
+    packed = _settle(index, source, plans, optimize, feeds, threads, dry_run, progress)
     report = Report.begin(source, target, format, plans)
-    report.notes += _remarks(plans, spec)
+    report.notes += _remarks(index, plans, spec)
     if not dry_run:
-        proof = Proof(rtol, atol, seed) if verify else None
+        proof = Proof(rtol, atol)
         progress("writing", 0, 0)
-        packed_model = rewrite(index, source.model, plans, packed)
+        packed_model = rewrite(index, source.model, plans, packed, source.sparse)
+        lossy = next((plan.values for plan in plans if plan.packed and parse(plan.values).lossy), None)
+        if lossy:
+            packed_model.metadata_props.add(key=VALUES_KEY, value=lossy)
 
         def check(path: Path) -> None:
-            if proof:
+            if verify and evidence:
                 progress("verifying", 0, 0)
-                report.verification = proof.of_written(source, index, plans, packed, path)
+                report.verification = proof.of_written(source, evidence, index, plans, packed, path)
 
         report.files = save(
             packed_model, target, check=check, force=force, external_data=external_data, sources=sources
         )
         progress("accounting for the bytes", 0, 0)
-        report.measure(source.model, compare)
+        dense = settled(index, source.model, plans)
+        report.measure(dense, compare)
+        if dense is not source.model and report.dense_file_bytes is not None:
+            report.dense_file_bytes = min(report.dense_file_bytes, source.model.ByteSize())
     report.seconds = time.perf_counter() - started
     return report
 
@@ -150,25 +168,26 @@ def _settle(
     source: Source,
     plans: Sequence[TensorPlan],
     optimize: str,
-    measure_on: int | None,
+    feeds: Feeds | None,
+    threads: int,
     dry_run: bool,
     progress: Progress,
 ) -> dict[str, Packed]:
     """The packed weights, once every layer that would get slower went back to dense in `plans`.
 
-    `measure_on` is how many threads to time the layers on, None for trusting the cost model; a dry run packs
-    only what is measured.
+    `feeds` are the inputs to time the net with, None for trusting the cost model; a dry run packs only what
+    is measured.
     """
     from .plan.pack import pack
 
-    if optimize == "speed" and measure_on is None:
+    if optimize == "speed" and feeds is None:
         from .plan.cost import keep_slow_layers_dense
 
         keep_slow_layers_dense(source.model, plans, source.example_shapes)
     packed: dict[str, Packed] = {}
-    if measure_on is not None or not dry_run:
+    if feeds is not None or not dry_run:
         packed = pack(plans, lambda done, total: progress("packing", done, total))
-    if measure_on is not None:
+    if feeds is not None:
         from .tune import keep_measured_slow_layers_dense
 
         keep_measured_slow_layers_dense(
@@ -177,23 +196,25 @@ def _settle(
             plans,
             packed,
             source.example_shapes,
-            threads=measure_on,
+            feeds,
+            threads=threads,
             progress=lambda done, total: progress("measuring", done, total),
         )
     return packed
 
 
-def _remarks(plans: Sequence[TensorPlan], spec: Spec) -> list[tuple[str, str]]:
+def _remarks(index: GraphIndex, plans: Sequence[TensorPlan], spec: Spec) -> list[tuple[str, str]]:
     """What the user should know about the plan, as notes of the report."""
     from ..formats.choice import KERNELS
+    from .graph import zeros
 
-    notes = []
+    notes = [note.text for note in zeros.notes(index, [plan.name for plan in plans if plan.packed])]
     expanded = sorted({plan.format for plan in plans if plan.packed} - set(KERNELS))
     if expanded:
         names = ", ".join(expanded)
         notes.append(f"{names}: no native kernel, so they run expanded; --optimize speed avoids it")
     if spec.lossy:
-        notes.append(f"values stored as {spec}: lossy; zeros stay zero, outputs differ as verified")
+        notes.append(f"values stored as {spec}: lossy; zeros stay zero, outputs differ by what is said below")
     return [("info", note) for note in notes]
 
 
@@ -207,7 +228,10 @@ def verify(
     progress: Progress = _silent,
     **options: Unpack[SourceOptions],
 ) -> Verification:
-    """Compare an exported file with its source in stock onnxruntime.
+    """Compare an exported file with its source, in stock onnxruntime and with the operators registered.
+
+    A file that says it was written with lossy values is compared with the source's weights stored the same
+    way; how far it is from the source itself is reported, and judged where a tolerance is given.
 
     Parameters
     ----------
@@ -217,20 +241,24 @@ def verify(
     Raises
     ------
     VerificationError
-        If the outputs differ beyond the tolerance.
+        If the outputs differ beyond the tolerance, or in names, order, types or shapes.
     InputError
-        If one of the two cannot be read.
+        If one of the two cannot be read, or no input shows what the source computes.
     """
-    from . import checkpoint
+    from .files import kinds
+    from .files.onnx_read import read_onnx
+    from .prove.evidence import gather
     from .prove.proof import Proof
     from .source import open_source
 
     opened = open_source(Path(source), say=lambda text: progress(text, 0, 0), **options)
-    written = checkpoint.load(Path(file)).onnx_model
-    if written is None:
+    if kinds.identify(Path(file)) != "onnx":
         raise InputError(f"{file}: is no ONNX file")
+    written = read_onnx(Path(file))
+    progress("looking for inputs", 0, 0)
+    evidence = gather(opened, seed)
     progress("verifying", 0, 0)
-    return Proof(rtol, atol, seed).of_outputs(opened, written, Path(file))
+    return Proof(rtol, atol).of_file(opened, evidence, written, Path(file))
 
 
 def inspect(file: str | Path, *, trust_checkpoint: bool = False, compare: bool = False) -> Report:

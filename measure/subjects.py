@@ -16,7 +16,10 @@ _TORCH = ("torch", "torch-compiled")
 
 @dataclass(frozen=True)
 class Options:
-    """Settings of a whole bench run; every subject is measured at every `threads` x `batch`."""
+    """Settings of a whole bench run; every subject is measured at every `threads` x `batch`.
+
+    `feeds` are files of inputs by batch size, `no_feeds` the reasons where none were found.
+    """
 
     threads: tuple[int, ...] = (1,)
     batch: tuple[int, ...] = (1,)
@@ -29,8 +32,10 @@ class Options:
     input: str | None = None
     data: str | None = None
     architecture: str | None = None
-    input_shape: tuple[int, ...] | None = None
+    input_shape: tuple[Any, ...] | None = None
     timeout: float = 600.0
+    feeds: tuple[tuple[int, str], ...] = ()
+    no_feeds: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,8 @@ def job(subject: Subject, options: Options, threads: int, batch: int, round_: in
         "min_runs": -(-options.min_runs // options.rounds),
         "min_seconds": options.min_seconds / options.rounds,
         "seed": options.seed,
-        "input": options.input,
+        "feeds": dict(options.feeds).get(batch),
+        "no_feeds": dict(options.no_feeds).get(batch),
         "architecture": options.architecture,
         "input_shape": list(options.input_shape) if options.input_shape else None,
         "target": subject.target,

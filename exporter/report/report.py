@@ -57,24 +57,29 @@ class Report:
         )
 
     @property
+    def weights(self) -> list[dict[str, Any]]:
+        """The rows that count: no vectors that layers and normalisations bring along, nothing computed."""
+        return [row for row in self.layers if row.get("role", "weight") == "weight"]
+
+    @property
     def dense_bytes(self) -> int:
         """Bytes of the planned weights as they are."""
-        return sum(row["dense_bytes"] for row in self.layers)
+        return sum(row["dense_bytes"] for row in self.weights)
 
     @property
     def packed_bytes(self) -> int:
         """Bytes of the planned weights as written."""
-        return sum(row["packed_bytes"] for row in self.layers)
+        return sum(row["packed_bytes"] for row in self.weights)
 
     @property
     def nnz(self) -> int:
         """Non-zeros in the planned weights."""
-        return sum(row["nnz"] for row in self.layers)
+        return sum(row["nnz"] for row in self.weights)
 
     @property
     def size(self) -> int:
         """Elements in the planned weights."""
-        return sum(row["size"] for row in self.layers)
+        return sum(row["size"] for row in self.weights)
 
     @property
     def lab_bytes(self) -> int:
