@@ -15,7 +15,7 @@ from ..runtime.inputs import read_npz
 from ..text import clean, shown
 from .graph.index import GraphIndex
 from .graph.normalize import normalize
-from .prove.reference import OnnxReference, Reference, TorchReference
+from .reference import OnnxReference, Reference, TorchReference
 
 if TYPE_CHECKING:
     from .checkpoint import Checkpoint
