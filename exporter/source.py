@@ -16,7 +16,7 @@ from ..text import clean, shown
 from .files import kinds, shards
 from .graph.index import GraphIndex
 from .graph.normalize import normalized
-from .prove.reference import OnnxReference, Reference, TorchReference
+from .reference import OnnxReference, Reference, TorchReference
 from .trace import dynamic as dynamic_axes
 
 if TYPE_CHECKING:
