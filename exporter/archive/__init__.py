@@ -14,8 +14,8 @@ from ..files import atomic
 from .masks import drop_signs_of_zeros, fold
 from .read import Archive, Report
 from .source import open_source
-from .unpack import arrays, load, unpack
-from .write import Plan, write_file
+from .unpacker import arrays, load, unpack
+from .writer import Plan, write_file
 
 __all__ = ["Report", "arrays", "default_target", "info", "is_archive", "load", "unpack", "write"]
 Progress = Callable[[str, int, int], None]

@@ -98,7 +98,7 @@ def load(
         If it holds something no step can work with, naming the tensor.
     """
     from ..archive import is_archive
-    from ..archive.unpack import load as load_archive
+    from ..archive.unpacker import load as load_archive
 
     path = Path(path)
     kind = kinds.identify(path)

@@ -12,7 +12,8 @@ from torch.nn.utils import prune as torch_prune
 
 from sparse_export.errors import InputError
 from sparse_export.exporter.nets import cifar
-from sparse_export.training import checkpoints, footprint, prune, runs
+from sparse_export.training import checkpoints, prune, runs
+from sparse_export.training.sweep import footprint
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ import pytest
 
 from sparse_export.errors import CorruptFileError, InputError
 from sparse_export.exporter.nets import cifar
-from sparse_export.training import executors, footprint, prune, runs, sweep, train
-from sparse_export.training.rows import Folder
+from sparse_export.training import prune, runs, train
+from sparse_export.training.sweep import executors, footprint, sweep
+from sparse_export.training.sweep.rows import Folder
 
 
 def test_rates_include_both_ends_exactly() -> None:

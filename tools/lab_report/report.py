@@ -1,6 +1,6 @@
 """docs/lab-report.md: every experiment of the original report run, drawn, put into words by its numbers.
 
-Run as `python -m sparse_export.training.report [--full]`. Results are kept in a folder and never
+Run as `python -m tools.lab_report [--full]`. Results are kept in a folder and never
 computed twice; the page and its figures are made anew each time.
 """
 
@@ -15,10 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import SparseExportError
-from ..exporter.files.atomic import atomic_file
-from . import checkpoints, data, experiments, findings, footprint, plots, prune, report_plots
-from .campaign import METHODS
+from sparse_export.errors import SparseExportError
+from sparse_export.exporter.files.atomic import atomic_file
+from sparse_export.training import checkpoints, data, prune
+from sparse_export.training.sweep import footprint, plots
+from sparse_export.training.sweep.ways import METHODS
+
+from . import experiments, findings
+from . import plots as report_plots
 from .experiments import CHOSEN, DEFAULT, FULL, Size
 
 INTRODUCTION = """# The lab report, repeated
@@ -268,7 +272,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"report: {error}", file=sys.stderr)
         return error.exit_code
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from .. import formats
-from ..errors import InputError, SparseExportError
-from . import checkpoints, prune
+from ... import formats
+from ...errors import InputError, SparseExportError
+from .. import checkpoints, prune
 
 
 def _weights(model: nn.Module) -> list[np.ndarray]:
@@ -69,7 +69,7 @@ def bound_bytes(model: nn.Module) -> int:
 
 def archive_bytes(checkpoint: Path) -> int:
     """Size of the lossless archive of a checkpoint, everything in it included."""
-    from ..exporter import archive
+    from ...exporter import archive
 
     with tempfile.TemporaryDirectory(prefix="sparse-export-") as folder:
         target = Path(folder) / "model.packed.safetensors"
@@ -86,7 +86,7 @@ def onnx_bytes_and_latency(
     """
     import onnxruntime
 
-    from ..exporter import api
+    from ...exporter import api
 
     with tempfile.TemporaryDirectory(prefix="sparse-export-") as folder:
         checkpoint, target = Path(folder) / "model.pt", Path(folder) / "model.onnx"
@@ -109,7 +109,7 @@ def _session(path: Path, options: Any) -> Any:
     """Our session where the native library is there, else onnxruntime's own."""
     import onnxruntime
 
-    from ..runtime import session
+    from ...runtime import session
 
     try:
         return session.InferenceSession(str(path), options)

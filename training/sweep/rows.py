@@ -10,8 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CorruptFileError, InputError
-from ..exporter.files.atomic import atomic_file
+from ...errors import CorruptFileError, InputError
+from ...exporter.files.atomic import atomic_file
 
 if TYPE_CHECKING:
     from .sweep import Settings, Task

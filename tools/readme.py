@@ -1,6 +1,6 @@
 """Fill the generated parts of README.md: the format table, measured results, and the demo's real output.
 
-Usage: python docs/update_readme.py [--demo FILE] [--check]
+Usage: python -m tools.readme [--demo FILE] [--check]
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
-import results
-
 from sparse_export import formats
+from tools import results
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 

@@ -1,4 +1,4 @@
-"""Adds golden files for examples that have none yet; never rewrites one: `python tests/golden/write.py`."""
+"""Golden files for examples that have none yet; never rewrites one: `python -m tools.goldens.formats`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sparse_export.exporter.files.container.header import DTYPE_NAMES
 from sparse_export.formats.base import as_bits
 from sparse_export.formats.parts import packed_file
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parents[2] / "tests" / "golden"
 EXPECTED = HERE / "expected.json"
 
 

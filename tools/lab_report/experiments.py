@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import SparseExportError
-from .rows import Row
+from sparse_export.errors import SparseExportError
+from sparse_export.training.sweep.rows import Row
 
 #: The point the lab chose for its DenseNet, and what it leaves of 969,288 weights.
 CHOSEN = 0.9235

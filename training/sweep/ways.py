@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import nn
 
-from ..errors import InputError
-from . import prune, retrain
-from .data import Data
-from .train import Constraint, Recipe, fit
+from ...errors import InputError
+from .. import prune, retrain
+from ..data import Data
+from ..train import Constraint, Recipe, fit
 
 
 @dataclass(frozen=True)

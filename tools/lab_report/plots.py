@@ -9,9 +9,9 @@ from typing import Any
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from . import plots
-from .campaign import METHODS
-from .plots import COLOURS, DASHES, MARKERS, Row
+from sparse_export.training.sweep import plots
+from sparse_export.training.sweep.plots import COLOURS, DASHES, MARKERS, Row
+from sparse_export.training.sweep.ways import METHODS
 
 
 def sweep(rows: Sequence[Row], title: str, path: Path, mark: float | None = None) -> Path:

@@ -9,7 +9,7 @@ import torch
 
 from sparse_export.exporter import archive
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parents[2] / "tests" / "golden"
 
 
 def main() -> None:

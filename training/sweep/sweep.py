@@ -14,10 +14,11 @@ from pathlib import Path
 
 import torch
 
-from ..errors import InputError
-from . import campaign, checkpoints, executors, footprint, prune, runs, train
+from ...errors import InputError
+from .. import checkpoints, prune, runs, train
+from ..runs import DataSpec
+from . import executors, footprint, ways
 from .rows import Folder, Row
-from .runs import DataSpec
 
 
 def parse_rates(text: str) -> list[float]:
@@ -100,7 +101,7 @@ def compute(task: Task) -> Row:
     samples = settings.data.load()
     runs.check_fit(model, samples)
     early = checkpoints.read_state(task.early) if task.early else {}
-    budget = campaign.Budget(
+    budget = ways.Budget(
         settings.recipe,
         settings.epochs,
         settings.rounds,
@@ -109,7 +110,7 @@ def compute(task: Task) -> Row:
         settings.criterion,
         early,
     )
-    campaign.run(task.method, model, samples, task.rate, budget)
+    ways.run(task.method, model, samples, task.rate, budget)
     nonzeros, size = prune.count_nonzero(model)
     row: Row = {
         "seed": task.seed,
@@ -177,7 +178,7 @@ def plan(
     for seed, index in enumerate(which):
         path, digest = paths[index], digests[index]
         for method in methods:
-            early = _early(path, method, rewind_epoch) if method in campaign.REWINDS else None
+            early = _early(path, method, rewind_epoch) if method in ways.REWINDS else None
             read = digest if early is None else f"{digest}+{checkpoints.digest(early)}"
             start = None if early is None else str(early.resolve())
             tasks += [Task(settings, str(path.resolve()), read, seed, method, rate, start) for rate in wanted]

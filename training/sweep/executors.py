@@ -11,7 +11,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_complet
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Protocol
 
-from ..errors import InputError, MissingDependencyError, SparseExportError
+from ...errors import InputError, MissingDependencyError, SparseExportError
 
 #: How often a pool is set up anew after a worker died.
 RESTARTS = 3

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .campaign import METHODS
-from .plots import Row, spread
+from sparse_export.training.sweep.plots import Row, spread
+from sparse_export.training.sweep.ways import METHODS
 
 
 def pct(value: float) -> str:
