@@ -92,6 +92,7 @@ def export(
     from .plan import plan as planning
     from .plan.values import parse
     from .prove.proof import Proof
+    from .rewrite.settle import settled
     from .rewrite.write import rewrite
     from .source import open_source
 
@@ -117,11 +118,11 @@ def export(
     )
     packed = _settle(index, source, plans, optimize, threads if measure else None, dry_run, progress)
     report = Report.begin(source, target, format, plans)
-    report.notes += _remarks(plans, spec)
+    report.notes += [(note.level, note.text) for note in index.notes] + _remarks(plans, spec)
     if not dry_run:
         proof = Proof(rtol, atol, seed) if verify else None
         progress("writing", 0, 0)
-        packed_model = rewrite(index, source.model, plans, packed)
+        packed_model = rewrite(index, source.model, plans, packed, source.sparse)
 
         def check(path: Path) -> None:
             if proof:
@@ -132,7 +133,7 @@ def export(
             packed_model, target, check=check, force=force, external_data=external_data, sources=[path]
         )
         progress("accounting for the bytes", 0, 0)
-        report.measure(source.model, compare)
+        report.measure(settled(index, source.model, plans), compare)
     report.seconds = time.perf_counter() - started
     return report
 
@@ -213,14 +214,15 @@ def verify(
     InputError
         If one of the two cannot be read.
     """
-    from . import checkpoint
+    from .files import kinds
+    from .files.onnx_read import read_onnx
     from .prove.proof import Proof
     from .source import open_source
 
     opened = open_source(Path(source), say=lambda text: progress(text, 0, 0), **options)
-    written = checkpoint.load(Path(file)).onnx_model
-    if written is None:
+    if kinds.identify(Path(file)) != "onnx":
         raise InputError(f"{file}: is no ONNX file")
+    written = read_onnx(Path(file))
     progress("verifying", 0, 0)
     return Proof(rtol, atol, seed).of_outputs(opened, written, Path(file))
 

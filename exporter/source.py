@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
@@ -12,8 +12,9 @@ import onnx
 
 from ..errors import InputError
 from ..formats.base import Array
+from .files import kinds
 from .graph.index import GraphIndex
-from .graph.normalize import normalize
+from .graph.normalize import normalized
 from .prove import compare
 
 
@@ -27,6 +28,8 @@ class Source:
         Runs the original: the torch module where there is one, the ONNX model otherwise.
     notes
         (level, text) pairs: the doctor's note of the checkpoint and the tracing.
+    sparse
+        Initializers that an .onnx file holds sparse; the model has them dense.
     """
 
     path: Path
@@ -36,6 +39,7 @@ class Source:
     arch: str | None = None
     example_shapes: list[tuple[int, ...]] | None = None
     notes: list[tuple[str, str]] = field(default_factory=list)
+    sparse: Mapping[str, onnx.SparseTensorProto] = field(default_factory=dict)
 
 
 class SourceOptions(TypedDict, total=False):
@@ -83,21 +87,15 @@ def open_source(
     InputError
         If the file cannot be read, a weight is NaN, or no graph can be had for it.
     """
+    say(f"reading {path.name}")
+    if kinds.identify(path) == "onnx":  # no step of this way needs torch
+        return _open_onnx(path, input_shape, binarize, binarize_alpha)
     from . import checkpoint
     from .graph import latent
     from .trace import resolve as architecture
 
-    say(f"reading {path.name}")
     loaded = checkpoint.load(path, trust_checkpoint=trust_checkpoint)
     notes = [(note.level, note.text) for note in loaded.notes]
-    if loaded.kind == "onnx":
-        assert loaded.onnx_model is not None
-        model = normalize(latent.fold_weights(latent.lower_bipolar(loaded.onnx_model)))
-        if binarize:
-            notes += latent.binarize_model(model, binarize, binarize_alpha)
-        _refuse_nan(path, GraphIndex(model))
-        shapes = list(input_shape) if input_shape else None
-        return Source(path, model, compare.runner(model), "onnxruntime", None, shapes, notes)
     checkpoint.refuse_nan(loaded)
     resolved = architecture.resolve(
         loaded,
@@ -108,10 +106,26 @@ def open_source(
     say(f"tracing {resolved.arch_name or 'the module'}")
     if binarize:
         notes += latent.binarize_module(resolved.module, binarize, binarize_alpha)
-    model = latent.fold_weights(normalize(architecture.to_onnx(resolved, verbose=verbose)))
+    model = normalized(architecture.to_onnx(resolved, verbose=verbose)).model
     notes += [(note.level, note.text) for note in resolved.notes]
     shapes = [tuple(example.shape) for example in resolved.example_inputs]
     return Source(path, model, _torch_runner(resolved.module), "torch", resolved.arch_name, shapes, notes)
+
+
+def _open_onnx(
+    path: Path, input_shape: Sequence[tuple[int, ...]] | None, binarize: Sequence[str], alpha: str
+) -> Source:
+    from .files.onnx_read import read_onnx
+    from .graph import latent
+
+    normal = normalized(read_onnx(path))
+    notes = [(note.level, note.text) for note in normal.notes]
+    if binarize:
+        notes += latent.binarize_model(normal.model, binarize, alpha)
+    _refuse_nan(path, GraphIndex(normal.model))
+    shapes = list(input_shape) if input_shape else None
+    reference = compare.runner(normal.model)
+    return Source(path, normal.model, reference, "onnxruntime", None, shapes, notes, normal.sparse)
 
 
 def _torch_runner(module: Any) -> compare.Run:

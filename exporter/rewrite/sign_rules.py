@@ -75,7 +75,7 @@ def take_signs(index: GraphIndex, layers: Sequence[Layer]) -> dict[int, onnx.Nod
             shapers[id(taken.shaper)] = twin = onnx.NodeProto()
             twin.CopyFrom(taken.shaper)
             twin.name, twin.input[0] = f"{twin.name}.unsigned", taken.signs.x
-            layer.x = twin.output[0] = f"{twin.output[0]}.unsigned"
+            layer.x = twin.output[0] = index.fresh(f"{twin.output[0]}.unsigned")
     return shapers
 
 

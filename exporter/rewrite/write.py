@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from ...formats.base import Array
 from ..graph import find as match
 from ..graph.domain import DOMAIN, VERSION, main_opset
 from ..graph.index import GraphIndex, Layer
+from ..graph.walk import captured, fresh, value_names
 from ..plan.plan import TensorPlan
 from . import functions, sign_chains
 from .sign_bits import channels_last
@@ -26,7 +27,11 @@ Node = onnx.NodeProto | Layer
 
 
 def rewrite(
-    index: GraphIndex, model: onnx.ModelProto, plans: Sequence[TensorPlan], packed: dict[str, Packed]
+    index: GraphIndex,
+    model: onnx.ModelProto,
+    plans: Sequence[TensorPlan],
+    packed: dict[str, Packed],
+    sparse: Mapping[str, onnx.SparseTensorProto] | None = None,
 ) -> onnx.ModelProto:
     """A new model in which every planned layer is one packed node.
 
@@ -36,11 +41,13 @@ def rewrite(
         Index over `model`, which is left as it is.
     packed
         Weight name to packed tensor.
+    sparse
+        Initializers that the source holds sparse: those that stay as they are stay so.
     """
     layers = [layer for plan in plans if plan.packed for layer in plan.layers]
     layers.sort(key=lambda layer: index.position[id(layer.nodes[0])])
     taken: set[int] = set()
-    plan_of = {plan.name: plan for plan in plans}
+    plan_of = {plan.name: plan for plan in plans if plan.packed}
     shapers: dict[int, onnx.NodeProto] = {}
     for plan in plans:
         if plan.packed and formats.get(plan.format).operator in functions.BINARY_INPUT:
@@ -68,7 +75,7 @@ def rewrite(
             written.append(pools.get(id(item), item))
     if pools:
         writer.functions[functions.POOL] = functions.pool(writer.opset)
-    return writer.finish(written)
+    return writer.finish(written, sparse or {})
 
 
 class _Writer:
@@ -80,8 +87,8 @@ class _Writer:
         self.initializers: dict[str, onnx.TensorProto] = {}
         self.functions: dict[str, onnx.FunctionProto] = {}
         self._vectors: dict[bytes, str] = {}
-        self._used = {tensor.name for tensor in model.graph.initializer}
-        self._used |= {name for node in model.graph.node for name in [*node.input, *node.output]}
+        self._parts: dict[tuple[str, str], str] = {}
+        self._used = value_names(model.graph)
 
     def node(self, layer: Layer, plan: TensorPlan, packed: Packed) -> onnx.NodeProto:
         """The packed node of a layer; its components become initializers."""
@@ -107,19 +114,17 @@ class _Writer:
         return helper.make_node(name, inputs, [layer.output], name=layer.name, domain=DOMAIN, **attributes)
 
     def _component(self, layer: Layer, part: str, packed: Packed) -> str:
-        name = f"{layer.weight}.{part}"
-        if name not in self.initializers:
-            assert name not in self._used, name
+        key = (layer.weight, part)
+        if key not in self._parts:
             array = packed.components[part]
             if layer.binary_input:
                 array = channels_last(array, packed.shape)
-            self.initializers[name] = numpy_helper.from_array(array, name)
-        return name
+            self._parts[key] = self.constant(array, f"{layer.weight}.{part}")
+        return self._parts[key]
 
     def constant(self, array: Array, name: str) -> str:
         """An initializer of that array; returns its name."""
-        while name in self._used or name in self.initializers:
-            name += "_"
+        name = fresh(name, self._used)
         self.initializers[name] = numpy_helper.from_array(array, name)
         return name
 
@@ -132,7 +137,7 @@ class _Writer:
         self._vectors[single.tobytes()] = self.constant(single, name)
         return self._vectors[single.tobytes()]
 
-    def finish(self, nodes: Sequence[Node]) -> onnx.ModelProto:
+    def finish(self, nodes: Sequence[Node], sparse: Mapping[str, onnx.SparseTensorProto]) -> onnx.ModelProto:
         """The model of these nodes, without the initializers nobody reads any more."""
         source = self.source
         outputs = {value.name for value in source.graph.output}
@@ -154,7 +159,13 @@ class _Writer:
             value for value in source.graph.input if value.name in needed or not _is_weight(source, value)
         )
         graph.output.extend(source.graph.output)
-        graph.initializer.extend(tensor for tensor in source.graph.initializer if tensor.name in needed)
+        for tensor in source.graph.initializer:
+            if tensor.name not in needed:
+                continue
+            if tensor.name in sparse and sparse[tensor.name].ByteSize() < tensor.ByteSize():
+                graph.sparse_initializer.append(sparse[tensor.name])
+            else:
+                graph.initializer.append(tensor)
         graph.initializer.extend(self.initializers.values())
         return model
 
@@ -177,9 +188,4 @@ def _drop_dead(nodes: Sequence[Node], outputs: set[str]) -> list[Node]:
 def _reads(node: Node) -> list[str]:
     if isinstance(node, Layer):
         return node.reads
-    names = list(node.input)
-    for item in node.attribute:
-        for graph in [*item.graphs, *([item.g] if item.HasField("g") else [])]:
-            names += [name for inner in graph.node for name in _reads(inner)]
-            names += [value.name for value in graph.output]
-    return names
+    return [*node.input, *captured(node)]
