@@ -1,11 +1,12 @@
 """A copy of the installed onnxruntime that does not see AVX-512: dense figures of an AVX2 machine, on any.
 
-Our own kernels take an instruction set from SPARSE_EXPORT_TARGET. onnxruntime asks the processor and has no
-switch. It asks which registers the system saves (XGETBV); in a copy of its library the instruction behind XGETBV
-is replaced by one that clears the bits of the AVX-512 registers. Nothing that is installed is touched, and the
-copy stays below build/.
+Our own kernels take an instruction set from SPARSE_EXPORT_TARGET. onnxruntime asks the processor and has
+no switch. It asks which registers the system saves (XGETBV); in a copy of its library the instruction
+behind XGETBV is replaced by one that clears the bits of the AVX-512 registers. Nothing that is installed
+is touched, and the copy stays below build/.
 
-``python benchmarks/avx2_runtime.py`` makes the copy, prints the folder for PYTHONPATH and whether it worked.
+``python benchmarks/avx2_runtime.py`` makes the copy, prints the folder for PYTHONPATH and whether it
+worked.
 """
 
 from __future__ import annotations

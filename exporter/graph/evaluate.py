@@ -39,7 +39,9 @@ _NEVER = frozenset(
     "StringConcat StringSplit RegexFullMatch ImageDecoder LSTM GRU RNN NonMaxSuppression Constant".split()
 )
 #: Work beyond one step for each value that is read or given.
-_HEAVY = frozenset("MatMul Gemm Einsum Conv ConvTranspose MatMulInteger ConvInteger Attention Det DFT STFT".split())
+_HEAVY = frozenset(
+    "MatMul Gemm Einsum Conv ConvTranspose MatMulInteger ConvInteger Attention Det DFT STFT".split()
+)
 #: Results that are at most this many times the largest input, where shape inference cannot say.
 _BOUNDED = {"NonZero": 8, "Compress": 1, "Unique": 1}
 
@@ -128,7 +130,9 @@ class Evaluator:
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
             results: list[Any] = session.run(None, {})
-        except Exception:  # no kernel for these types, or indices out of range: the runtime will say so itself
+        except (
+            Exception
+        ):  # no kernel for these types, or indices out of range: the runtime will say so itself
             return None
         if not all(isinstance(result, np.ndarray) for result in results):
             return None

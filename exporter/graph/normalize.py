@@ -90,7 +90,9 @@ def _fix_inputs(model: onnx.ModelProto) -> list[Note]:
     model.graph.input.extend(kept)
     what = counted(fixed, "weight")
     return [
-        Note("info", f"{what} listed as graph inputs, as IR version {model.ir_version} demands: taken as fixed")
+        Note(
+            "info", f"{what} listed as graph inputs, as IR version {model.ir_version} demands: taken as fixed"
+        )
     ]
 
 
@@ -157,7 +159,12 @@ def _constant_value(node: onnx.NodeProto) -> onnx.TensorProto | None:
         return twin
     if item.name == "sparse_value":
         return dense_tensor(item.sparse_tensor)
-    dtype = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
+    dtype = {
+        "value_float": np.float32,
+        "value_floats": np.float32,
+        "value_int": np.int64,
+        "value_ints": np.int64,
+    }
     if item.name not in dtype:
         return None
     value = np.array(onnx.helper.get_attribute_value(item), dtype[item.name])

@@ -93,9 +93,7 @@ def _convert_graph(context: Context, graph: onnx.GraphProto, target: int) -> Non
     replace_nodes(graph, _convert_nodes(context, graph.node, target))
 
 
-def _convert_nodes(
-    context: Context, nodes: Iterable[onnx.NodeProto], target: int
-) -> list[onnx.NodeProto]:
+def _convert_nodes(context: Context, nodes: Iterable[onnx.NodeProto], target: int) -> list[onnx.NodeProto]:
     result = []
     for node in nodes:
         node = copied(node)
@@ -123,4 +121,3 @@ def _remember(context: Context, node: onnx.NodeProto) -> None:
     tensor = next((item.t for item in node.attribute if item.name == "value"), None)
     if tensor is not None and node.output and isinstance(context.constants, dict):
         context.constants[node.output[0]] = tensor
-

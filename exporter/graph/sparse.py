@@ -73,7 +73,9 @@ def _dense(sparse: onnx.SparseTensorProto) -> onnx.TensorProto:
         raise CorruptFileError(f"sparse tensor '{shown(name)}': its indices do not fit its values and shape")
     limits = np.array(shape if coordinates else [size], np.int64)
     if indices.size and (indices.min() < 0 or bool((indices >= limits).any())):
-        raise CorruptFileError(f"sparse tensor '{shown(name)}': an index lies outside its shape {list(shape)}")
+        raise CorruptFileError(
+            f"sparse tensor '{shown(name)}': an index lies outside its shape {list(shape)}"
+        )
     dense = np.zeros(size, values.dtype)
     places = np.ravel_multi_index(tuple(indices.T), shape) if coordinates else indices
     dense[places] = values

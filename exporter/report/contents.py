@@ -39,9 +39,7 @@ def read(path: Path, *, trust_checkpoint: bool = False, compare: bool = False) -
         model = loaded.onnx_model
         report.layers, dense = _tensor_rows(loaded.tensors) if model is None else _onnx_rows(model)
     positions = report.packed_bytes if report.packed_bytes != report.dense_bytes else None
-    report.waterfall = waterfall(
-        dense, positions=positions, file=report.source_bytes, gzip=compare, zstd=compare
-    )
+    report.waterfall = waterfall(dense, positions=positions, file=report.source_bytes, compare=compare)
     return report
 
 
