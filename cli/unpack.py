@@ -46,7 +46,11 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Write the checkpoint that the archive FILE holds, every tensor bit for bit."""
+    """Write the checkpoint that the archive FILE holds, every tensor bit for bit.
+
+    Pruning pairs (weight_orig, weight_mask) come back as the weights they stand for, unless the archive was
+    written with --no-fold.
+    """
     from ..exporter import archive
 
     with console.progress(quiet or as_json) as progress:

@@ -125,7 +125,10 @@ def export(
     if not dry_run:
         proof = Proof(rtol, atol, seed) if verify else None
         progress("writing", 0, 0)
-        packed_model, remarks = outcome(source, index, plans, packed, changed=bool(options.get("binarize")))
+        changed = bool(options.get("binarize"))
+        packed_model, remarks = outcome(
+            path, source.model, index, plans, packed, source.sparse, changed=changed
+        )
         report.notes += remarks
         report.layers = [plan.to_json() for plan in plans]
 
@@ -177,8 +180,10 @@ def _settle(
 
     if optimize == "speed" and measure_on is None:
         from .plan.cost import keep_slow_layers_dense
+        from .rewrite.sign_rules import signed_weights
 
-        keep_slow_layers_dense(source.model, plans, source.example_shapes)
+        signed = signed_weights(index, plans)
+        keep_slow_layers_dense(source.model, plans, source.example_shapes, signed)
         smallest.settle(index, source.model, plans, only_drop=True)
     packed: dict[str, Packed] = {}
     if measure_on is not None or not dry_run:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import onnx
 
@@ -16,19 +16,18 @@ from ..plan.plan import TensorPlan
 from .settle import settled
 from .write import rewrite
 
-if TYPE_CHECKING:
-    from ..source import Source
-
 #: What a report says where nothing is packed.
 AS_GIVEN = "no weight makes the file smaller packed: it holds the source's model as it is"
 DENSE = "no weight makes the file smaller packed: it is the dense model"
 
 
 def outcome(
-    source: Source,
+    path: Path,
+    model: onnx.ModelProto,
     index: GraphIndex,
     plans: Sequence[TensorPlan],
     packed: dict[str, Packed],
+    sparse: Mapping[str, onnx.SparseTensorProto],
     *,
     changed: bool = False,
 ) -> tuple[onnx.ModelProto, list[tuple[str, str]]]:
@@ -36,21 +35,25 @@ def outcome(
 
     Parameters
     ----------
+    path
+        The source.
+    model, index, sparse
+        The dense model made of it, look-ups over it, and the initializers that the source holds sparse.
     plans, packed
         Turned back to dense, all of them, where together they save nothing.
     changed
         Whether weights were replaced on request, so that the source's own bytes are another model.
     """
-    given = identify(source.path) == "onnx" and not changed
+    given = identify(path) == "onnx" and not changed
     if any(plan.packed for plan in plans):
-        model = rewrite(index, source.model, plans, packed, source.sparse)
-        dense = file_bytes(source.path) if given else dense_bytes(settled(index, source.model, plans))
-        if model_bytes(model) < dense:
-            return model, []
+        small = rewrite(index, model, plans, packed, sparse)
+        dense = file_bytes(path) if given else dense_bytes(settled(index, model, plans))
+        if model_bytes(small) < dense:
+            return small, []
     for plan in plans:
         if plan.packed:
             plan.stay_dense("with all headers and decoders the packed file would be no smaller")
     packed.clear()
     if given:
-        return read_onnx(source.path), [("info", AS_GIVEN)]
-    return rewrite(index, source.model, plans, packed, source.sparse), [("info", DENSE)]
+        return read_onnx(path), [("info", AS_GIVEN)]
+    return rewrite(index, model, plans, packed, sparse), [("info", DENSE)]
