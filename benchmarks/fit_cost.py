@@ -150,7 +150,8 @@ def measure(case: Case, target: str, rounds: int, seconds: float) -> dict[str, f
         Subject(path.name, path.name, path, "onnxruntime", packed=path == packed, files=(path,))
         for path in (dense, packed)
     ]
-    options = Options(rounds=rounds, min_seconds=seconds, min_runs=5 * rounds, warmup=5)
+    batch = (case.x_shape[0],)
+    options = Options(batch=batch, rounds=rounds, min_seconds=seconds, min_runs=5 * rounds, warmup=5)
     with environment(avx2_runtime.environment(target)):
         outcome = harness.measure(subjects, options)
     found = {}

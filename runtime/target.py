@@ -14,7 +14,7 @@ VARIABLE = "SPARSE_EXPORT_TARGET"
 
 
 def kernel_target() -> str:
-    """The instruction set that `SPARSE_EXPORT_TARGET` forces, that the library says, or that the processor has.
+    """The instruction set that SPARSE_EXPORT_TARGET forces, that the library says, or that the CPU has.
 
     Returns
     -------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,13 @@ import pytest
 from onnx import helper
 
 from sparse_export.errors import MissingDependencyError
-from sparse_export.formats.choice import KERNELS
 from sparse_export.exporter import tune
 from sparse_export.exporter.graph import find as match
 from sparse_export.exporter.graph.index import GraphIndex, concrete_shapes
 from sparse_export.exporter.graph.normalize import normalize
 from sparse_export.exporter.plan import cost, pack, plan
 from sparse_export.exporter.rewrite import write as graph
+from sparse_export.formats.choice import KERNELS
 from sparse_export.runtime.session import library_path
 
 from ..onnx_models import model, pruned, residual_net
@@ -88,9 +89,9 @@ def test_what_it_says_agrees_with_its_numbers(rng: np.random.Generator) -> None:
             continue
         cost.keep_slow_layers_dense(dense, plans, [(1, 64, 28, 28)], target="avx512")
         reason = plans[0].reason
-        packed, whole = (float(part.split()[0]) for part in reason.rpartition(": ")[2].split(", ")[:2]) if (
-            not plans[0].packed
-        ) else (float(t.split()[0]) for t in reason.rpartition("expected ")[2].split(", "))
+        said = re.search(r"([0-9.e-]+) ms packed, ([0-9.e-]+) ms dense", reason)
+        assert said, reason
+        packed, whole = float(said[1]), float(said[2])
         assert ("expected slower" in reason) == (packed >= whole), reason
         assert plans[0].packed == (packed * cost.MARGIN < whole), reason
 

@@ -91,7 +91,9 @@ def test_no_file_is_bigger_than_its_source(
 def test_auto_is_never_bigger_than_any_format(tmp_path: Path, rng: np.random.Generator) -> None:
     source = tmp_path / "net.onnx"
     shapes = [(48, 32), (32, 48), (200, 32), (16, 200)]
-    weights = [pruned(rng, *shape, 1, 1, density=d) for shape, d in zip(shapes, (0.1, 0.3, 0.05, 0.6))]
+    weights = [
+        pruned(rng, *shape, 1, 1, density=d) for shape, d in zip(shapes, (0.1, 0.3, 0.05, 0.6), strict=True)
+    ]
     onnx.save(chain(weights, ["", "Relu", "", "Relu"]), source)
     sizes = {
         name: sparse_export.export(source, format=name, output=tmp_path / f"{name}.onnx").file_bytes
