@@ -1,10 +1,11 @@
 """Fit the cost model of `--optimize speed`: layers of many shapes, dense and packed, on each instruction set.
 
-``python benchmarks/fit_cost.py [--targets avx2 avx512] [--rounds 3] [--seconds 0.6] [--only thin] [--refit]``.
-Each layer is a model of its own, measured by the harness of `sparse-export bench` in fresh processes that take
-turns, on one thread; for avx2 onnxruntime is held to AVX2 too (`avx2_runtime`). The runs are kept in
-build/cost and measured once; ``--refit`` fits those that are there. Writes exporter/plan/cost_table.json, with
-the machine and how well the model fits. Needs an idle machine for about an hour.
+``python benchmarks/fit_cost.py [--targets avx2 avx512] [--rounds 3] [--seconds 0.6] [--only thin]
+[--refit]``. Each layer is a model of its own, measured by the harness of `sparse-export bench` in fresh
+processes that take turns, on one thread; for avx2 onnxruntime is held to AVX2 too (`avx2_runtime`). The
+runs are kept in build/cost and measured once; ``--refit`` fits those that are there. Writes
+exporter/plan/cost_table.json, with the machine and how well the model fits. Needs an idle machine for
+about an hour.
 """
 
 from __future__ import annotations
@@ -191,7 +192,8 @@ def table(runs: dict[str, dict[str, float]], only: str) -> dict[str, Any]:
             for part in ("dense", case.format)
         )
         total += 1
-        wrong += packed * cost.MARGIN < dense and runs[case.name]["packed"] > 1.05 * runs[case.name]["dense"]
+        slower = runs[case.name]["packed"] > 1.05 * runs[case.name]["dense"]
+        wrong += packed * cost.MARGIN < dense and slower
     print(f"{wrong} of {total} layers would be packed although they measured slower by more than 5 %")
     return found
 
