@@ -7,7 +7,7 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find runtime/na
 TREE := build/tree/sparse_export
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint typecheck test compat demo benchmarks field cost report fuzz campaign properties clean
+.PHONY: help setup lint typecheck test compat demo benchmarks field cost report fuzz campaign properties gpu clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -103,6 +103,10 @@ field: setup ## Trained networks of packages, pruned, exported, proven, measured
 # Into exporter/plan/cost_table.json: what --optimize speed believes.
 cost: setup ## Fit the cost model to measured layers, for AVX2 and AVX-512 (an idle hour)
 	$(PY) benchmarks/fit_cost.py
+
+# Whatever python3 has torch: a machine with a GPU need not be set up. ONLY="vgg11 layers" runs a part.
+gpu: ## Every GPU figure, into benchmarks/results/gpu-*.json (eight minutes); says so where there is no GPU
+	$(if $(wildcard $(PY)),$(PY),$(PYTHON)) benchmarks/gpu.py $(if $(ONLY),--only $(ONLY))
 
 demo-out/model.csr.onnx:
 	$(MAKE) demo

@@ -202,7 +202,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--targets", nargs="+", default=["avx2", "avx512"])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=0.6, help="of runs for each side, all rounds together")
+    parser.add_argument("--seconds", type=float, default=0.6, help="of runs of each side")
     parser.add_argument("--only", default="", help="kinds of layers whose name holds this; writes no table")
     parser.add_argument("--refit", action="store_true", help="measure nothing new")
     arguments = parser.parse_args()

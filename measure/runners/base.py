@@ -194,7 +194,7 @@ def make_runner(job: dict[str, Any]) -> Runner:
     """
     path, runtime, threads = str(Path(job["path"])), job["runtime"], int(job["threads"])
     try:
-        if job.get("device") == "cuda":
+        if job.get("device") == "cuda" or job.get("variant"):
             from . import cuda
 
             return cuda.make_runner(job)
