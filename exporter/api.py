@@ -121,7 +121,7 @@ def export(
     smallest.settle(index, source.model, plans)
     packed = _settle(index, source, plans, optimize, threads if measure else None, dry_run, progress)
     report = Report.begin(source, target, format, plans)
-    report.notes += [(note.level, note.text) for note in index.notes] + _remarks(plans, spec)
+    report.notes += _remarks(index, plans, spec)
     if not dry_run:
         proof = Proof(rtol, atol, seed) if verify else None
         progress("writing", 0, 0)
@@ -141,7 +141,10 @@ def export(
             packed_model, target, check=check, force=force, external_data=external_data, sources=[path]
         )
         progress("accounting for the bytes", 0, 0)
-        report.measure(settled(index, source.model, plans), compare)
+        dense = settled(index, source.model, plans)
+        report.measure(dense, compare)
+        if dense is not source.model and report.dense_file_bytes is not None:
+            report.dense_file_bytes = min(report.dense_file_bytes, source.model.ByteSize())
     report.seconds = time.perf_counter() - started
     return report
 
@@ -205,11 +208,12 @@ def _settle(
     return packed
 
 
-def _remarks(plans: Sequence[TensorPlan], spec: Spec) -> list[tuple[str, str]]:
+def _remarks(index: GraphIndex, plans: Sequence[TensorPlan], spec: Spec) -> list[tuple[str, str]]:
     """What the user should know about the plan, as notes of the report."""
     from ..formats.choice import KERNELS
+    from .graph import zeros
 
-    notes = []
+    notes = [note.text for note in zeros.notes(index, [plan.name for plan in plans if plan.packed])]
     expanded = sorted({plan.format for plan in plans if plan.packed} - set(KERNELS))
     if expanded:
         names = ", ".join(expanded)

@@ -109,8 +109,8 @@ def _weight_obstacle(index: GraphIndex, node: onnx.NodeProto, weight: Array) -> 
             kept = index.initializers[quantized.input[0]]
             return f"{kept.name} is quantized: the runtime computes with its integers as they are"
         maker = index.makers.get(node.input[0])
-        if maker is not None and maker.op_type == "DequantizeLinear":
-            return "quantized like its input: the runtime computes with integers here"
+        if node.op_type == "MatMul" or (maker is not None and maker.op_type == "DequantizeLinear"):
+            return "quantized in the graph: the runtime computes this layer with integers"
     if weight.dtype != np.float32:
         return f"weights are {weight.dtype}; packed operators take float32 activations"
     return "empty weight" if weight.size == 0 else None

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from ...formats.base import Array
-from ...notes import Note
 from .evaluate import MAX_NODES, Evaluator, computable
 from .shapes import concrete_shapes, inferred
 from .walk import attribute, attributes, captured, fresh, value_names
@@ -82,8 +81,8 @@ class GraphIndex:
         Values that something other than a node of this graph reads: outputs, and what subgraphs capture.
     overridable
         Initializers that are graph inputs too: a caller may give another value.
-    notes
-        What was noticed about its weights.
+    negative_zeros, snapped
+        What was settled about its weights: how many -0.0 each had, and which were a rounding off.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
@@ -97,7 +96,8 @@ class GraphIndex:
         self.pinned = {value.name for value in self.graph.output}
         self.overridable = {value.name for value in self.graph.input} & set(self.initializers)
         self.fixed = set(self.initializers) - self.overridable
-        self.notes: list[Note] = []
+        self.negative_zeros: dict[str, int] = {}
+        self.snapped: set[str] = set()
         self._used = value_names(self.graph)
         for node in self.nodes:
             for name in node.input:

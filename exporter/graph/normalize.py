@@ -8,13 +8,14 @@ import numpy as np
 import onnx
 
 from ...notes import Note
-from ...text import counted
+from ...text import counted, listed
+from .census import MIN_BYTES
 from .domain import DOMAIN, MAIN_DOMAINS
 from .inline import digest, inline, large
 from .latent import lower_bipolar
 from .opsets import raise_opset, target_opset
 from .sparse import dense_tensor, densify
-from .walk import replace_nodes, subgraphs
+from .walk import all_graphs, all_nodes, replace_nodes, subgraphs
 
 #: From this IR version on an initializer that is a graph input too is a default, which a caller may override.
 OVERRIDABLE_IR = 4
@@ -54,6 +55,7 @@ def normalized(model: onnx.ModelProto) -> Normal:
     _drop_own_domain(model)
     _lift_constants(model)
     _store_once(model, held)
+    normal.notes += _drop_unread(model)
     normal.model = model
     return normal
 
@@ -81,19 +83,11 @@ def _fix_inputs(model: onnx.ModelProto) -> list[Note]:
     if model.ir_version >= OVERRIDABLE_IR:
         return []
     names = {tensor.name for tensor in model.graph.initializer}
-    kept = [onnx.ValueInfoProto.FromString(v.SerializeToString()) for v in model.graph.input]
-    kept = [value for value in kept if value.name not in names]
-    fixed = len(model.graph.input) - len(kept)
-    if not fixed:
-        return []
-    del model.graph.input[:]
-    model.graph.input.extend(kept)
-    what = counted(fixed, "weight")
-    return [
-        Note(
-            "info", f"{what} listed as graph inputs, as IR version {model.ir_version} demands: taken as fixed"
-        )
-    ]
+    fixed = [place for place, value in enumerate(model.graph.input) if value.name in names]
+    for place in reversed(fixed):
+        del model.graph.input[place]
+    what = f"{counted(len(fixed), 'weight')} listed as graph inputs, as IR version {model.ir_version} demands"
+    return [Note("info", f"{what}: taken as fixed")] if fixed else []
 
 
 def _lift_constants(model: onnx.ModelProto) -> None:
@@ -142,10 +136,27 @@ def _store_once(model: onnx.ModelProto, held: set[bytes]) -> None:
     for node in model.graph.node:
         _rename_inputs(node, aliases)
     outputs = {value.name for value in model.graph.output}
-    kept = [t for t in model.graph.initializer if t.name not in aliases or t.name in outputs]
-    kept = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in kept]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
+    for place in reversed(range(len(model.graph.initializer))):
+        name = model.graph.initializer[place].name
+        if name in aliases and name not in outputs:
+            del model.graph.initializer[place]
+
+
+def _drop_unread(model: onnx.ModelProto) -> list[Note]:
+    """Without the initializers that nothing reads: no file needs them, so no dense size counts them."""
+    graph = model.graph
+    read = {name for node in all_nodes(graph) for name in node.input}
+    read |= {value.name for inner in all_graphs(graph) for value in inner.output}
+    read |= {value.name for value in graph.input}  # a default that a caller may override
+    unread = [place for place, tensor in enumerate(graph.initializer) if tensor.name not in read]
+    size = sum(graph.initializer[place].ByteSize() for place in unread)
+    names = [graph.initializer[place].name for place in unread]
+    for place in reversed(unread):
+        del graph.initializer[place]
+    if size < MIN_BYTES:
+        return []
+    what = f"{counted(len(names), 'tensor')} of {size:,} bytes that nothing reads left out"
+    return [Note("info", f"{what}: {listed(names)}")]
 
 
 def _constant_value(node: onnx.NodeProto) -> onnx.TensorProto | None:

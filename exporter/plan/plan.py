@@ -7,7 +7,7 @@ Sizes here are of tensor data alone. What a format costs beside it hangs on what
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -35,9 +35,10 @@ MIN_DENSE_BYTES = 1024
 class TensorPlan:
     """The decision for one weight.
 
-    `dense_bytes` and `packed_bytes` are exact sizes of the tensor data, headers apart. `role` is "weight", or
-    "parameter" for a vector (a bias, a normalisation's), which counts neither as packed nor as kept. `freed`
-    are the tensors of the model that packing makes needless: the weight itself, or what it is computed from.
+    `dense_bytes` and `packed_bytes` are exact sizes of the tensor data, headers apart. `role` is "weight";
+    "parameter" for a vector (a bias, a normalisation's); "value" for what stays computed, so that the file
+    holds not it but what it is computed from. The last two count neither as packed nor as kept. `freed` are
+    the tensors of the model that packing makes needless: the weight itself, or what it is computed from.
     `sizes` are the bytes of every format that may hold it, "dense" among them; none where it must stay.
     `origin` says what the weight is computed from, where it is.
     """
@@ -148,8 +149,14 @@ def make(
         wanted = next((fmt for glob, fmt in reversed(overrides) if fnmatchcase(name, glob)), format_name)
         plans.append(_plan_weight(index, name, group, wanted, spec, optimize))
         progress(done + 1, len(by_weight))
-    covered = {name for plan in plans for name in (plan.name, *plan.freed)}
-    return plans + [_as_it_is(constant) for constant in others(index, covered)]
+    covered = {name for plan in plans if plan.role == "weight" for name in (plan.name, *plan.freed)}
+    told = {
+        source: f"{plan.name} is computed from it: {plan.reason}"
+        for plan in plans
+        if plan.role == "value"
+        for source in index.sources(plan.name)
+    }
+    return plans + [_as_it_is(constant, told) for constant in others(index, covered)]
 
 
 def encode(index: GraphIndex, name: str, layer: Layer, spec: Spec) -> Encoded:
@@ -199,12 +206,13 @@ def _plan_weight(
         plan.values = str(spec)
     else:
         plan.encoded = None
-        plan.dense_bytes = plan.packed_bytes = sum(sizes.values())
+        if index.is_computed(name):
+            plan.role, plan.freed, plan.dense_bytes, plan.packed_bytes = "value", (), 0, 0
     return plan
 
 
-def _as_it_is(constant: Constant) -> TensorPlan:
-    """The plan of a constant that no packed operator reads."""
+def _as_it_is(constant: Constant, told: Mapping[str, str]) -> TensorPlan:
+    """The plan of a constant that no packed operator reads; `told` has better reasons than its readers."""
     tensor = constant.tensor
     shape = tuple(tensor.dims)
     array = numpy_helper.to_array(tensor)
@@ -219,7 +227,7 @@ def _as_it_is(constant: Constant) -> TensorPlan:
         format="dense",
         dense_bytes=nbytes,
         packed_bytes=nbytes,
-        reason=constant.reason,
+        reason=told.get(constant.name, constant.reason),
         role="weight" if sum(dim > 1 for dim in shape) > 1 else "parameter",
     )
 

@@ -47,7 +47,8 @@ def _row(
     name: str, op: str, shape: tuple[int, ...], dtype: str, nnz: int, size: int, **rest: Any
 ) -> dict[str, Any]:
     facts = {"name": name, "op": op, "shape": list(shape), "dtype": dtype, "nnz": nnz, "size": size}
-    return facts | {"density": nnz / size if size else 0.0, "reason": ""} | rest
+    role = "weight" if sum(dim > 1 for dim in shape) > 1 else "parameter"
+    return facts | {"density": nnz / size if size else 0.0, "reason": "", "role": role} | rest
 
 
 def _array(tensor: Any) -> Array:

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 class Report:
     """One export (or one look inside a file).
 
-    All sizes are bytes. `dense_bytes` and `packed_bytes` are the weights in the plan; `dense_file_bytes` is
+    All sizes are bytes. `dense_bytes` and `packed_bytes` are all tensors in the plan; `dense_file_bytes` is
     the dense ONNX file of the same model; `lab_bytes` is the "non-zeros x 32 bits" of the theory, which
     leaves out every position. `waterfall` has the steps between theory and file, and the order-0 entropy.
-    `nnz`, `size` and `density` are of weights: tensors that are more than a vector.
+    `nnz`, `size` and `density` are of weights: no vectors, nothing computed.
     """
 
     source: str
@@ -56,19 +56,19 @@ class Report:
         )
 
     @property
+    def weights(self) -> list[dict[str, Any]]:
+        """The rows that count: no vectors that layers and normalisations bring along, nothing computed."""
+        return [row for row in self.layers if row.get("role", "weight") == "weight"]
+
+    @property
     def dense_bytes(self) -> int:
-        """Bytes of the planned weights as they are."""
+        """Bytes of the tensors in the plan as they are."""
         return sum(row["dense_bytes"] for row in self.layers)
 
     @property
     def packed_bytes(self) -> int:
-        """Bytes of the planned weights as written."""
+        """Bytes of the tensors in the plan as written."""
         return sum(row["packed_bytes"] for row in self.layers)
-
-    @property
-    def weights(self) -> list[dict[str, Any]]:
-        """The rows of weights: tensors that are more than a vector."""
-        return [row for row in self.layers if sum(dim > 1 for dim in row["shape"]) > 1]
 
     @property
     def nnz(self) -> int:

@@ -16,6 +16,7 @@ import onnx
 
 from ... import formats
 from ..graph.domain import MAIN_DOMAINS
+from ..graph.find import norm_factors
 from ..graph.index import GraphIndex, Layer, attribute
 from ..plan.plan import TensorPlan
 from .functions import BINARY_INPUT
@@ -249,23 +250,38 @@ def _before(index: GraphIndex, name: str) -> str:
 
 
 def _rarely_zero(index: GraphIndex, name: str) -> bool:
-    """Whether a value comes from a normalisation or a layer with a bias: zero only by coincidence."""
+    """Whether a value comes from a normalisation or a layer with a bias: zero only by coincidence.
+
+    A channel that is always the same (pruned, or of a gamma of 0) is no coincidence where that is zero.
+    """
     for _ in range(_DEPTH):
         node = index.makers.get(name)
-        if node is None:
+        if node is None or node.domain not in MAIN_DOMAINS:
             return False
+        if node.op_type == "BatchNormalization":
+            return _norm_leaves_zero(index, node)
         if node.op_type in _NORMALISATIONS:
-            return True
+            return _all_nonzero(index, node.input[2] if len(node.input) > 2 else "")
         if node.op_type in ("Conv", "Gemm"):
-            return len(node.input) > 2 and bool(node.input[2])
+            return _all_nonzero(index, node.input[2] if len(node.input) > 2 else "")
         if node.op_type == "Add":
-            return any(_is_vector(index, entry) for entry in node.input)
+            return any(_all_nonzero(index, entry) for entry in node.input)
         if node.op_type not in _KEEP_VALUES:
             return False
         name = node.input[0]
     return False
 
 
-def _is_vector(index: GraphIndex, name: str) -> bool:
+def _norm_leaves_zero(index: GraphIndex, node: onnx.NodeProto) -> bool:
+    """Whether no channel of a BatchNormalization is zero where its input is, or whatever its input is."""
+    scale = index.constant(node.input[1])
+    factors = None if scale is None else norm_factors(index, node, scale.size)
+    if factors is None:
+        return False
+    factor, mean, beta = factors
+    return bool((beta - mean * factor).astype(np.float32).all())
+
+
+def _all_nonzero(index: GraphIndex, name: str) -> bool:
     array = index.constant(name)
-    return array is not None and bool(array.any())
+    return array is not None and array.size > 0 and bool(array.all())

@@ -143,6 +143,7 @@ class _Writer:
         outputs = {value.name for value in source.graph.output}
         alive = _drop_dead(nodes, outputs)
         needed = {name for node in alive for name in _reads(node)} | outputs
+        needed |= {value.name for value in source.graph.input}  # of an initializer: a caller may override it
         model = onnx.ModelProto()
         model.ir_version = max(source.ir_version, 8)
         model.producer_name, model.producer_version = "sparse-export", "1"
@@ -155,9 +156,7 @@ class _Writer:
         graph = model.graph
         graph.name = source.graph.name
         graph.node.extend(node for node in alive if not isinstance(node, Layer))
-        graph.input.extend(
-            value for value in source.graph.input if value.name in needed or not _is_weight(source, value)
-        )
+        graph.input.extend(source.graph.input)
         graph.output.extend(source.graph.output)
         for tensor in source.graph.initializer:
             if tensor.name not in needed:
@@ -168,10 +167,6 @@ class _Writer:
                 graph.initializer.append(tensor)
         graph.initializer.extend(self.initializers.values())
         return model
-
-
-def _is_weight(model: onnx.ModelProto, value: onnx.ValueInfoProto) -> bool:
-    return any(tensor.name == value.name for tensor in model.graph.initializer)
 
 
 def _drop_dead(nodes: Sequence[Node], outputs: set[str]) -> list[Node]:
