@@ -12,17 +12,18 @@ from .onnx_write import MAX_INLINE_TOTAL, data_bytes
 
 def file_bytes(path: Path) -> int:
     """Bytes of an .onnx file and of every data file that it names, each once."""
-    names = set()
+    names: set[str] = set()
     for tensor in _tensors(onnx.load(str(path), load_external_data=False).graph):
         names.update(entry.value for entry in tensor.external_data if entry.key == "location")
     data = (path.parent / name for name in names)
-    return path.stat().st_size + sum(file.stat().st_size for file in data if file.is_file())
+    size: int = path.stat().st_size + sum(file.stat().st_size for file in data if file.is_file())
+    return size
 
 
 def model_bytes(model: onnx.ModelProto) -> int:
     """Bytes of the file that `onnx_write.save` makes of a model."""
     data = data_bytes(model)
-    return data if data > MAX_INLINE_TOTAL else model.ByteSize()
+    return data if data > MAX_INLINE_TOTAL else int(model.ByteSize())
 
 
 def held(model: onnx.ModelProto) -> list[onnx.TensorProto]:
@@ -36,7 +37,7 @@ def dense_bytes(model: onnx.ModelProto) -> int:
     """Bytes of a dense file of the model, without what nothing reads."""
     everything = [*model.graph.initializer, *_nested(model.graph)]
     spared = sum(t.ByteSize() for t in everything) - sum(t.ByteSize() for t in held(model))
-    return model_bytes(model) - spared
+    return model_bytes(model) - int(spared)
 
 
 def _reads(graph: onnx.GraphProto) -> Iterator[str]:

@@ -143,7 +143,7 @@ class _Squeezed:
 
         import zstandard
 
-        self._coders = [
+        self._coders: list[Any] = [
             zlib.compressobj(6, zlib.DEFLATED, 31),
             zstandard.ZstdCompressor(level=19).compressobj(),
         ]

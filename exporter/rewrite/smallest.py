@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import onnx
@@ -143,8 +144,14 @@ def _layer_bytes(index: GraphIndex, plan: TensorPlan, layer: Layer, fmt: Format)
     name = functions.operator_name(
         fmt, layer.kind, residual=layer.residual is not None, activation=layer.activation
     )
+    attributes: dict[str, Any] = dict(layer.attributes)
     node = helper.make_node(
-        name, [*layer.reads, *parts], [layer.output], name=layer.name, domain=DOMAIN, **layer.attributes
+        name,
+        [*layer.reads, *parts],
+        [layer.output],
+        name=layer.name,
+        domain=DOMAIN,
+        **attributes,
     )
     vectors = [layer.bias] if fmt.scale_component else [layer.scale - 1, layer.bias]
     added = node.ByteSize() + sum(
@@ -160,13 +167,14 @@ def _layer_bytes(index: GraphIndex, plan: TensorPlan, layer: Layer, fmt: Format)
         and all(id(reader) in mine for reader in index.readers[entry])
         and entry not in index.pinned
     }
-    saved = sum(item.ByteSize() for item in layer.nodes)
-    return added - saved - sum(index.initializers[entry].ByteSize() for entry in gone)
+    saved = [*layer.nodes, *(index.initializers[entry] for entry in gone)]
+    return int(added) - sum(int(item.ByteSize()) for item in saved)
 
 
 def _function_bytes(fmt: Format, shape: Shape, opset: int) -> int:
     kind, residual, activation = shape
-    return functions.build(fmt, kind, residual=residual, activation=activation, opset=opset).ByteSize() + 4
+    made = functions.build(fmt, kind, residual=residual, activation=activation, opset=opset)
+    return int(made.ByteSize()) + 4
 
 
 def _best(
