@@ -155,7 +155,7 @@ def run(item: FieldModel, rate: float, target: str | None, arguments: argparse.N
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         feeds = folder / "feeds.npz"
-        np.savez(feeds, **item.feeds(0))
+        np.savez(feeds, **item.feeds(0))  # type: ignore[arg-type]
         wanted = outputs(dense, "stock", feeds, folder, env)
         for kind, words in FILES.items():
             path = done / f"{item.name}-{rate:g}.{kind}.onnx"

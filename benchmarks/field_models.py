@@ -52,7 +52,8 @@ def _sound(samples: int) -> Callable[[np.random.Generator], Array]:
         time = np.arange(samples) / 16000
         wave = sum(np.sin(2 * np.pi * 180 * k * time) / k for k in range(1, 12))
         noisy = np.asarray(wave, np.float32) + 0.1 * rng.standard_normal(samples, dtype=np.float32)
-        return (noisy / np.abs(noisy).max())[None].astype(np.float32)
+        scaled: Array = (noisy / np.abs(noisy).max())[None].astype(np.float32)
+        return scaled
 
     return make
 
