@@ -52,7 +52,7 @@ def export(report: Report, *, verbose: bool, dry_run: bool) -> None:
         out.print("dry run: nothing was written")
         return
     if report.verification:
-        out.print(verification(report.verification))
+        out.print(verification(report.verification), markup=False)
     else:
         out.print("[yellow]not verified (--no-verify)[/]")
     for path in report.files:
@@ -116,7 +116,7 @@ def _plan_table(report: Report) -> Table:
         if row["format"] == "dense":
             nbytes = human(row["dense_bytes"])
         table.add_row(
-            _safe(row["name"]), f"{row['density']:.1%}", row["format"], nbytes, _safe(row["reason"])
+            _safe(row["name"]), f"{row['density']:.1%}", _safe(row["format"]), nbytes, _safe(row["reason"])
         )
     return table
 
@@ -153,13 +153,14 @@ def contents(report: Report) -> None:
 
 
 def _format_cell(row: dict[str, Any]) -> str:
-    return f"{row['format']} {row['dtype']}"
+    return _safe(f"{row['format']} {row['dtype']}")
 
 
 def verification(result: Verification) -> str:
     """The verification in one or two lines."""
     return (
-        f"verified against {result.reference} on {result.inputs} inputs: max abs {result.max_abs:.2e}, "
+        f"verified against {clean(result.reference)} on {result.inputs} inputs: "
+        f"max abs {result.max_abs:.2e}, "
         f"mean abs {result.mean_abs:.2e},\n  relative {result.max_rel:.2e}, top-1 agreement "
         f"{result.top1_agreement:.2%}" + (f"; {result.tensors} tensors bit for bit" if result.tensors else "")
     )

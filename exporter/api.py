@@ -61,7 +61,7 @@ def export(
     format
         Format of every weight it fits, or "auto": for each weight the smallest of all.
     output
-        Default: see `default_target`.
+        Default: see `default_output`.
     values
         How non-zeros are stored: "fp32" (as they are), "fp16", "bf16", "int8" or "codebook:N".
     layers
@@ -86,8 +86,8 @@ def export(
     VerificationError
         If the file does not compute what the source computes; no file is left.
     """
-    from .files.atomic import check_target
     from .files.onnx_write import save
+    from .files.targets import SourceFiles, check_target
     from .graph.find import find
     from .graph.index import GraphIndex
     from .plan import plan as planning
@@ -104,9 +104,10 @@ def export(
         raise InputError(f"optimize must be 'size' or 'speed', not '{optimize}'")
     overrides = planning.parse_overrides(layers)
     spec = parse(values)
-    target = Path(output) if output is not None else default_target(path, format, optimize, measure)
+    target = Path(output) if output is not None else default_output(path, format, optimize, measure)
+    sources = SourceFiles(path, options.get("arch"))
     if path.exists() and not dry_run:
-        check_target(target, force=force, sources=[path])
+        check_target(target, force=force, sources=sources)
     source = open_source(path, say=lambda text: progress(text, 0, 0), **options)
     index = GraphIndex(source.model)
     plans = planning.make(
@@ -138,7 +139,7 @@ def export(
                 report.verification = proof.of_written(source, index, plans, packed, path)
 
         report.files = save(
-            packed_model, target, check=check, force=force, external_data=external_data, sources=[path]
+            packed_model, target, check=check, force=force, external_data=external_data, sources=sources
         )
         progress("accounting for the bytes", 0, 0)
         dense = settled(index, source.model, plans)
@@ -149,19 +150,21 @@ def export(
     return report
 
 
-def default_target(model: Path, format: str, optimize: str = "size", measure: bool = False) -> Path:
-    """Where an export goes that was given no name: what was asked for stands in the file's own.
+def default_output(model: Path, format: str, optimize: str = "size", measure: bool = False) -> Path:
+    """Where `export` writes when it is not told: beside the model, what was asked for in the name.
 
     Examples
     --------
-    >>> [str(default_target(Path("net.pt"), *way)) for way in (("auto",), ("csr",), ("auto", "speed"))]
+    >>> [str(default_output(Path("net.pt"), *way)) for way in (("auto",), ("csr",), ("auto", "speed"))]
     ['net.auto.onnx', 'net.csr.onnx', 'net.speed.onnx']
-    >>> str(default_target(Path("net.pt"), "csr", "speed", measure=True))
+    >>> str(default_output(Path("net.pt"), "csr", "speed", measure=True))
     'net.csr.tuned.onnx'
     """
+    from .files import shards
+
     way = "tuned" if measure else "speed" if optimize == "speed" else ""
     words = [format] if format != "auto" or not way else []
-    return model.with_name(".".join([model.stem, *words, *([way] if way else []), "onnx"]))
+    return model.with_name(".".join([shards.stem(model), *words, *([way] if way else []), "onnx"]))
 
 
 def _settle(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ...text import clean
 from . import charts, table
 from .table import megabytes, milliseconds
 
@@ -21,11 +22,17 @@ def _render(template: str, **values: Any) -> str:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     return environment.get_template(template).render(**values)
+
+
+def _shown(value: Any) -> Any:
+    """Names as they look on a terminal: what cannot be seen is spelled out. Markup of our own stays."""
+    return clean(value) if type(value) is str else value
 
 
 def render_bench(document: Document) -> str:

@@ -1,4 +1,4 @@
-"""What a sparse net costs: the lab's formula, real formats, the archive, values with the entropy of positions; its latency."""
+"""What a sparse net costs: the lab's formula, real formats, the archive, positions at their entropy; latency."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
+from ...exporter.files.atomic import atomic_file
 from .ways import METHODS
 
 Row = Mapping[str, Any]
@@ -52,7 +53,8 @@ def style(ax: Axes, title: str) -> None:
 
 def save(fig: Figure, path: Path) -> Path:
     """Write a PNG without a date or version in it, so that equal plots are equal files."""
-    fig.savefig(path, dpi=110, metadata={"Software": ""})
+    with atomic_file(path, force=True) as file:
+        fig.savefig(file, format="png", dpi=110, metadata={"Software": ""})
     return path
 
 
