@@ -7,6 +7,7 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find runtime/na
 TREE := build/tree/sparse_export
 
 .DEFAULT_GOAL := help
+.PHONY: help setup lint typecheck test compat demo benchmarks field cost report fuzz campaign properties gpu clean
 .PHONY: help setup lint typecheck test compat demo js browser wheels benchmarks gpu report fuzz campaign properties clean crash-test
 
 help: ## Show the targets
@@ -113,6 +114,14 @@ benchmarks: setup demo-out/model.csr.onnx ## Every published figure, into benchm
 	$(VENV)/bin/sparse-export bench demo-out/model.pt demo-out/model.csr.onnx --peers --data demo-out/held-out.npz \
 	  --save benchmarks/results/vgg11.json --markdown benchmarks/results/vgg11.md --html benchmarks/results/vgg11.html --force
 	$(PY) -m tools.readme
+
+field: setup ## Trained networks of packages, pruned, exported, proven, measured: docs/field.md (two idle hours)
+	status=0; $(PY) benchmarks/field.py $(if $(TARGETS),--targets $(TARGETS)) || status=$$?; \
+	$(PY) -m tools.readme && exit $$status
+
+# Into exporter/plan/cost_table.json: what --optimize speed believes.
+cost: setup ## Fit the cost model to measured layers, for AVX2 and AVX-512 (an idle hour)
+	$(PY) benchmarks/fit_cost.py
 
 # Whatever python3 has torch: a machine with a GPU need not be set up. ONLY="vgg11 layers" runs a part.
 gpu: ## Every GPU figure, into benchmarks/results/gpu-*.json (eight minutes); says so where there is no GPU

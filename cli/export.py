@@ -35,7 +35,10 @@ Examples:
     help="Format of the weights; auto: the smallest of all for each.",
 )
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: MODEL.<format>.onnx]"
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="File to write.  [default: MODEL.<format>.onnx, .speed.onnx, .tuned.onnx]",
 )
 @click.option(
     "--values",
@@ -67,7 +70,11 @@ Examples:
     "--exact-zeros", is_flag=True, help="In an archive, keep the signs of zeros (-0.0) in pruned weights too."
 )
 @click.option("--plain-zeros", is_flag=True, hidden=True, help="Now the default: see --exact-zeros.")
-@click.option("--compare", is_flag=True, help="Also run zstd -19 over the dense weights, to compare sizes.")
+@click.option(
+    "--compare",
+    is_flag=True,
+    help="Also run gzip -6 and zstd -19 over the dense tensors: some seconds for each 10 MB.",
+)
 @click.option("--report", "html", type=click.Path(path_type=Path), help="Write an HTML report of the export.")
 @click.option("--card", type=click.Path(path_type=Path), help="Write a short Markdown model card.")
 @click.option("--force", is_flag=True, help="Overwrite the output.")
@@ -106,7 +113,9 @@ def command(
     if no_fold or exact_zeros or plain_zeros:
         raise click.UsageError("--no-fold and --exact-zeros go with --archive: a graph has no masks")
     force, sources = arguments["force"], SourceFiles(model, arguments["arch"])
-    arguments["output"] = arguments["output"] or api.default_output(model, format_)
+    arguments["output"] = arguments["output"] or api.default_output(
+        model, format_, arguments["optimize"], arguments["measure"]
+    )
     if model.exists():
         output = None if arguments["dry_run"] else arguments["output"]
         check_targets({"-o": output, "--report": html, "--card": card}, force=force, sources=sources)

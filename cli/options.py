@@ -114,7 +114,7 @@ speed_options = together(
         type=click.Choice(["size", "speed"]),
         default="size",
         show_default=True,
-        help="Pack what gets smaller, or only what gets faster too.",
+        help="Pack what gets smaller, or only what is expected to get faster too (MODEL.speed.onnx).",
     ),
     click.option("--measure", is_flag=True, help="Time each layer here, dense and packed; write the faster."),
     click.option(

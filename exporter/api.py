@@ -32,13 +32,6 @@ def _silent(text: str, done: int, total: int) -> None:
     return None
 
 
-def default_output(model: Path, format: str) -> Path:
-    """Where `export` writes when it is not told: beside the model."""
-    from .files import shards
-
-    return model.with_name(f"{shards.stem(model)}.{format}.onnx")
-
-
 def export(
     model: str | Path,
     *,
@@ -69,7 +62,7 @@ def export(
     format
         Format of every weight it fits, or "auto": for each weight the smallest of all.
     output
-        Default: the model's name with `.<format>.onnx`, beside it.
+        Default: see `default_output`.
     values
         How non-zeros are stored: "fp32" (as they are), "fp16", "bf16", "int8" or "codebook:N".
     layers
@@ -79,7 +72,8 @@ def export(
     measure
         With "speed": time every layer here, dense and packed, on `threads` threads, and believe that instead.
     compare
-        Also compress the dense weights with `zstd -19`, to stand beside the packed file.
+        Also compress the dense weights with `gzip -6` and `zstd -19`, to stand beside the packed file: some
+        seconds for each 10 MB.
     rtol, atol
         Tolerance of the verification: |a - b| <= atol + rtol * max |b| of the value's own channel and row.
         Where one is given the other is 0; by default rounding alone may differ (see `prove.verdict`), and
@@ -104,8 +98,9 @@ def export(
     from .prove.compare import VALUES_KEY
     from .prove.evidence import gather
     from .prove.proof import Proof
+    from .rewrite import smallest
+    from .rewrite.outcome import outcome
     from .rewrite.settle import settled
-    from .rewrite.write import rewrite
     from .source import open_source
 
     started = time.perf_counter()
@@ -114,7 +109,7 @@ def export(
         raise InputError(f"optimize must be 'size' or 'speed', not '{optimize}'")
     overrides = planning.parse_overrides(layers)
     spec = parse(values)
-    target = Path(output) if output is not None else default_output(path, format)
+    target = Path(output) if output is not None else default_output(path, format, optimize, measure)
     sources = SourceFiles(path, options.get("arch"))
     if path.exists() and not dry_run:
         check_target(target, force=force, sources=sources)
@@ -134,6 +129,7 @@ def export(
         optimize,
         lambda done, total: progress("planning", done, total),
     )
+    smallest.settle(index, source.model, plans)
     feeds = evidence.one() if evidence and measure else None
     packed = _settle(index, source, plans, optimize, feeds, threads, dry_run, progress)
     report = Report.begin(source, target, format, plans)
@@ -141,7 +137,10 @@ def export(
     if not dry_run:
         proof = Proof(rtol, atol)
         progress("writing", 0, 0)
-        packed_model = rewrite(index, source.model, plans, packed, source.sparse)
+        given = source.original is not None and not options.get("binarize")
+        packed_model, remarks = outcome(source, index, plans, packed, given=given)
+        report.notes += remarks
+        report.layers = [plan.to_json() for plan in plans]
         lossy = next((plan.values for plan in plans if plan.packed and parse(plan.values).lossy), None)
         if lossy:
             packed_model.metadata_props.add(key=VALUES_KEY, value=lossy)
@@ -163,6 +162,23 @@ def export(
     return report
 
 
+def default_output(model: Path, format: str, optimize: str = "size", measure: bool = False) -> Path:
+    """Where `export` writes when it is not told: beside the model, what was asked for in the name.
+
+    Examples
+    --------
+    >>> [str(default_output(Path("net.pt"), *way)) for way in (("auto",), ("csr",), ("auto", "speed"))]
+    ['net.auto.onnx', 'net.csr.onnx', 'net.speed.onnx']
+    >>> str(default_output(Path("net.pt"), "csr", "speed", measure=True))
+    'net.csr.tuned.onnx'
+    """
+    from .files import shards
+
+    way = "tuned" if measure else "speed" if optimize == "speed" else ""
+    words = [format] if format != "auto" or not way else []
+    return model.with_name(".".join([shards.stem(model), *words, *([way] if way else []), "onnx"]))
+
+
 def _settle(
     index: GraphIndex,
     source: Source,
@@ -179,11 +195,15 @@ def _settle(
     is measured.
     """
     from .plan.pack import pack
+    from .rewrite import smallest
 
     if optimize == "speed" and feeds is None:
         from .plan.cost import keep_slow_layers_dense
+        from .rewrite.sign_rules import signed_weights
 
-        keep_slow_layers_dense(source.model, plans, source.example_shapes)
+        signed = signed_weights(index, plans)
+        keep_slow_layers_dense(source.model, plans, source.example_shapes, signed)
+        smallest.settle(index, source.model, plans, only_drop=True)
     packed: dict[str, Packed] = {}
     if feeds is not None or not dry_run:
         packed = pack(plans, lambda done, total: progress("packing", done, total))
@@ -200,6 +220,8 @@ def _settle(
             threads=threads,
             progress=lambda done, total: progress("measuring", done, total),
         )
+        smallest.settle(index, source.model, plans, only_drop=True)
+        packed = {plan.name: packed[plan.name] for plan in plans if plan.packed}
     return packed
 
 

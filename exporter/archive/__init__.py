@@ -1,4 +1,4 @@
-"""The archive: every tensor of a checkpoint, losslessly, near the entropy bound.
+"""The archive: every tensor of a checkpoint, losslessly, near the order-0 entropy.
 
 A valid safetensors file: one U8 tensor a chunk (`chunk0`, ...) and `index`, a zstd-coded JSON that says how
 to read them (docs/format-spec.md). Chunks of about 8 MB are coded in parallel and written as they are

@@ -39,6 +39,17 @@ _NEVER = (
 )
 #: Work beyond one step for each value that is read or given.
 _HEAVY = ("MatMul", "Gemm", "Einsum", "Conv", "MatMulInteger", "Attention", "Det", "DFT", "STFT")
+    "MatMul",
+    "Gemm",
+    "Einsum",
+    "Conv",
+    "ConvInteger",
+    "MatMulInteger",
+    "Attention",
+    "Det",
+    "DFT",
+    "STFT",
+)
 #: Results that are at most this many times the largest input, where shape inference cannot say.
 _BOUNDED = {"NonZero": 8, "Compress": 1, "Unique": 1}
 

@@ -41,9 +41,7 @@ def read(path: Path, *, trust_checkpoint: bool = False, compare: bool = False) -
         model = loaded.onnx_model
         report.layers, dense = _tensor_rows(loaded.tensors) if model is None else _onnx_rows(model)
     positions = report.packed_bytes if report.packed_bytes != report.dense_bytes else None
-    report.waterfall = waterfall(
-        dense, positions=positions, file=report.source_bytes, gzip=compare, zstd=compare
-    )
+    report.waterfall = waterfall(dense, positions=positions, file=report.source_bytes, compare=compare)
     return report
 
 
@@ -51,7 +49,8 @@ def _row(
     name: str, op: str, shape: tuple[int, ...], dtype: str, nnz: int, size: int, **rest: Any
 ) -> dict[str, Any]:
     facts = {"name": name, "op": op, "shape": list(shape), "dtype": dtype, "nnz": nnz, "size": size}
-    return facts | {"density": nnz / size if size else 0.0, "reason": ""} | rest
+    role = "weight" if sum(dim > 1 for dim in shape) > 1 else "parameter"
+    return facts | {"density": nnz / size if size else 0.0, "reason": "", "role": role} | rest
 
 
 def _array(tensor: Any) -> Array:
