@@ -1,44 +1,39 @@
-"""One reader a file type; each gives back what the file holds, or one clear error.
+"""Files of torch.save and safetensors: each gives back what the file holds, or one clear error.
 
 NOTES
 -----
-Without `trust` nothing here runs code from the file: pickles go through torch's weights-only reader.
+Without `trust` nothing here runs code from the file, and torch reads no file: our own readers of the zip and
+of the pickle make the tensors, on the very bytes that they checked.
 """
 
 from __future__ import annotations
 
-import argparse
-import collections
+import mmap as memory_map
 import re
-import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...errors import CorruptFileError, InputError, UnsupportedError
+import torch
+
+from ...errors import CorruptFileError, InputError, SparseExportError, UnsupportedError
 from ...quiet import quiet
 from ...text import shown
 from ..nets import torchvision as vision
-from .kinds import MAX_PICKLE
+from . import budget, rebuild, sandbox
+from .container import Container
+from .failures import ours
+from .pickle_reader import ForbiddenGlobal, PickleReader
+from .zip_file import ZipFile
 
-if TYPE_CHECKING:
-    import torch
-
-#: What the weights-only reader says when a pickle asks for a global outside its list.
-_GLOBAL = re.compile(r"GLOBAL ([\w.]+)|Unsupported class ([\w.]+)")
-_BYTEARRAY = re.compile(rb"c(?:__builtin__|builtins)\nbytearray\n")
 #: Modules whose classes make a whole pickled model, as opposed to an attack or stray metadata.
 _MODEL_MODULES = ("torch.nn.", "torchvision.", "__main__.", "transformers.", "timm.", "models.")
-
-
-def _harmless() -> list[Any]:
-    """Classes that only hold data and often lie beside a state dict (`acc` as a numpy scalar, `args`)."""
-    import numpy as np
-
-    scalar = np.float64(0).__reduce__()[0]
-    dtypes = {
-        type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u4", "u8", "?")
-    }
-    return [scalar, np.dtype, *dtypes, argparse.Namespace, collections.defaultdict]
+#: What torch.save writes beside the pickle and the storages.
+_RECORDS = re.compile(
+    r"data\.pkl|version|byteorder|\.format_version|\.storage_alignment|\.data/(?:serialization_id|version)|data/\w+"
+)
+#: First pickles of a file written before torch 1.6: magic number, protocol.
+_LEGACY = (0x1950A86A20F9469CFC6C, 1001)
 
 
 def read_torch(path: Path, *, zipped: bool, trust: bool, mmap: bool) -> Any:
@@ -51,22 +46,37 @@ def read_torch(path: Path, *, zipped: bool, trust: bool, mmap: bool) -> Any:
     CorruptFileError
         If the file is truncated or breaks torch's format.
     """
-    import torch
-
-    if not trust:
-        _refuse_bytearray(path, zipped)
-    options: dict[str, Any] = {"map_location": "cpu", "mmap": mmap and zipped}
-    invariants = torch.sparse.check_sparse_tensor_invariants(enable=True)  # type: ignore[no-untyped-call]
+    read: Callable[[Path, bool], Any] = _read_zip if zipped else _read_legacy
     try:
-        with quiet(), invariants, torch.serialization.safe_globals(_harmless()):
-            return torch.load(path, weights_only=True, **options)
-    except Exception as error:  # every failure of the reader is the file's, whatever its type
-        wanted = _wanted_global(error)
-        if wanted is None:
-            raise _torch_error(path, error) from error
+        with ours(path):
+            limits, size = budget.current(), path.stat().st_size
+            if not trust:
+                sandbox.run(
+                    _probe,
+                    read,
+                    path,
+                    memory=limits.address_space(size),
+                    seconds=limits.time(size),
+                    subject=path,
+                )
+            return read(path, mmap)
+    except ForbiddenGlobal as error:
         if not trust:
-            raise InputError(_untrusted(path, wanted)) from error
+            raise InputError(_untrusted(path, error.name)) from None
+    except SparseExportError:
+        if not trust:
+            raise
+    return _read_trusted(path, {"map_location": "cpu", "mmap": mmap and zipped})
+
+
+def _probe(read: Callable[[Path, bool], Any], path: Path) -> None:
+    read(path, True)
+
+
+def _read_trusted(path: Path, options: dict[str, Any]) -> Any:
+    """What torch makes of a file that its owner trusts."""
     vision.importable()
+    invariants = torch.sparse.check_sparse_tensor_invariants(enable=True)  # type: ignore[no-untyped-call]
     try:
         with quiet(), invariants:
             return torch.load(path, weights_only=False, **options)
@@ -76,33 +86,8 @@ def read_torch(path: Path, *, zipped: bool, trust: bool, mmap: bool) -> Any:
             " to that code, or give a state dict and --arch"
         ) from error
     except Exception as error:  # a pickle can raise anything
-        raise _torch_error(path, error) from error
-
-
-def _refuse_bytearray(path: Path, zipped: bool) -> None:
-    """Raise if the pickle calls bytearray: weights-only lets it, so a few bytes could take all memory."""
-    if zipped:
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-            try:
-                found = any(_BYTEARRAY.search(archive.read(name)) for name in names)
-            except (zipfile.BadZipFile, EOFError, OSError) as error:
-                raise CorruptFileError(f"{shown(path)}: data.pkl is damaged ({shown(error)})") from error
-    else:
-        with path.open("rb") as file:
-            found = _BYTEARRAY.search(file.read(MAX_PICKLE)) is not None
-    if found:
-        raise InputError(_untrusted(path, "builtins.bytearray"))
-
-
-def _wanted_global(error: Exception) -> str | None:
-    """Name of the class or function that the weights-only reader refused, if that is why it stopped."""
-    import pickle
-
-    if not isinstance(error, pickle.UnpicklingError):
-        return None
-    match = _GLOBAL.search(str(error))
-    return next((group for group in match.groups() if group), None) if match else None
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise CorruptFileError(f"{shown(path)}: torch cannot read it: {shown(text)}") from error
 
 
 def _untrusted(path: Path, wanted: str) -> str:
@@ -113,17 +98,144 @@ def _untrusted(path: Path, wanted: str) -> str:
     )
 
 
-def _torch_error(path: Path, error: Exception) -> InputError:
-    text = " ".join(str(error).split())
-    if isinstance(error, (RecursionError, MemoryError)):
-        text = type(error).__name__
-    if isinstance(error, UnsupportedError):
-        return error
-    # The reader's own advice (weights_only=False, safe_globals) is not ours to give.
-    text = re.split(
-        r"(?<=[.:;]) (?:In PyTorch|Please file|Check the documentation|\(1\)|This file can)", text
-    )[0]
-    return CorruptFileError(f"{shown(path)}: torch cannot read it: {shown(text) or type(error).__name__}")
+def _read_zip(path: Path, mmap: bool) -> Any:
+    with ZipFile(path) as archive:
+        return read_records(archive, mmap)
+
+
+def read_records(archive: ZipFile, mmap: bool) -> Any:
+    """The object in an opened zip of torch.save; its storages lie on a private map of the file, or are read.
+
+    Raises
+    ------
+    ForbiddenGlobal
+        If its pickle names what is not data.
+    CorruptFileError
+        If it breaks torch's format.
+    """
+    where = archive.where
+    for name in archive.members:
+        if not _RECORDS.fullmatch(name):
+            raise CorruptFileError(f"{where}: '{shown(name)}' is no record of torch.save")
+    order = archive.read("byteorder") if "byteorder" in archive.members else b"little"
+    if order not in (b"little", b"big"):
+        raise CorruptFileError(f"{where}: unknown endianness {shown(order)}")
+    storages = _ZipStorages(archive, mmap, order == b"big")
+    reader = PickleReader(
+        archive.read("data.pkl"),
+        where,
+        rebuild.table(),
+        storages,
+        rebuild.build,
+        budget.Purse(archive.size, where),
+        opcodes=budget.MAX_OPCODES + budget.OPCODES_A_STORAGE * len(archive.members),
+    )
+    return reader.load()
+
+
+class _ZipStorages:
+    """Storages by the key that a persistent id gives, each made once."""
+
+    def __init__(self, archive: ZipFile, mmap: bool, swap: bool) -> None:
+        self.archive, self.swap = archive, swap
+        self.map: memory_map.mmap | None = archive.map() if mmap else None
+        self.made: dict[str, rebuild.Storage] = {}
+
+    def __call__(self, identity: Any) -> rebuild.Storage:
+        rebuild.require(isinstance(identity, tuple) and len(identity) == 5, "a persistent id of no storage")
+        kind, stored, key, _, count = identity
+        rebuild.require(kind == "storage" and type(key) is str and type(count) is int, "a persistent id")
+        dtype = rebuild.storage_type(stored)
+        if key not in self.made:
+            self.made[key] = rebuild.Storage(self._untyped(key, count * dtype.itemsize, dtype), dtype)
+        found = self.made[key]
+        rebuild.require(
+            found.untyped.nbytes() == count * dtype.itemsize, f"storage '{shown(key)}' has two sizes"
+        )
+        return rebuild.Storage(found.untyped, dtype)
+
+    def _untyped(self, key: str, size: int, dtype: torch.dtype) -> torch.UntypedStorage:
+        member = self.archive.members.get(f"data/{key}")
+        if member is None or member.size != size:
+            have = f"has {member.size:,}" if member else "is missing"
+            raise ValueError(f"storage '{shown(key)}' should have {size:,} bytes and {have}")
+        if not size:
+            return torch.UntypedStorage(0)
+        aligned = member.start % max(1, dtype.itemsize) == 0
+        if self.map is not None and aligned and not self.swap:
+            flat = torch.frombuffer(self.map, dtype=torch.uint8, count=size, offset=member.start)
+            return flat.untyped_storage()
+        untyped = torch.frombuffer(
+            bytearray(self.archive.read(member.name)), dtype=torch.uint8
+        ).untyped_storage()
+        if self.swap:
+            untyped.byteswap(dtype)
+        return untyped
+
+
+def _read_legacy(path: Path, mmap: bool) -> Any:
+    """A file from before torch 1.6: five pickles, then the storages one after the other."""
+    where = shown(path)
+    with path.open("rb") as file:
+        head = file.read(budget.MAX_PICKLE)
+        size = path.stat().st_size
+        storages = _LegacyStorages(size)
+        purse = budget.Purse(size, where)
+        values, at = [], 0
+        for _ in range(5):
+            reader = PickleReader(head, where, rebuild.table(), storages, rebuild.build, purse, start=at)
+            values.append(reader.load())
+            at = reader.at
+            if len(values) <= 2 and values[-1] != _LEGACY[len(values) - 1]:
+                raise CorruptFileError(f"{where}: a plain pickle, not a file of torch.save")
+        keys = values[4]
+        if not isinstance(keys, list) or len(keys) != len(storages.flat) or set(keys) != set(storages.flat):
+            raise CorruptFileError(f"{where}: its list of storages is damaged")
+        file.seek(at)
+        for key in keys:
+            flat, width = storages.flat[key]
+            count = file.read(8)
+            if len(count) < 8 or int.from_bytes(count, "little") * width != flat.numel():
+                raise CorruptFileError(f"{where}: storage '{shown(key)}' is truncated or of another size")
+            if flat.numel() and file.readinto(memoryview(flat.numpy())) != flat.numel():  # type: ignore[attr-defined]
+                raise CorruptFileError(f"{where}: ended inside storage '{shown(key)}'")
+        return values[3]
+
+
+class _LegacyStorages:
+    """Storages whose bytes are read later; all of them together fit the file."""
+
+    def __init__(self, size: int) -> None:
+        self.left = size
+        self.flat: dict[str, tuple[torch.Tensor, int]] = {}
+
+    def __call__(self, identity: Any) -> rebuild.Storage:
+        if isinstance(identity, tuple) and identity[:1] == ("module",):
+            raise ForbiddenGlobal("__main__.Module")
+        rebuild.require(isinstance(identity, tuple) and len(identity) == 6, "a persistent id of no storage")
+        kind, stored, key, _, count, view = identity
+        rebuild.require(kind == "storage" and type(key) is str and type(count) is int, "a persistent id")
+        rebuild.require(0 <= count < 1 << 60, "a storage out of range")
+        dtype = rebuild.storage_type(stored)
+        if key not in self.flat:
+            size = count * dtype.itemsize
+            self.left -= size
+            rebuild.require(self.left >= 0, "storages that are larger than the file")
+            self.flat[key] = torch.zeros(size, dtype=torch.uint8), dtype.itemsize
+        untyped = self.flat[key][0].untyped_storage()
+        if view is not None:
+            rebuild.require(isinstance(view, tuple) and len(view) == 3, "a view of a storage")
+            _, start, length = view
+            fits = type(start) is int and type(length) is int and start >= 0 <= length
+            rebuild.require(
+                fits and (start + length) * dtype.itemsize <= untyped.nbytes(), "a view of a storage"
+            )
+            part = self.flat[key][0][start * dtype.itemsize : (start + length) * dtype.itemsize]
+            made: torch.UntypedStorage = part.untyped_storage()[
+                start * dtype.itemsize : (start + length) * dtype.itemsize
+            ]
+            return rebuild.Storage(made, dtype)
+        return rebuild.Storage(untyped, dtype)
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -139,13 +251,13 @@ def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str
     import safetensors
 
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
+        Container(path).close()
+        with ours(path, "not a valid safetensors file"), safetensors.safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return tensors, dict(file.metadata() or {})
-    except (AttributeError, KeyError, TypeError) as error:
-        raise UnsupportedError(
-            f"{shown(path)}: a tensor has a dtype torch cannot hold: {shown(error)}"
-        ) from error
-    except Exception as error:  # SafetensorError, and UnicodeDecodeError from below it
-        text = shown(str(error).removeprefix("Error while deserializing header: "))
-        raise CorruptFileError(f"{shown(path)}: not a valid safetensors file: {text}") from error
+    except CorruptFileError as error:
+        if isinstance(error.__cause__, (AttributeError, KeyError, TypeError)):
+            raise UnsupportedError(
+                f"{shown(path)}: a tensor has a dtype torch cannot hold: {shown(error.__cause__)}"
+            ) from error
+        raise

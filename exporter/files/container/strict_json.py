@@ -31,8 +31,8 @@ def strict_json(text: bytes, where: str) -> Any:
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(items)
         if len(result) != len(items):
-            names = [name for name, _ in items]
-            twice = next(name for name in result if names.count(name) > 1)
+            seen: set[str] = set()
+            twice = next(name for name, _ in items if name in seen or seen.add(name))
             raise CorruptFileError(f"{where}: header has the key {twice[:80]!r} twice")
         return result
 
