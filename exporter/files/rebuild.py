@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...quiet import quiet
 from ...text import shown
 from . import budget
 from .pickle_reader import ForbiddenGlobal, Global
@@ -102,7 +103,7 @@ def _with(
     if metadata is not None:
         known = isinstance(metadata, dict) and set(metadata) <= {"conj", "neg"}
         require(known and all(type(v) is bool for v in metadata.values()), "metadata of a tensor")
-        torch._utils.set_tensor_metadata(made, metadata)
+        torch._utils.set_tensor_metadata(made, metadata)  # type: ignore[no-untyped-call]
     if requires_grad is True and (made.is_floating_point() or made.is_complex()):
         made.requires_grad_()
     return made
@@ -129,8 +130,14 @@ def _quantized(storage: Any, offset: Any, size: Any, stride: Any, scheme: Any, *
     stored = {torch.qint8: torch.int8, torch.quint8: torch.uint8, torch.qint32: torch.int32}
     require(storage.dtype in stored, "a quantized tensor of another dtype")
     tensor(Storage(storage.untyped, stored[storage.dtype]), offset, size, stride)
-    typed = torch.storage.TypedStorage(wrap_storage=storage.untyped, dtype=storage.dtype, _internal=True)
-    return torch._utils._rebuild_qtensor(typed, offset, size, stride, scheme, False, None)
+    typed = torch.storage.TypedStorage(  # type: ignore[no-untyped-call]
+        wrap_storage=storage.untyped, dtype=storage.dtype, _internal=True
+    )
+    with quiet():
+        made: torch.Tensor = torch._utils._rebuild_qtensor(  # type: ignore[no-untyped-call]
+            typed, offset, size, stride, scheme, False, None
+        )
+    return made
 
 
 def _sparse(layout: Any, data: Any) -> torch.Tensor:
@@ -149,7 +156,7 @@ def _sparse(layout: Any, data: Any) -> torch.Tensor:
     shape_of(data[3] if compressed else data[2])
     with torch.sparse.check_sparse_tensor_invariants(enable=True):  # type: ignore[no-untyped-call]
         if compressed:
-            return torch.sparse_compressed_tensor(*data[:3], tuple(data[3]), layout=layout)
+            return torch.sparse_compressed_tensor(data[0], data[1], data[2], tuple(data[3]), layout=layout)
         coalesced = len(data) == 4 and data[3] is True
         return torch.sparse_coo_tensor(data[0], data[1], tuple(data[2]), is_coalesced=coalesced)
 

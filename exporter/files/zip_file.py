@@ -41,7 +41,7 @@ class Member:
 
 
 class ZipFile:
-    """A zip opened for reading, its directory proved.
+    """A zip opened for reading, its directory proved; of a file, or of `data` in memory.
 
     Attributes
     ----------
@@ -54,17 +54,18 @@ class ZipFile:
         Naming the rule that is broken and the entry.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.where = shown(path)
+    def __init__(self, path: Path | str, data: bytes | None = None) -> None:
+        self.where, self._data = shown(path), data
+        self._file = None
         with ours(path):
-            self._file = path.open("rb")
-        try:
-            with ours(path):
-                self.size = os.fstat(self._file.fileno()).st_size
+            if data is None:
+                self._file = Path(path).open("rb")  # noqa: SIM115 (closed by `close`)
+            self.size = os.fstat(self._file.fileno()).st_size if self._file else len(data or b"")
+            try:
                 self.root, self.members = self._directory()
-        except BaseException:
-            self._file.close()
-            raise
+            except BaseException:
+                self.close()
+                raise
 
     def __enter__(self) -> ZipFile:
         return self
@@ -72,7 +73,12 @@ class ZipFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; maps of it stay."""
+        if self._file:
+            self._file.close()
 
     def read(self, name: str) -> bytes:
         """The bytes of an entry, its checksum verified."""
@@ -84,13 +90,17 @@ class ZipFile:
 
     def map(self) -> mmap.mmap:
         """The whole file, mapped privately: from the very descriptor whose directory was proved."""
+        if self._file is None:
+            raise ValueError("no file to map")
         return mmap.mmap(self._file.fileno(), self.size, access=mmap.ACCESS_COPY)
 
     def _at(self, offset: int, size: int) -> bytes:
         if offset < 0 or size < 0 or offset + size > self.size:
             raise CorruptFileError(f"{self.where}: truncated or damaged: its zip directory points outside it")
+        if self._file is None:
+            return (self._data or b"")[offset : offset + size]
         data = os.pread(self._file.fileno(), size, offset)
-        while len(data) < size:
+        while len(data) < size:  # the system gives at most 2 GB at once
             more = os.pread(self._file.fileno(), size - len(data), offset + len(data))
             if not more:
                 raise CorruptFileError(f"{self.where}: ended while it was read")

@@ -143,10 +143,10 @@ def _entry(name: str, value: Any, where: str) -> Entry:
         raise CorruptFileError(f"{place}: more than {MAX_RANK} dimensions")
     if len(offsets) != 2 or offsets[0] > offsets[1]:
         raise CorruptFileError(f"{place}: data_offsets must be [start, stop] with start <= stop")
-    if math.prod(max(1, n) for n in shape) * dtype.itemsize >= 1 << 62:
-        raise CorruptFileError(f"{place}: an empty shape whose other axes overflow")
     if math.prod(shape) * dtype.itemsize != offsets[1] - offsets[0]:
         raise CorruptFileError(f"{place}: shape and data_offsets differ in size")
+    if math.prod(max(1, n) for n in shape) * dtype.itemsize >= 1 << 62:
+        raise CorruptFileError(f"{place}: an empty shape whose other axes overflow")
     return Entry(dtype, shape, offsets[0], offsets[1])
 
 

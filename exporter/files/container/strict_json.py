@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any, NoReturn
 
 import numpy as np
@@ -18,7 +19,7 @@ def strict_json(text: bytes, where: str) -> Any:
         decoded = text.decode("utf-8")
     except UnicodeDecodeError as error:
         raise CorruptFileError(f"{where}: header is not UTF-8 at byte {error.start}") from None
-    _check_depth(text, where)
+    check_depth(text, where)
 
     def refuse(value: str) -> NoReturn:
         raise CorruptFileError(f"{where}: header holds the number {value[:40]}; only integers are allowed")
@@ -31,8 +32,8 @@ def strict_json(text: bytes, where: str) -> Any:
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(items)
         if len(result) != len(items):
-            seen: set[str] = set()
-            twice = next(name for name, _ in items if name in seen or seen.add(name))
+            counts = Counter(name for name, _ in items)
+            twice = next(name for name, count in counts.items() if count > 1)
             raise CorruptFileError(f"{where}: header has the key {twice[:80]!r} twice")
         return result
 
@@ -50,7 +51,7 @@ def strict_json(text: bytes, where: str) -> Any:
     return parsed
 
 
-def _check_depth(text: bytes, where: str) -> None:
+def check_depth(text: bytes, where: str) -> None:
     """Refuse nesting that no header needs before the recursive parser sees it."""
     data = np.frombuffer(text, np.uint8)
     opened = (data == ord("{")) | (data == ord("["))
