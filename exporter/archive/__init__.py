@@ -11,9 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..files import atomic
+from ..files.failures import ours
 from .masks import drop_signs_of_zeros, fold
 from .read import Archive, Report
 from .source import open_source
+from .tree import leaves
 from .unpack import arrays, load, unpack
 from .write import Plan, write_file
 
@@ -67,7 +69,9 @@ def write(
     source = Path(source)
     target = Path(out) if out is not None else default_target(source)
     atomic.check_target(target, force=force, sources=[source])
-    opened = open_source(source, trust_checkpoint=trust_checkpoint)
+    with ours(source):
+        opened = open_source(source, trust_checkpoint=trust_checkpoint)
+        leaves(opened.tree)  # refuses names that no archive may have
     if fold_masks:
         fold(opened)
     if plain_zeros:
@@ -77,10 +81,10 @@ def write(
         write_file(file, plan, threads, progress)
         file.flush()
         if check:
-            with Archive(Path(file.name)) as archive:
+            with Archive(Path(file.name), trusted=True) as archive:
                 for _ in archive.chunks(threads, lambda d, t: progress("verifying", d, t)):
                     pass
-    with Archive(target) as archive:
+    with Archive(target, trusted=True) as archive:
         return archive.report()
 
 

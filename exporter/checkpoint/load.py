@@ -12,7 +12,8 @@ from ...errors import CorruptFileError, InputError, UnsupportedError
 from ...notes import Note
 from ...quiet import one_thread
 from ...text import counted, shown
-from ..files import kinds, torch_file
+from ..files import budget, kinds, torch_file
+from ..files.failures import ours
 from . import diagnosis, masks, statedict
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Checkpoint", "Note", "load", "refuse_nan"]
 
-#: What a sparse tensor may grow to when dense, in bytes or times the file: a hostile one can have any shape.
-MAX_SPARSE = 64 << 20
-MAX_GROWTH = 1000
 #: What an archive may unpack to.
 MAX_ARCHIVE = 1 << 40
 
@@ -97,10 +95,15 @@ def load(
     UnsupportedError
         If it holds something no step can work with, naming the tensor.
     """
+    path = Path(path)
+    with ours(path):
+        return _load(path, trust_checkpoint, mmap)
+
+
+def _load(path: Path, trust_checkpoint: bool, mmap: bool) -> Checkpoint:
     from ..archive import is_archive
     from ..archive.unpack import load as load_archive
 
-    path = Path(path)
     kind = kinds.identify(path)
     if kind == "onnx":
         return Checkpoint(path, kind)
@@ -200,15 +203,16 @@ def _plain(tensors: dict[str, torch.Tensor], size: int) -> dict[str, torch.Tenso
     import torch
 
     made: dict[tuple[object, ...], torch.Tensor] = {}
-    result, sparse = {}, []
+    result, sparse, grown = {}, [], 0
     for name, tensor in tensors.items():
         diagnosis.refuse_unsupported(name, tensor)
         nbytes = tensor.numel() * tensor.element_size()
         if tensor.layout is not torch.strided:
-            if nbytes > max(MAX_SPARSE, MAX_GROWTH * size):
+            grown += nbytes
+            if grown > budget.current().growth(size):
                 raise UnsupportedError(
                     f"'{shown(name)}' is sparse with shape {list(tensor.shape)}: {nbytes:,} bytes when dense,"
-                    f" over {MAX_GROWTH:,} times the file"
+                    f" over the limit of {budget.current().growth(size):,}; raise it with --max-dense"
                 )
             result[name] = tensor.to_dense()
             sparse.append(name)

@@ -16,6 +16,8 @@ from ...errors import CorruptFileError, UnsupportedError
 
 #: Bytes that reading may take beside three times what is kept.
 SLACK = 200 << 20
+#: Address space that libraries reserve and do not use: arenas, stacks, code.
+_LIBRARIES = 512 << 20
 #: A pickle beside its storages: 100,000 tensors take about 15 MB.
 MAX_PICKLE = 64 << 20
 #: The header of a safetensors file: 100,000 tensors take about 12 MB.
@@ -32,9 +34,22 @@ MAX_EXPANDED = 100_000
 MAX_GROWTH = 8
 #: Keys of a dict whose hash an attacker can choose (tuples): a collision costs the square of them.
 MAX_TUPLE_KEYS = 1_000
+#: Characters of a tensor's name: the keys that lead to it, and of all names together.
+MAX_NAME = 4096
+MAX_NAMES = 64 << 20
+#: JSON of an archive's index: so many bytes, or so many times what is stored.
+INDEX_BYTES = 4 << 20
+INDEX_TIMES = 32
 #: Dimensions of a tensor, and the largest of them.
 MAX_RANK = 64
 MAX_DIMENSION = 1 << 48
+
+
+#: What a file may become without being asked: so many bytes, or so many times its own.
+GROWTH_BYTES = 64 << 20
+GROWTH_TIMES = 1000
+#: The same for tensors that lie on each other's bytes.
+SHARED_TIMES = 3
 
 
 @dataclass(frozen=True)
@@ -43,34 +58,38 @@ class Budget:
 
     Attributes
     ----------
-    dense : int
-        Bytes of tensors that a file may expand to beyond its own size: constant tensors of an archive,
-        sparse tensors, initializers that share data.
+    dense : int or None
+        Bytes of tensors that a file may expand to (constant tensors of an archive, sparse tensors, folded
+        constants); None for `GROWTH_BYTES` or `GROWTH_TIMES` the file.
     memory : int
-        Bytes that a child that reads the file may take beside three times the file.
+        Bytes that reading may take beside three times the file.
     seconds : float
-        Processor time of that child, beside what the size of the file earns.
+        Processor time of a child that reads, beside what the size of the file earns.
     """
 
-    dense: int = 1 << 30
+    dense: int | None = None
     memory: int = SLACK
     seconds: float = 20.0
-    raised: bool = False
 
     def address_space(self, size: int) -> int:
         """Bytes a child may take for a file of `size` bytes."""
-        return self.memory + 3 * size
+        return self.memory + 3 * size + _LIBRARIES
 
     def time(self, size: int) -> float:
         """Seconds a child may take for a file of `size` bytes."""
         return self.seconds + size / 20e6
 
-    def refuse_growth(self, total: int, size: int, where: str) -> None:
-        """Raise unless a file of `size` bytes may become `total` bytes of tensors."""
-        if total > max(self.dense, 0 if self.raised else 3 * size):
+    def growth(self, size: int, times: int = GROWTH_TIMES) -> int:
+        """Bytes of tensors that a file of `size` bytes may become."""
+        return max(GROWTH_BYTES, times * size) if self.dense is None else self.dense
+
+    def refuse_growth(self, total: int, size: int, where: str, times: int = GROWTH_TIMES) -> None:
+        """Raise CorruptFileError unless a file of `size` bytes may become `total` bytes of tensors."""
+        limit = self.growth(size, times)
+        if total > limit:
             raise CorruptFileError(
-                f"{where}: {size:,} bytes become {total:,} bytes of tensors, over the limit of"
-                f" {self.dense:,}; raise it with --max-dense"
+                f"{where}: {size:,} bytes become {total:,} bytes of tensors, over the limit of {limit:,};"
+                " raise it with --max-dense"
             )
 
 
@@ -93,7 +112,7 @@ def raised(dense: int | None = None, memory: int | None = None) -> Iterator[None
     """
     budget = current()
     if dense is not None:
-        budget = replace(budget, dense=dense, raised=True)
+        budget = replace(budget, dense=dense)
     if memory is not None:
         budget = replace(budget, memory=memory, seconds=max(budget.seconds, memory / 20e6))
     token = _current.set(budget)

@@ -1,8 +1,8 @@
 """A torch.export program (.pt2): read by our own reader, and handed to torch as a file made anew.
 
 torch.export.load evaluates symbolic sizes as Python (sympy.sympify), finds operators by walking attributes
-from the torch module, unpickles constants, and loads every program it finds in the archive. So what it gets is not
-the stranger's file, but one of ours with exactly one program, its text parsed and written again, and
+from the torch module, unpickles constants, and loads every program it finds in the archive. So what it gets
+is not the stranger's file, but one of ours with exactly one program, its text parsed and written again, and
 tensors whose sizes were proved.
 """
 

@@ -48,6 +48,11 @@ def strict_json(text: bytes, where: str) -> Any:
     except (json.JSONDecodeError, RecursionError) as error:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deep"
         raise CorruptFileError(f"{where}: header is not valid JSON: {reason}") from None
+    if b"\\ud" in text or b"\\uD" in text:
+        try:
+            json.dumps(parsed, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise CorruptFileError(f"{where}: header holds half a character (a lone surrogate)") from None
     return parsed
 
 
