@@ -17,7 +17,7 @@ from ...errors import CorruptFileError, UnsupportedError
 #: Bytes that reading may take beside three times what is kept.
 SLACK = 200 << 20
 #: Address space that libraries reserve and do not use: arenas, stacks, code.
-_LIBRARIES = 512 << 20
+_LIBRARIES = 100 << 20
 #: A pickle beside its storages: 100,000 tensors take about 15 MB.
 MAX_PICKLE = 64 << 20
 #: The header of a safetensors file: 100,000 tensors take about 12 MB.

@@ -51,7 +51,8 @@ def prove(model: onnx.ModelProto, size: int, where: str) -> None:
     _prove_loops(model.graph, where)
     skeleton = without_weights(model)
     check(skeleton, where)
-    _prove_constants(skeleton, size, where)
+    variable = {value.name for value in model.graph.input} - {t.name for t in model.graph.initializer}
+    _prove_constants(skeleton, variable, size, where)
 
 
 def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
@@ -291,15 +292,16 @@ def check(model: onnx.ModelProto, where: str) -> None:
         raise CorruptFileError(f"{where}: not a valid ONNX model: {text}") from error
 
 
-def _prove_constants(model: onnx.ModelProto, size: int, where: str) -> None:
-    """What depends on no input, so that a runtime works it out when it opens the model, is not too large."""
+def _prove_constants(model: onnx.ModelProto, variable: set[str], size: int, where: str) -> None:
+    """What depends on no `variable`, and so is worked out when the model is opened, is not too large."""
     try:
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except MemoryError:  # it works sizes out by making them: what a runtime would do as well
+        raise
     except Exception:  # unknown operators, types that do not fit: onnxruntime will say so
         inferred = model
     graph = inferred.graph
     shapes = {value.name: value.type.tensor_type for value in (*graph.value_info, *graph.output)}
-    variable = {value.name for value in model.graph.input}
     total = 0
     for node in graph.node:
         constant = not any(name in variable for name in node.input) and node.op_type not in _RANDOM

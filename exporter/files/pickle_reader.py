@@ -91,6 +91,7 @@ class PickleReader:
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
         self.tuple_keys = 0
+        self.depths: dict[int, int] = {}
 
     def load(self) -> Any:
         """The object; `at` is then the first byte behind its pickle."""
@@ -173,6 +174,19 @@ class PickleReader:
         items = self.stack[at:]
         del self.stack[at:]
         return items
+
+    def tuple_of(self, items: list[Any]) -> None:
+        """Push a tuple; a chain of them, which any hash would follow, ends before it is a danger."""
+        depths = self.depths
+        depth = 1 + max((depths.get(id(item), 1) for item in items if type(item) is tuple), default=0)
+        if depth > budget.MAX_DEPTH:
+            raise _too_deep(self.where)
+        made = tuple(items)
+        self.push(made, _SMALL + 8 * len(items))
+        if depth > 1:
+            depths[id(made)] = depth
+        else:
+            depths.pop(id(made), None)  # the number of an object that is gone
 
     def text(self, size: int) -> None:
         """Push the next `size` bytes as text."""
@@ -304,9 +318,7 @@ def prove_shape(value: Any, where: str) -> None:
             raise UnsupportedError(f"{where}: an object in it holds itself; save only the state dict")
         entered.add(id(item))
         if len(entered) > budget.MAX_DEPTH:
-            raise UnsupportedError(
-                f"{where}: nested more than {budget.MAX_DEPTH} deep; save only the state dict"
-            )
+            raise _too_deep(where)
         there += len(children)
         pending.append((item, True))
         pending += [(child, False) for child in children]
@@ -315,6 +327,10 @@ def prove_shape(value: Any, where: str) -> None:
             f"{where}: shared lists and dicts that expand to {nodes[id(value)]:,} objects;"
             " save only the state dict"
         )
+
+
+def _too_deep(where: str) -> UnsupportedError:
+    return UnsupportedError(f"{where}: nested more than {budget.MAX_DEPTH} deep; save only the state dict")
 
 
 def _children(value: Any) -> list[Any] | None:
@@ -370,14 +386,13 @@ def _constant(value: Any) -> Callable[[PickleReader], None]:
 def _tuple(count: int) -> Callable[[PickleReader], None]:
     def operation(reader: PickleReader) -> None:
         items = [reader.pop() for _ in range(count)]
-        reader.push(tuple(items[::-1]), _SMALL + 8 * count)
+        reader.tuple_of(items[::-1])
 
     return operation
 
 
 def _marked_tuple(reader: PickleReader) -> None:
-    items = reader.marked()
-    reader.push(tuple(items), _SMALL + 8 * len(items))
+    reader.tuple_of(reader.marked())
 
 
 def _stack_global(reader: PickleReader) -> None:

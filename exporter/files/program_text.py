@@ -23,7 +23,7 @@ _OPERATOR = re.compile(
 )
 #: Operators that reach files, other memory or other programs.
 _FORBIDDEN = re.compile(
-    r"torch\.ops\.(?:aten\.from_file|aten\._?(?:pin_memory|resize_output|set_data|cudnn_init).*"
+    r"torch\.ops\.(?:aten\.from_file.*|aten\._?(?:pin_memory|resize_output|set_data|cudnn_init).*"
     r"|prepacked\..*|profiler\..*|c10d.*|debugprims.*|fsdp.*|inductor\..*|aoti.*|_inductor.*|streams\..*)"
     r"|.*\.(?:_?print|__\w+)"
 )
