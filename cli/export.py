@@ -54,6 +54,7 @@ Examples:
 @options.source_options
 @options.speed_options
 @options.tolerance_options
+@options.limit_options
 @click.option("--no-verify", is_flag=True, help="Skip the comparison of the written file with the source.")
 @click.option(
     "--external-data", is_flag=True, help="Put the weights in an aligned data file beside the model."

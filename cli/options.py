@@ -76,6 +76,36 @@ def together(*wanted: Any) -> Callable[[FunctionT], FunctionT]:
     return decorate
 
 
+def _limit(ctx: click.Context, param: click.Parameter, value: float | None) -> None:
+    """Put a limit for reading in force while the command runs."""
+    from ..exporter.files import budget
+
+    if value is not None:
+        size = int(value * 10**9)
+        limits = {"dense": size} if param.name == "max_dense" else {"memory": size}
+        ctx.with_resource(budget.raised(**limits))
+
+
+#: What reading a file that nobody vouches for may cost.
+limit_options = together(
+    click.option(
+        "--max-dense",
+        type=click.FloatRange(0, 1e6, min_open=True),
+        metavar="GB",
+        expose_value=False,
+        callback=_limit,
+        help="What the file may expand to.  [default: 1000 times its size]",
+    ),
+    click.option(
+        "--max-memory",
+        type=click.FloatRange(0, 1e6, min_open=True),
+        metavar="GB",
+        expose_value=False,
+        callback=_limit,
+        help="Memory for reading, beside three times the file.  [default: 0.2]",
+    ),
+)
+
 #: How to read the model: architecture, input shapes, trust.
 source_options = together(
     click.option("--arch", metavar="NAME|FILE.py:FACTORY", help="Architecture of a state dict."),

@@ -13,10 +13,12 @@ from pathlib import Path
 
 from ..files import shards
 from ..files.atomic import atomic_file
+from ..files.failures import ours
 from ..files.targets import SourceFiles, check_target
 from .masks import drop_signs_of_zeros, fold
 from .read import Archive, Report
 from .source import open_source
+from .tree import leaves
 from .unpacker import arrays, load, unpack
 from .writer import Plan, write_file
 
@@ -67,7 +69,9 @@ def write(
     target = Path(out) if out is not None else default_target(source)
     sources = SourceFiles(source)
     check_target(target, force=force, sources=sources)
-    opened = open_source(source, trust_checkpoint=trust_checkpoint)
+    with ours(source):
+        opened = open_source(source, trust_checkpoint=trust_checkpoint)
+        leaves(opened.tree)  # refuses names that no archive may have
     if fold_masks:
         fold(opened)
     if not exact_zeros:
@@ -76,7 +80,7 @@ def write(
         plan = Plan(opened)
         write_file(file, plan, threads, progress)
         file.flush()
-        with Archive(Path(file.name)) as archive:
+        with Archive(Path(file.name), trusted=True) as archive:
             if check:
                 for _ in archive.chunks(threads, lambda d, t: progress("verifying", d, t)):
                     pass
