@@ -110,6 +110,10 @@ benchmarks: setup demo-out/model.csr.onnx ## Every published figure, into benchm
 	  --save benchmarks/results/vgg11.json --markdown benchmarks/results/vgg11.md --html benchmarks/results/vgg11.html
 	$(PY) -m tools.readme
 
+wheels: setup ## The files to publish, into dist, each tried in a fresh environment; FULL=1 with torch too
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) -m tools.wheels
+	$(PY) -m tools.wheel_smoke $(if $(FULL),--full)
+
 # Whatever python3 has torch: a machine with a GPU need not be set up. ONLY="vgg11 layers" runs a part.
 gpu: ## Every GPU figure, into benchmarks/results/gpu-*.json (eight minutes); says so where there is no GPU
 	$(if $(wildcard $(PY)),$(PY),$(PYTHON)) benchmarks/gpu.py $(if $(ONLY),--only $(ONLY))
