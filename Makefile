@@ -122,6 +122,9 @@ field: setup ## Trained networks of packages, pruned, exported, proven, measured
 # Into exporter/plan/cost_table.json: what --optimize speed believes.
 cost: setup ## Fit the cost model to measured layers, for AVX2 and AVX-512 (an idle hour)
 	$(PY) benchmarks/fit_cost.py
+wheels: setup ## The files to publish, into dist, each tried in a fresh environment; FULL=1 with torch too
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) -m tools.wheels
+	$(PY) -m tools.wheel_smoke $(if $(FULL),--full)
 
 # Whatever python3 has torch: a machine with a GPU need not be set up. ONLY="vgg11 layers" runs a part.
 gpu: ## Every GPU figure, into benchmarks/results/gpu-*.json (eight minutes); says so where there is no GPU
