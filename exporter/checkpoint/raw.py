@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...notes import Note
 from ...text import counted, shown
 from ..files import kinds, shards, torch_file
+from ..nets import torchvision
 
 if TYPE_CHECKING:
     import torch
@@ -92,6 +93,8 @@ def _safetensors(path: Path, reading: Reading) -> Raw:
 
 def _torch(path: Path, reading: Reading) -> Raw:
     zipped = kinds.identify(path) == "torch-zip"
+    if reading.trust:  # a whole module may be one of torchvision's
+        torchvision.importable()
     value = torch_file.read_torch(path, zipped=zipped, trust=reading.trust, mmap=reading.mmap)
     return Raw("state-dict", value, limit=path.stat().st_size)
 
