@@ -7,10 +7,10 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find runtime/na
 TREE := build/tree/sparse_export
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint typecheck test demo benchmarks report fuzz campaign properties clean
+.PHONY: help setup lint typecheck test demo benchmarks report fuzz fuzz-readers campaign properties clean
 
 help: ## Show the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 # torch first, by its exact version: a range may fetch gigabytes of GPU libraries.
 $(VENV)/.dependencies: constraints.txt pyproject.toml
@@ -48,6 +48,9 @@ test: lint typecheck $(VENV)/.browser ## Everything CI runs: style, types, nativ
 
 demo: setup ## Train, prune, export, compare: the main job on real data
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash demo/run.sh
+
+fuzz-readers: setup ## A million damaged files through every reader and the whole export
+	$(PY) -m tests.fuzz.readers --cases $(or $(CASES),1000000)
 
 properties: setup ## 2,500 property-based cases a format (about ten minutes)
 	HYPOTHESIS_PROFILE=thorough $(PY) -m pytest tests/contract
