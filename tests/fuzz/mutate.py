@@ -34,7 +34,8 @@ OPERATIONS = [bytes([code]) for code in b"(.)]}tesuabRQN0\x81\x85\x86\x87\x88\x8
 ]  # fmt: skip
 OPERATORS = (
     "Expand", "Tile", "Range", "ConstantOfShape", "Loop", "If", "Scan", "Concat", "Conv", "Gemm", "Reshape",
-    "Identity", "Pad", "Resize", "OneHot", "EyeLike", "Cast", "Gather", "Constant", "SequenceConstruct", "Nothing",
+    "Identity", "Pad", "Resize", "OneHot", "EyeLike", "Cast", "Gather", "Constant",
+    "SequenceConstruct", "Nothing",
 )  # fmt: skip
 
 
