@@ -8,6 +8,7 @@ TREE := build/tree/sparse_export
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lint typecheck test demo benchmarks report fuzz fuzz-readers campaign properties clean
+.PHONY: help setup lint typecheck test compat demo benchmarks field cost report fuzz campaign properties gpu clean js browser wheels crash-test
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -35,7 +36,7 @@ typecheck: setup ## Types
 	mkdir -p $(TREE)
 	ln -sfn $(addprefix $(CURDIR)/,$(wildcard src/sparse_export/*.py) src/sparse_export/py.typed $(PACKAGES)) $(TREE)/
 	MYPYPATH=build/tree $(PY) -m mypy -p sparse_export
-	MYPYPATH=build/tree:docs:benchmarks $(PY) -m mypy demo docs benchmarks
+	MYPYPATH=build/tree:benchmarks $(PY) -m mypy examples/demo tools benchmarks
 
 # The report's page is tested in a real browser, where one can be had; without it those tests say they are skipped.
 $(VENV)/.browser: $(VENV)/.installed
@@ -43,11 +44,34 @@ $(VENV)/.browser: $(VENV)/.installed
 	  || echo "no chromium here: the browser tests are skipped"
 	touch $@
 
-test: lint typecheck $(VENV)/.browser ## Everything CI runs: style, types, native build, tests
-	$(PY) -m pytest
+# Where node is missing those tests say they are skipped.
+tests/js/node_modules/.installed: tests/js/package-lock.json
+	cd tests/js && npm ci --silent --no-audit --no-fund
+	touch $@
+
+js: tests/js/node_modules/.installed $(VENV)/.browser ## Exported files in node and in a browser
+	$(PY) -m pytest tests/js
+
+browser: tests/js/node_modules/.installed demo-out/model.csr.onnx ## examples/browser with the demo's net, in build/browser, served
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh -c 'sparse-export demo-out/model.pt --force -o demo-out/model.auto.onnx \
+	  && sparse-export demo-out/model.pt --force --format dense -o demo-out/model.dense.onnx'
+	examples/browser/assemble.sh demo-out/model.dense.onnx demo-out/model.auto.onnx build/browser
+	$(PY) -m http.server --bind 127.0.0.1 --directory build/browser 8000
+
+# The oldest runtime that files are promised for, beside the newest one of the virtual environment.
+OLD_ORT := build/onnxruntime-1.20
+$(OLD_ORT)/.installed: $(VENV)/.dependencies
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(OLD_ORT) onnxruntime==1.20.1
+	touch $@
+
+compat: setup $(OLD_ORT)/.installed ## What must hold on the oldest onnxruntime (1.20) too
+	SPARSE_EXPORT_OLD_ORT=$(CURDIR)/$(OLD_ORT) $(PY) -m pytest -k "oldest"
+
+test: lint typecheck $(VENV)/.browser $(OLD_ORT)/.installed ## Everything CI runs: style, types, native build, tests
+	SPARSE_EXPORT_OLD_ORT=$(CURDIR)/$(OLD_ORT) $(PY) -m pytest
 
 demo: setup ## Train, prune, export, compare: the main job on real data
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash demo/run.sh
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash examples/demo/run.sh
 
 fuzz-readers: setup ## A million damaged files through every reader and the whole export
 	$(PY) -m tests.fuzz.readers --cases $(or $(CASES),1000000)
@@ -63,6 +87,10 @@ build/fuzz/build.ninja: setup
 fuzz: build/fuzz/build.ninja ## A million random packed inputs through the native operators, under sanitizers
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build build/fuzz --target fuzz_ops
 	build/fuzz/runtime/native/fuzz_ops $(or $(CASES),1000000)
+
+# Every system call of every writer killed, failed and cut short, through a preloaded shim (Linux, a C compiler).
+crash-test: setup ## A thousand kills and a thousand faults of whatever writes files (an idle quarter of an hour)
+	$(PY) -m tests.crash.campaign --kills $(or $(CASES),1000) --faults $(or $(CASES),1000)
 
 # Under sanitizers against double precision (exit code 77: not on this CPU), once more for data races alone, then
 # through onnxruntime against numpy.
@@ -87,14 +115,29 @@ benchmarks: setup demo-out/model.csr.onnx ## Every published figure, into benchm
 	$(PY) benchmarks/models.py --memory
 	$(PY) benchmarks/binary.py
 	$(VENV)/bin/sparse-export bench demo-out/model.pt demo-out/model.csr.onnx --peers --data demo-out/held-out.npz \
-	  --save benchmarks/results/vgg11.json --markdown benchmarks/results/vgg11.md --html benchmarks/results/vgg11.html
-	$(PY) docs/update_readme.py
+	  --save benchmarks/results/vgg11.json --markdown benchmarks/results/vgg11.md --html benchmarks/results/vgg11.html --force
+	$(PY) -m tools.readme
+
+field: setup ## Trained networks of packages, pruned, exported, proven, measured: docs/field.md (two idle hours)
+	status=0; $(PY) benchmarks/field.py $(if $(TARGETS),--targets $(TARGETS)) || status=$$?; \
+	$(PY) -m tools.readme && exit $$status
+
+# Into exporter/plan/cost_table.json: what --optimize speed believes.
+cost: setup ## Fit the cost model to measured layers, for AVX2 and AVX-512 (an idle hour)
+	$(PY) benchmarks/fit_cost.py
+wheels: setup ## The files to publish, into dist, each tried in a fresh environment; FULL=1 with torch too
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) -m tools.wheels
+	$(PY) -m tools.wheel_smoke $(if $(FULL),--full)
+
+# Whatever python3 has torch: a machine with a GPU need not be set up. ONLY="vgg11 layers" runs a part.
+gpu: ## Every GPU figure, into benchmarks/results/gpu-*.json (eight minutes); says so where there is no GPU
+	$(if $(wildcard $(PY)),$(PY),$(PYTHON)) benchmarks/gpu.py $(if $(ONLY),--only $(ONLY))
 
 demo-out/model.csr.onnx:
 	$(MAKE) demo
 
 report: setup ## The lab report, every experiment anew; FULL=1 for the long one
-	$(PY) -m sparse_export.training.report $(if $(FULL),--full)
+	$(PY) -m tools.lab_report $(if $(FULL),--full)
 
 clean: ## Remove what was built
 	rm -rf build $(VENV) demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -42,6 +42,8 @@ class Request:
         What `export --json` printed; its reasons are put beside the layers of packed models.
     fail_if_slower, max_size, max_rss
         Budgets, see `budgets.judge`.
+    variants
+        What each checkpoint is turned into in torch; None: on a GPU everything, elsewhere nothing.
     """
 
     paths: tuple[Path, ...]
@@ -53,6 +55,7 @@ class Request:
     fail_if_slower: float | None = None
     max_size: int | None = None
     max_rss: int | None = None
+    variants: tuple[str, ...] | None = None
 
 
 def _silent(text: str, done: int, total: int) -> None:
@@ -122,10 +125,10 @@ def run(request: Request, options: Options, command: str, progress: Progress = _
     baseline = request.baseline or paths[0]
     if baseline not in paths:
         paths = (baseline, *paths)
-    if options.device == "cuda":
-        from .runners import cuda
+    if options.device == "cuda" or request.variants:
+        from .runners import cuda, torch_variants
 
-        subjects = cuda.subjects(paths)
+        subjects = cuda.subjects(paths, request.variants or tuple(torch_variants.VARIANTS))
     else:
         subjects = from_paths(paths, request.runtimes, request.targets)
     base = next(s for s in subjects if s.path == baseline)
@@ -134,6 +137,8 @@ def run(request: Request, options: Options, command: str, progress: Progress = _
         notes: list[str] = []
         if request.peers:
             subjects, notes = _with_peers(subjects, base, request, options, folder, progress)
+        options, told = _with_inputs(base, options, folder, progress)
+        notes += told
         dense = next((s for s in subjects if s.id == DENSE_PEER), None)
         if dense is not None and request.baseline is None:
             base = dense
@@ -181,6 +186,36 @@ def _with_peers(
     return found, notes
 
 
+def _with_inputs(
+    base: Subject, options: Options, folder: Path, progress: Progress
+) -> tuple[Options, list[str]]:
+    """The options with files of inputs that the baseline takes, the same for all subjects.
+
+    Raises
+    ------
+    InputError
+        If there are none for any batch size.
+    """
+    progress("looking for inputs", 0, 0)
+    order = {
+        **job(base, options, 1, 1, 1),
+        "find": True,
+        "feeds": str(folder),
+        "input": options.input,
+        "batches": list(options.batch),
+    }
+    found = harness.run_worker(order, options.timeout)
+    if "error" in found:
+        family = MissingDependencyError if found["kind"] == "MissingDependencyError" else InputError
+        raise family(f"{base.label}: {found['error']}")
+    if not found["files"]:
+        raise InputError(f"{base.label}: {next(iter(found['errors'].values()))}")
+    files = tuple((int(batch), path) for batch, path in found["files"].items())
+    errors = tuple((int(batch), text) for batch, text in found["errors"].items())
+    told = [f"{base.label}: {found['told']}"] if found["told"] else []
+    return replace(options, feeds=files, no_feeds=errors), told
+
+
 def _export_dense(base: Subject, options: Options, folder: Path, progress: Progress) -> Path:
     """The checkpoint as a dense ONNX file, from which the peers are made.
 
@@ -215,7 +250,7 @@ def _measure(
     for subject in subjects:
         progress(f"reading {subject.label}", 0, 0)
         if subject.files not in by_files:
-            by_files[subject.files] = document.model_entry(subject)
+            by_files[subject.files] = document.model_entry(subject, compress=options.device == "cpu")
         models.append({**by_files[subject.files], **document.identity(subject)})
     total = len(subjects) * len(options.threads) * len(options.batch) * options.rounds
     steps = iter(range(total))
@@ -225,6 +260,10 @@ def _measure(
     found["notes"] = notes + found["notes"]
     if options.data and not outcome.interrupted:
         _add_accuracy(found, subjects, options, progress)
+    if options.device == "cuda":
+        from .runners import cuda
+
+        found["machine"]["gpu"] = cuda.describe()
     found["budgets"] = budgets.judge(found, request.fail_if_slower, request.max_size, request.max_rss)
     return found
 

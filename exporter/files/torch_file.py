@@ -70,9 +70,6 @@ def _read_trusted(path: Path, options: dict[str, Any]) -> Any:
     """What torch makes of a file that its owner trusts."""
     import torch
 
-    from ..nets import torchvision as vision
-
-    vision.importable()
     invariants = torch.sparse.check_sparse_tensor_invariants(enable=True)  # type: ignore[no-untyped-call]
     try:
         with quiet(), invariants:

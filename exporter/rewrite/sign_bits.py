@@ -16,7 +16,7 @@ def channels_last(rows: Array, shape: Sequence[int]) -> Array:
     Examples
     --------
     >>> channels_last(np.array([[0b001011]], np.uint8), [1, 2, 3]).tolist()
-    [[39]]
+    [[7]]
     """
     return _moved(rows, shape, 1, -1)
 

@@ -3,30 +3,24 @@
 Latencies are taken with CUDA events around the forward pass, inputs already on the device. For an ONNX
 model the time includes the copies of inputs and outputs, as `session.run` does them. A packed ONNX file
 runs through its local functions: the packed weights are expanded on the device.
+
+The variants take another device too: on the CPU its clock times them, and those that need a GPU say so.
 """
 
 from __future__ import annotations
 
+import gc
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from ...errors import MissingDependencyError, UnsupportedError
 from ..inputs import Feeds, InputSpec
 from ..onnx_files import all_files
 from ..subjects import CHECKPOINTS, Subject, is_packed
 from .base import OnnxRuntime, Runner, load_module, torch_inputs
-
-#: What a checkpoint is turned into on the GPU, and how the table calls it.
-VARIANTS = {
-    "fp32": "torch fp32",
-    "fp16": "torch fp16",
-    "compiled": "torch fp16, compiled",
-    "csr": "torch sparse CSR",
-    "2:4": "torch 2:4 semi-structured fp16",
-}
+from .torch_variants import HALF, VARIANTS, precise, transform
 
 
 def require_gpu() -> None:
@@ -47,13 +41,13 @@ def require_gpu() -> None:
         )
 
 
-def subjects(paths: Sequence[Path]) -> list[Subject]:
-    """Every variant of every checkpoint, and every ONNX file in the CUDA provider."""
+def subjects(paths: Sequence[Path], variants: Sequence[str] = tuple(VARIANTS)) -> list[Subject]:
+    """These variants of every checkpoint, and every ONNX file in the CUDA provider."""
     found: list[Subject] = []
     for path in paths:
         if path.suffix in CHECKPOINTS:
-            for variant, label in VARIANTS.items():
-                name, number = f"{path.name} [{label}]", f"m{len(found)}"
+            for variant in variants:
+                name, number = f"{path.name} [{VARIANTS[variant]}]", f"m{len(found)}"
                 found.append(Subject(number, name, path, "torch", variant=variant, files=(path,)))
         else:
             packed = is_packed(path)
@@ -65,10 +59,40 @@ def subjects(paths: Sequence[Path]) -> list[Subject]:
 
 
 def make_runner(job: dict[str, Any]) -> Runner:
-    """The GPU runner that a job asks for."""
+    """The runner that a job for a GPU, or for a variant on another device, asks for."""
     if job["runtime"] == "torch":
-        return TorchCuda(job["path"], job["variant"], job.get("architecture"), job.get("input_shape"))
+        shape = job.get("input_shape")
+        return TorchVariant(job["path"], job["variant"], job.get("architecture"), shape, job["device"])
     return CudaProvider(job["path"], int(job["threads"]), stock=True, provider="CUDAExecutionProvider")
+
+
+def describe() -> dict[str, Any] | None:
+    """The GPU as JSON: name, compute capability, memory, driver and CUDA versions; None without one."""
+    try:
+        import torch
+    except ImportError:
+        return None
+    if not torch.cuda.is_available():
+        return None
+    properties: Any = torch.cuda.get_device_properties(0)
+    return {
+        "name": properties.name,
+        "capability": f"{properties.major}.{properties.minor}",
+        "memory_bytes": int(properties.total_memory),
+        "multiprocessors": int(properties.multi_processor_count),
+        "driver": _driver(),
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+    }
+
+
+def _driver() -> str | None:
+    """Version of the NVIDIA kernel driver, as the kernel tells it."""
+    try:
+        words = Path("/proc/driver/nvidia/version").read_text().split()
+    except OSError:
+        return None
+    return next((word for word in words if word.count(".") >= 1 and word[0].isdigit()), None)
 
 
 class CudaProvider(OnnxRuntime):
@@ -80,141 +104,87 @@ class CudaProvider(OnnxRuntime):
             raise MissingDependencyError("onnxruntime has no CUDA provider: pip install onnxruntime-gpu")
 
 
-class TorchCuda:
-    """A checkpoint on the GPU in one of `VARIANTS`."""
+class TorchVariant:
+    """A checkpoint on a device in one of `VARIANTS`."""
 
-    def __init__(self, path: str, variant: str, arch: str | None, shape: list[int] | None) -> None:
+    def __init__(
+        self, path: str, variant: str, arch: str | None, shape: list[int] | None, device: str = "cuda"
+    ) -> None:
         import torch
 
         self._torch, self._path, self._variant = torch, path, variant
         self._arch, self._shape = arch, shape
-        self._half = variant in {"fp16", "compiled", "2:4"}
+        self._device, self._on_gpu = torch.device(device), device == "cuda"
+        self._graph: Any = None
 
     def load(self) -> None:
+        precise(self._variant)
         module, self._example = load_module(self._path, self._arch, self._shape)
-        module = transform(module.cuda(), self._variant)
-        self._module = self._torch.compile(module) if self._variant == "compiled" else module
-        self._torch.cuda.synchronize()
+        self._module = transform(module.to(self._device), self._variant)
+        if self._on_gpu:
+            gc.collect()  # the dense weights that the variant has replaced
+            self._torch.cuda.empty_cache()
+            self._torch.cuda.synchronize()
+            self._torch.cuda.reset_peak_memory_stats()
 
     def inputs(self) -> list[InputSpec]:
         return torch_inputs(self._example)
 
     def _tensors(self, feeds: Feeds) -> list[Any]:
-        tensors = [self._torch.from_numpy(array).cuda() for array in feeds.values()]
-        return [t.half() if self._half and t.is_floating_point() else t for t in tensors]
+        tensors = [self._torch.from_numpy(array).to(self._device) for array in feeds.values()]
+        return [t.half() if self._variant in HALF and t.is_floating_point() else t for t in tensors]
+
+    def _forward(self, tensors: list[Any]) -> Any:
+        """The module's output; in a graph variant the captured one, whose tensors are used again."""
+        if not self._variant.endswith("graph"):
+            return self._module(*tensors)
+        if self._graph is None:
+            self._capture(tensors)
+        for kept, given in zip(self._kept, tensors, strict=True):
+            if kept is not given:
+                kept.copy_(given)
+        self._graph.replay()
+        return self._output
+
+    def _capture(self, tensors: list[Any]) -> None:
+        """Record the forward pass; a few runs on another stream first, as torch asks for."""
+        cuda = self._torch.cuda
+        if not self._on_gpu:
+            raise UnsupportedError("a CUDA graph needs an NVIDIA GPU")
+        stream = cuda.Stream()
+        stream.wait_stream(cuda.current_stream())
+        with cuda.stream(stream):
+            for _ in range(3):
+                self._module(*tensors)
+        cuda.current_stream().wait_stream(stream)
+        graph = cuda.CUDAGraph()
+        with cuda.graph(graph):
+            self._output = self._module(*tensors)
+        self._graph, self._kept = graph, tensors
 
     def run(self, feeds: Feeds) -> list[Any]:
         with self._torch.inference_mode():
-            output = self._module(*self._tensors(feeds))
-        parts = output if isinstance(output, tuple | list) else [output]
-        return [part.float().cpu().numpy() for part in parts]
+            output = self._forward(self._tensors(feeds))
+            parts = output if isinstance(output, tuple | list) else [output]
+            return [part.float().cpu().numpy() for part in parts]
 
     def timed_run(self, feeds: Feeds) -> float:
-        """Milliseconds of one forward pass between two CUDA events."""
+        """Milliseconds of one forward pass: between two CUDA events, elsewhere by the clock."""
         if not hasattr(self, "_resident"):
-            self._resident = self._tensors(feeds)
-        event: Any = self._torch.cuda.Event
-        start, end = event(enable_timing=True), event(enable_timing=True)
+            self._resident = self._tensors(feeds) if self._graph is None else self._kept
         with self._torch.inference_mode():
+            if not self._on_gpu:
+                begin = time.perf_counter()
+                self._forward(self._resident)
+                return (time.perf_counter() - begin) * 1e3
+            event: Any = self._torch.cuda.Event
+            start, end = event(enable_timing=True), event(enable_timing=True)
             start.record()
-            self._module(*self._resident)
+            self._forward(self._resident)
             end.record()
         end.synchronize()
         return float(start.elapsed_time(end))
 
     def device_memory(self) -> int:
-        """Peak bytes that torch held on the device."""
-        return int(self._torch.cuda.max_memory_allocated())
-
-
-def transform(module: Any, variant: str) -> Any:
-    """The module in a variant; its convolutions and linear layers are replaced in place where that applies.
-
-    Raises
-    ------
-    UnsupportedError
-        If no layer of the module has the pattern that the variant needs.
-    """
-    if variant in {"fp16", "compiled"}:
-        return module.half()
-    if variant == "csr":
-        return _replace(module, _csr_layer, "no convolution or linear layer that sparse CSR can take")
-    if variant == "2:4":
-        return _replace(
-            module.half(), _semi_structured, "no linear layer with two zeros in every four weights"
-        )
-    return module
-
-
-def _replace(module: Any, make: Any, otherwise: str) -> Any:
-    """Put `make(layer)` in the place of each layer for which it is not None."""
-    changed = 0
-    for parent in list(module.modules()):
-        for name, child in list(parent.named_children()):
-            new = make(child)
-            if new is not None:
-                setattr(parent, name, new)
-                changed += 1
-    if not changed:
-        raise UnsupportedError(otherwise)
-    return module
-
-
-def _csr_layer(layer: Any) -> Any:
-    """A linear layer or an ungrouped 2-D convolution with its weight in CSR: sparse times unfolded input."""
-    import torch
-    from torch import nn
-    from torch.nn import functional
-
-    class CsrLinear(nn.Module):
-        def __init__(self, dense: nn.Linear) -> None:
-            super().__init__()
-            self.weight, self.bias = dense.weight.detach().to_sparse_csr(), dense.bias
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            product = (self.weight @ x.reshape(-1, x.shape[-1]).T).T.reshape(*x.shape[:-1], -1)
-            return product if self.bias is None else product + self.bias
-
-    class CsrConv2d(nn.Module):
-        def __init__(self, dense: nn.Conv2d) -> None:
-            super().__init__()
-            self.weight, self.bias = dense.weight.detach().flatten(1).to_sparse_csr(), dense.bias
-            self.window = (dense.kernel_size, dense.dilation, dense.padding, dense.stride)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            size, dilation, padding, stride = self.window
-            height, width = (
-                (x.shape[2 + i] + 2 * int(padding[i]) - dilation[i] * (size[i] - 1) - 1) // stride[i] + 1
-                for i in range(2)
-            )
-            columns = functional.unfold(x, size, dilation, padding, stride)  # type: ignore[arg-type]
-            product = self.weight @ columns.transpose(0, 1).flatten(1)
-            y = product.reshape(-1, x.shape[0], height, width).transpose(0, 1)
-            return y if self.bias is None else y + self.bias[:, None, None]
-
-    if isinstance(layer, nn.Linear):
-        return CsrLinear(layer)
-    if isinstance(layer, nn.Conv2d) and layer.groups == 1 and not isinstance(layer.padding, str):
-        return CsrConv2d(layer)
-    return None
-
-
-def has_two_of_four(weight: Any) -> bool:
-    """Whether every group of four consecutive weights of a row holds two zeros at least."""
-    array = np.asarray(weight)
-    return (
-        array.ndim == 2 and array.shape[1] % 4 == 0 and bool(((array.reshape(-1, 4) != 0).sum(1) <= 2).all())
-    )
-
-
-def _semi_structured(layer: Any) -> Any:
-    """A linear layer of a fitting pattern and size with its weight in 2:4 form."""
-    from torch import nn
-    from torch.sparse import to_sparse_semi_structured
-
-    if not isinstance(layer, nn.Linear) or any(d % 64 for d in layer.weight.shape):
-        return None
-    if not has_two_of_four(layer.weight.detach().float().cpu().numpy()):
-        return None
-    layer.weight = nn.Parameter(to_sparse_semi_structured(layer.weight.detach()), requires_grad=False)
-    return layer
+        """Peak bytes that torch held on the device after loading: weights, and what a run needs."""
+        return int(self._torch.cuda.max_memory_allocated()) if self._on_gpu else 0

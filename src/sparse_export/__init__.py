@@ -7,13 +7,8 @@ nor onnxruntime.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
-
-try:
-    __version__ = version("sparse-export")
-except PackageNotFoundError:  # running from a bare tree
-    __version__ = "0+unknown"
 
 _HOMES = {
     "SparseExportError": "errors",
@@ -26,7 +21,7 @@ _HOMES = {
     "export": "exporter.api",
     "inspect": "exporter.api",
     "verify": "exporter.api",
-    "InferenceSession": "runtime.session",
+    "InferenceSession": "runtime.inference",
     "register": "runtime.session",
     "library_path": "runtime.session",
 }
@@ -49,6 +44,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    __version__: str
     from .errors import (
         BudgetError,
         CorruptFileError,
@@ -59,16 +55,48 @@ if TYPE_CHECKING:
         VerificationError,
     )
     from .exporter.api import export, inspect, verify
-    from .runtime.session import InferenceSession, library_path, register
+    from .runtime.inference import InferenceSession
+    from .runtime.session import library_path, register
 
 
 def __getattr__(name: str) -> Any:
     """Import the home of a public name the first time it is asked for."""
+    if name == "__version__":
+        value: Any = _version()
+        globals()[name] = value
+        return value
     if name not in _HOMES:
         raise AttributeError(f"module 'sparse_export' has no attribute '{name}'")
-    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    value = getattr(_home(name), name)
     globals()[name] = value
     return value
+
+
+def _home(name: str) -> ModuleType:
+    """The module of a public name; a device may have the part that runs files and no other."""
+    home = f"{__name__}.{_HOMES[name]}"
+    try:
+        return import_module(home)
+    except ModuleNotFoundError as error:
+        if error.name is None or not home.startswith(error.name):
+            raise
+        from .errors import MissingDependencyError
+
+        raise MissingDependencyError(
+            f"sparse_export.{name} is not in sparse-export-runtime: pip install sparse-export"
+        ) from error
+
+
+def _version() -> str:
+    # Only here: importlib.metadata is most of the time that `--help` would take.
+    from importlib.metadata import PackageNotFoundError, version
+
+    for distribution in ("sparse-export", "sparse-export-runtime"):
+        try:
+            return version(distribution)
+        except PackageNotFoundError:
+            continue
+    return "0+unknown"  # running from a bare tree
 
 
 def __dir__() -> list[str]:

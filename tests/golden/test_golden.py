@@ -69,3 +69,14 @@ def test_every_truncation_is_refused(name: str) -> None:
             decode(data[:length])
     with pytest.raises(CorruptFileError):
         decode(data + b"\0")
+
+
+@FILES
+def test_the_specification_alone_is_enough_to_read_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(HERE.parents[1] / "docs")
+    import reader
+
+    dtype, shape, bits = EXPECTED[name]
+    _, found, array = reader.read((HERE / name).read_bytes())
+    assert (found, list(array.shape)) == (dtype, shape)
+    assert array.tobytes().hex() == bits
