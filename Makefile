@@ -7,6 +7,7 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find runtime/na
 TREE := build/tree/sparse_export
 
 .DEFAULT_GOAL := help
+.PHONY: help setup lint typecheck test demo benchmarks report fuzz fuzz-readers campaign properties clean
 .PHONY: help setup lint typecheck test compat demo benchmarks field cost report fuzz campaign properties gpu clean js browser wheels crash-test
 
 help: ## Show the targets
@@ -71,6 +72,9 @@ test: lint typecheck $(VENV)/.browser $(OLD_ORT)/.installed ## Everything CI run
 
 demo: setup ## Train, prune, export, compare: the main job on real data
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash examples/demo/run.sh
+
+fuzz-readers: setup ## A million damaged files through every reader and the whole export
+	$(PY) -m tests.fuzz.readers --cases $(or $(CASES),1000000)
 
 properties: setup ## 2,500 property-based cases a format (about ten minutes)
 	HYPOTHESIS_PROFILE=thorough $(PY) -m pytest tests/contract
