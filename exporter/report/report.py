@@ -116,7 +116,7 @@ class Report:
 
         self.dense_file_bytes = dense_bytes(model)
         source = Path(self.source)
-        if identify(source) == "onnx":
+        if not shards.is_index(source) and identify(source) == "onnx":
             self.source_bytes = file_bytes(source)
             self.dense_file_bytes = min(self.dense_file_bytes, self.source_bytes)
         planned = {row["name"] for row in self.layers}
