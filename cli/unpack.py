@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from ..text import clean
 from . import console
 
 EPILOG = """\b
@@ -46,7 +45,11 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Write the checkpoint that the archive FILE holds, every tensor bit for bit."""
+    """Write the checkpoint that the archive FILE holds.
+
+    Every tensor comes back bit for bit as it was archived: with --no-fold the checkpoint as it was, otherwise
+    its weights with the pruning masks folded in. The signs of a pruned weight's zeros take --exact-zeros.
+    """
     from ..exporter import archive
 
     with console.progress(quiet or as_json) as progress:
@@ -58,5 +61,5 @@ def command(
         console.print_json({"output": str(output), "bytes": size, "notes": notes})
         return
     for note in notes:
-        console.say(f"note: {clean(note)}", quiet=quiet)
-    console.say(f"{clean(str(output))}  {console.human(size)}, all checksums match", quiet=quiet)
+        console.say(f"note: {note}", quiet=quiet)
+    console.say(f"{output}  {console.human(size)}, all checksums match", quiet=quiet)

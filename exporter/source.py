@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -13,9 +13,11 @@ import onnx
 from ..errors import InputError
 from ..runtime.inputs import read_npz
 from ..text import clean, shown
+from .files import kinds, shards
 from .graph.index import GraphIndex
-from .graph.normalize import normalize
+from .graph.normalize import normalized
 from .reference import OnnxReference, Reference, TorchReference
+from .trace import dynamic as dynamic_axes
 
 if TYPE_CHECKING:
     from .checkpoint import Checkpoint
@@ -45,6 +47,8 @@ class Source:
         Sizes and arrays of the user's for its inputs.
     notes
         (level, text) pairs: the doctor's note of the checkpoint and the tracing.
+    sparse
+        Initializers that an .onnx file holds sparse; the model has them dense.
     """
 
     path: Path
@@ -56,6 +60,7 @@ class Source:
     input_shape: Sequence[Shape] = ()
     input: Path | None = None
     notes: list[tuple[str, str]] = field(default_factory=list)
+    sparse: Mapping[str, onnx.SparseTensorProto] = field(default_factory=dict)
 
 
 class SourceOptions(TypedDict, total=False):
@@ -66,6 +71,10 @@ class SourceOptions(TypedDict, total=False):
     input_dtype: Sequence[str] | None
     input: str | Path | None
     trust_checkpoint: bool
+    weights: str | None
+    prefix: str | None
+    strict: bool
+    dynamic: Sequence[str]
     binarize: Sequence[str]
     binarize_alpha: str
     verbose: bool
@@ -79,6 +88,10 @@ def open_source(
     input_dtype: Sequence[str] | None = None,
     input: str | Path | None = None,
     trust_checkpoint: bool = False,
+    weights: str | None = None,
+    prefix: str | None = None,
+    strict: bool = False,
+    dynamic: Sequence[str] = (),
     binarize: Sequence[str] = (),
     binarize_alpha: str = "mean",
     verbose: bool = False,
@@ -96,6 +109,12 @@ def open_source(
         .npz file of arrays for the inputs, by name.
     trust_checkpoint
         Allow pickles that run code.
+    weights, prefix
+        Which of several state dicts (its key, or "ema"), and which names of it, are the net's.
+    strict
+        Refuse a checkpoint that holds other tensors beside the net's.
+    dynamic
+        "NAME:AXIS" of input dimensions to keep open beside the batch, where torch traces the net.
     binarize, binarize_alpha
         Patterns over the names of latent weights to replace by alpha * sign(W), here and in the reference;
         alpha is "mean" (of |W|, per output) or "one".
@@ -107,25 +126,26 @@ def open_source(
     InputError
         If the file cannot be read, a weight is NaN, or no graph can be had for it.
     """
-    from . import checkpoint
-
     say(f"reading {path.name}")
-    loaded = checkpoint.load(path, trust_checkpoint=trust_checkpoint)
     arrays = Path(input) if input is not None else None
     shapes = list(input_shape or ())
-    if loaded.kind == "onnx":
-        return _from_onnx(loaded, shapes, arrays, binarize, binarize_alpha)
+    located = shards.locate(path)
+    if not shards.is_index(located) and kinds.identify(located) == "onnx":  # no step of this way needs torch
+        dynamic_axes.refuse(path, dynamic, "an .onnx file")
+        return _from_onnx(located, shapes, arrays, binarize, binarize_alpha)
+    from . import checkpoint
     from .graph import latent
     from .trace import resolve as architecture
 
+    loaded = checkpoint.load(path, trust_checkpoint=trust_checkpoint, weights=weights, prefix=prefix)
     checkpoint.refuse_nan(loaded)
     notes = [(note.level, note.text) for note in loaded.notes]
-    resolved = _resolved(loaded, arch, shapes, input_dtype, arrays)
+    resolved = _resolved(loaded, arch, shapes, input_dtype, arrays, strict=strict, dynamic=dynamic)
     _refuse_inputs(path, resolved)
     say(f"tracing {resolved.arch_name or 'the module'}")
     if binarize:
         notes += latent.binarize_module(resolved.module, binarize, binarize_alpha)
-    model = latent.fold_weights(normalize(architecture.to_onnx(resolved, verbose=verbose)))
+    model = normalized(architecture.to_onnx(resolved, verbose=verbose)).model
     notes += [(note.level, note.text) for note in resolved.notes]
     examples = [tuple(example.shape) for example in resolved.example_inputs]
     name = resolved.arch_name or "a module"
@@ -134,33 +154,33 @@ def open_source(
 
 
 def _from_onnx(
-    loaded: Checkpoint,
+    path: Path,
     shapes: Sequence[Shape],
     arrays: Path | None,
     binarize: Sequence[str],
     alpha: str,
 ) -> Source:
     """The source in an .onnx file, whose reference is the file itself."""
+    from .files.onnx_read import read_onnx
     from .graph import latent
 
-    original = loaded.onnx_model
-    assert original is not None
+    original = read_onnx(path)
     given = onnx.ModelProto()
     given.CopyFrom(original)
-    notes = [(note.level, note.text) for note in loaded.notes]
-    reference = OnnxReference(loaded.path, graph=given)
-    lowered = latent.lower_bipolar(original)
+    reference = OnnxReference(path, graph=given)
     if any(node.op_type == "BipolarQuant" for node in given.graph.node):
         # An operator of no runtime of ours: what it means is spelled out before anything else is done.
-        given.CopyFrom(lowered)
-        reference = OnnxReference(given, "onnxruntime, its BipolarQuant spelled out", shown(loaded.path))
-    model = normalize(latent.fold_weights(lowered))
+        given = latent.lower_bipolar(given)
+        reference = OnnxReference(given, "onnxruntime, its BipolarQuant spelled out", shown(path))
+    normal = normalized(original)
+    model = normal.model
+    notes = [(note.level, note.text) for note in normal.notes]
     if binarize:
         notes += latent.binarize_model(model, binarize, alpha)
         asked = _with_weights_of(given, model, binarize)
-        reference = OnnxReference(asked, "onnxruntime, binarized as asked for", shown(loaded.path))
-    _refuse_nan(loaded.path, GraphIndex(model))
-    return Source(loaded.path, model, reference, None, given, None, shapes, arrays, notes)
+        reference = OnnxReference(asked, "onnxruntime, binarized as asked for", shown(path))
+    _refuse_nan(path, GraphIndex(model))
+    return Source(path, model, reference, None, given, None, shapes, arrays, notes, normal.sparse)
 
 
 def _with_weights_of(given: onnx.ModelProto, model: onnx.ModelProto, globs: Sequence[str]) -> onnx.ModelProto:
@@ -188,6 +208,9 @@ def _resolved(
     shapes: Sequence[Shape],
     dtypes: Sequence[str] | None,
     arrays: Path | None,
+    *,
+    strict: bool,
+    dynamic: Sequence[str],
 ) -> Resolved:
     """The net of a checkpoint, with the inputs that are given, or examples, to trace it with."""
     import torch
@@ -199,7 +222,9 @@ def _resolved(
         shapes = [array.shape for array in given.values()]
         dtypes = [str(array.dtype) for array in given.values()]
     plain = [item[1] if len(item) == 2 and isinstance(item[0], str) else item for item in shapes]
-    resolved = architecture.resolve(loaded, arch, plain or None, list(dtypes) if dtypes else None)
+    resolved = architecture.resolve(
+        loaded, arch, plain or None, list(dtypes) if dtypes else None, strict=strict, dynamic=dynamic
+    )
     if given and loaded.program is None:
         names = _argument_names(resolved.module)
         order = [name for name in names if name in given] if set(given) <= set(names) else list(given)

@@ -66,7 +66,7 @@ def keep_measured_slow_layers_dense(
         verdict = f"{sparse * 1e3:.3g} ms packed, {dense * 1e3:.3g} ms dense"
         if sparse * MARGIN >= dense:
             plan.stay_dense(
-                f"measured slower: {verdict}" if dense else "its shapes are not known, so not measured"
+                f"measured no faster: {verdict}" if dense else "its shapes are not known, so not measured"
             )
             del packed[plan.name]
         else:
@@ -87,8 +87,8 @@ def _check_whole(
     if not packed:
         return
     # Folding changes layers in place; the measured graph gets layers of its own.
-    fresh = {layer.name: layer for layer in find(index)}
-    copies = [plan.with_layers([fresh[layer.name] for layer in plan.layers]) for plan in plans]
+    fresh = {id(layer.nodes[0]): layer for layer in find(index)}
+    copies = [plan.with_layers([fresh[id(layer.nodes[0])] for layer in plan.layers]) for plan in plans]
     dense, sparse = _alternate(
         _session(model, threads), _session(rewrite(index, model, copies, packed), threads), feeds
     )
@@ -130,12 +130,12 @@ def _alone(
     """A model of the one dense layer."""
     node = layer.nodes[0]
     nodes = [node]
-    maker = index.makers.get(node.input[1])
-    if maker is not None:
-        nodes.insert(0, maker)
-    wanted = {name for item in nodes for name in item.input}
+    if layer.weight != node.input[1]:  # it reads the weight through a Transpose
+        nodes.insert(0, index.makers[node.input[1]])
+    made = {name for item in nodes for name in item.output}
+    wanted = {name for item in nodes for name in item.input} - made - {layer.x}
     initializers = []
-    for name in sorted(wanted & set(index.initializers)):
+    for name in sorted(wanted):
         array = index.constant(name)
         if array is not None:
             initializers.append(numpy_helper.from_array(array, name))

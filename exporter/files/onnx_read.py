@@ -62,12 +62,21 @@ def read_onnx(path: Path) -> onnx.ModelProto:
 def _check(path: Path, model: onnx.ModelProto) -> None:
     if model.ByteSize() > _MAX_PROTO:
         return  # the checker serializes its input
+    # A runtime takes outputs and inputs without a shape; the checker alone insists on one.
+    ends = [*model.graph.input, *model.graph.output]
+    bare = [v.type.tensor_type for v in ends if v.type.HasField("tensor_type")]
+    bare = [tensor for tensor in bare if not tensor.HasField("shape")]
+    for tensor in bare:
+        tensor.shape.SetInParent()
     try:
         onnx.checker.check_model(model)
     except Exception as error:  # ValidationError, or a decoding error below it
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         text = shown(lines[0]) if lines else type(error).__name__
         raise CorruptFileError(f"{shown(path)}: not a valid ONNX model: {text}") from error
+    finally:
+        for tensor in bare:
+            tensor.ClearField("shape")
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:

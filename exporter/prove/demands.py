@@ -16,7 +16,8 @@ from onnx import inliner, numpy_helper
 
 from ...runtime.inputs import InputSpec, spec_of
 from ..graph.domain import MAIN_DOMAINS
-from ..graph.index import attribute, without_data
+from ..graph.index import attribute
+from ..graph.shapes import without_data
 
 #: Pass their first input's values on, whatever they do to its shape.
 _SAME_VALUES = frozenset(
