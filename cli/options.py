@@ -76,6 +76,36 @@ def together(*wanted: Any) -> Callable[[FunctionT], FunctionT]:
     return decorate
 
 
+def _limit(ctx: click.Context, param: click.Parameter, value: float | None) -> None:
+    """Put a limit for reading in force while the command runs."""
+    from ..exporter.files import budget
+
+    if value is not None:
+        size = int(value * 10**9)
+        limits = {"dense": size} if param.name == "max_dense" else {"memory": size}
+        ctx.with_resource(budget.raised(**limits))
+
+
+#: What reading a file that nobody vouches for may cost.
+limit_options = together(
+    click.option(
+        "--max-dense",
+        type=click.FloatRange(0, 1e6, min_open=True),
+        metavar="GB",
+        expose_value=False,
+        callback=_limit,
+        help="What the file may expand to.  [default: 1000 times its size]",
+    ),
+    click.option(
+        "--max-memory",
+        type=click.FloatRange(0, 1e6, min_open=True),
+        metavar="GB",
+        expose_value=False,
+        callback=_limit,
+        help="Memory for reading, beside three times the file.  [default: 0.2]",
+    ),
+)
+
 #: How to read the model: architecture, input shapes, trust.
 source_options = together(
     click.option("--arch", metavar="NAME|FILE.py:FACTORY", help="Architecture of a state dict."),
@@ -92,6 +122,17 @@ source_options = together(
     ),
     click.option("--input-dtype", multiple=True, metavar="DTYPE", help="Dtype of an input, e.g. int64."),
     click.option(
+        "--dynamic",
+        multiple=True,
+        metavar="NAME:AXIS",
+        help="Keep this dimension of an input open too, e.g. input_ids:1; the batch is open anyway.",
+    ),
+    click.option(
+        "--weights", metavar="ema|KEY", help="Which of several state dicts in the file, e.g. state_dict_ema."
+    ),
+    click.option("--prefix", metavar="PREFIX", help="Take only the tensors under this prefix, e.g. model."),
+    click.option("--strict", is_flag=True, help="Refuse tensors in the file that the net does not have."),
+    click.option(
         "--trust-checkpoint", is_flag=True, help="Unpickle a whole module; runs code from the file."
     ),
 )
@@ -103,7 +144,7 @@ speed_options = together(
         type=click.Choice(["size", "speed"]),
         default="size",
         show_default=True,
-        help="Pack what gets smaller, or only what gets faster too.",
+        help="Pack what gets smaller, or only what is expected to get faster too (MODEL.speed.onnx).",
     ),
     click.option("--measure", is_flag=True, help="Time each layer here, dense and packed; write the faster."),
     click.option(

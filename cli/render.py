@@ -48,15 +48,7 @@ def export(report: Report, *, verbose: bool, dry_run: bool) -> None:
         out.print()
         out.print(_waterfall_table(report.waterfall))
         out.print()
-    packed = sum(row["format"] != "dense" for row in report.weights)
-    kept = len(report.weights) - packed
-    out.print(
-        f"{packed} of {len(report.weights)} weights packed"
-        + (f", {kept} kept dense" + ("" if verbose or dry_run else " (-v says why)") if kept else "")
-        + f"; density {report.nnz / report.size:.2%}"
-        if report.size
-        else "no constant weight of 1 kB or more"
-    )
+    out.print(_tally(report, told=verbose or dry_run))
     if dry_run:
         out.print("dry run: nothing was written")
         return
@@ -66,6 +58,18 @@ def export(report: Report, *, verbose: bool, dry_run: bool) -> None:
         out.print("[yellow]not verified (--no-verify)[/]")
     for path in report.files:
         out.print(f"wrote {_safe(str(path))}", soft_wrap=True)
+
+
+def _tally(report: Report, told: bool) -> str:
+    """How many weights were packed; `told` where the reasons of the others are on the screen."""
+    weights = report.weights
+    if not weights:
+        return "the model has no constant weight of 1 kB and more"
+    packed = sum(row["format"] != "dense" for row in weights)
+    kept = len(weights) - packed
+    why = "" if told else " (-v says why)"
+    dense = f", {kept} kept dense{why}" if kept else ""
+    return f"{packed} of {len(weights)} weights packed{dense}; density {report.density:.2%}"
 
 
 def _byte_table(
@@ -93,9 +97,9 @@ def _size_table(report: Report) -> Table:
 
 
 def _waterfall_table(waterfall: Waterfall) -> Table:
-    """All tensors, from dense over the theory to the file, and the entropy bound below."""
+    """All tensors, from dense over the theory to the file, and the order-0 entropy beside it."""
     table = _byte_table("all tensors", "dense", waterfall.dense, waterfall.rows())
-    over = waterfall.over_bound_percent
+    over = waterfall.over_entropy_percent
     if over is not None:
         table.add_row(f"  the file is {abs(over):.1f} % {'over' if over >= 0 else 'under'} it", "", "", "")
     return table
@@ -113,7 +117,7 @@ def _plan_table(report: Report) -> Table:
         if row["format"] == "dense":
             nbytes = human(row["dense_bytes"])
         table.add_row(
-            _safe(row["name"]), f"{row['density']:.1%}", row["format"], nbytes, _safe(row["reason"])
+            _safe(row["name"]), f"{row['density']:.1%}", _safe(row["format"]), nbytes, _safe(row["reason"])
         )
     return table
 
@@ -141,12 +145,16 @@ def contents(report: Report) -> None:
     out.print(
         f"{len(report.layers)} tensors, {report.packed_bytes:,} B in {report.source_bytes:,} B of file"
         + (f", {report.dense_bytes:,} B dense" if report.dense_bytes != report.packed_bytes else "")
-        + (f"; {report.nnz:,} of {report.size:,} values are not zero" if report.size else "")
+        + (
+            f"; density {report.density:.2%}: {report.nnz:,} of the {report.size:,} weights are not zero"
+            if report.size
+            else ""
+        )
     )
 
 
 def _format_cell(row: dict[str, Any]) -> str:
-    return f"{row['format']} {row['dtype']}"
+    return _safe(f"{row['format']} {row['dtype']}")
 
 
 def verification(result: Verification) -> str:

@@ -62,7 +62,7 @@ def export(
     format
         Format of every weight it fits, or "auto": for each weight the smallest of all.
     output
-        Default: the model's name with `.<format>.onnx`, beside it.
+        Default: see `default_output`.
     values
         How non-zeros are stored: "fp32" (as they are), "fp16", "bf16", "int8" or "codebook:N".
     layers
@@ -72,7 +72,8 @@ def export(
     measure
         With "speed": time every layer here, dense and packed, on `threads` threads, and believe that instead.
     compare
-        Also compress the dense weights with `zstd -19`, to stand beside the packed file.
+        Also compress the dense weights with `gzip -6` and `zstd -19`, to stand beside the packed file: some
+        seconds for each 10 MB.
     rtol, atol
         Tolerance of the verification: |a - b| <= atol + rtol * max |b| of the value's own channel and row.
         Where one is given the other is 0; by default rounding alone may differ (see `prove.verdict`), and
@@ -88,8 +89,8 @@ def export(
     VerificationError
         If the file does not compute what the source computes; no file is left.
     """
-    from .files.atomic import check_target
     from .files.onnx_write import save
+    from .files.targets import SourceFiles, check_target
     from .graph.find import find
     from .graph.index import GraphIndex
     from .plan import plan as planning
@@ -97,8 +98,9 @@ def export(
     from .prove.compare import VALUES_KEY
     from .prove.evidence import gather
     from .prove.proof import Proof
+    from .rewrite import smallest
+    from .rewrite.outcome import outcome
     from .rewrite.settle import settled
-    from .rewrite.write import rewrite
     from .source import open_source
 
     started = time.perf_counter()
@@ -107,9 +109,10 @@ def export(
         raise InputError(f"optimize must be 'size' or 'speed', not '{optimize}'")
     overrides = planning.parse_overrides(layers)
     spec = parse(values)
-    target = Path(output) if output is not None else path.with_name(f"{path.stem}.{format}.onnx")
+    target = Path(output) if output is not None else default_output(path, format, optimize, measure)
+    sources = SourceFiles(path, options.get("arch"))
     if path.exists() and not dry_run:
-        check_target(target, force=force, sources=[path])
+        check_target(target, force=force, sources=sources)
     source = open_source(path, say=lambda text: progress(text, 0, 0), **options)
     evidence = None
     if verify or measure:
@@ -126,6 +129,7 @@ def export(
         optimize,
         lambda done, total: progress("planning", done, total),
     )
+    smallest.settle(index, source.model, plans)
     feeds = evidence.one() if evidence and measure else None
     packed = _settle(index, source, plans, optimize, feeds, threads, dry_run, progress)
     report = Report.begin(source, target, format, plans)
@@ -133,7 +137,10 @@ def export(
     if not dry_run:
         proof = Proof(rtol, atol)
         progress("writing", 0, 0)
-        packed_model = rewrite(index, source.model, plans, packed, source.sparse)
+        given = source.original is not None and not options.get("binarize")
+        packed_model, remarks = outcome(source, index, plans, packed, given=given)
+        report.notes += remarks
+        report.layers = [plan.to_json() for plan in plans]
         lossy = next((plan.values for plan in plans if plan.packed and parse(plan.values).lossy), None)
         if lossy:
             packed_model.metadata_props.add(key=VALUES_KEY, value=lossy)
@@ -144,7 +151,7 @@ def export(
                 report.verification = proof.of_written(source, evidence, index, plans, packed, path)
 
         report.files = save(
-            packed_model, target, check=check, force=force, external_data=external_data, sources=[path]
+            packed_model, target, check=check, force=force, external_data=external_data, sources=sources
         )
         progress("accounting for the bytes", 0, 0)
         dense = settled(index, source.model, plans)
@@ -153,6 +160,23 @@ def export(
             report.dense_file_bytes = min(report.dense_file_bytes, source.model.ByteSize())
     report.seconds = time.perf_counter() - started
     return report
+
+
+def default_output(model: Path, format: str, optimize: str = "size", measure: bool = False) -> Path:
+    """Where `export` writes when it is not told: beside the model, what was asked for in the name.
+
+    Examples
+    --------
+    >>> [str(default_output(Path("net.pt"), *way)) for way in (("auto",), ("csr",), ("auto", "speed"))]
+    ['net.auto.onnx', 'net.csr.onnx', 'net.speed.onnx']
+    >>> str(default_output(Path("net.pt"), "csr", "speed", measure=True))
+    'net.csr.tuned.onnx'
+    """
+    from .files import shards
+
+    way = "tuned" if measure else "speed" if optimize == "speed" else ""
+    words = [format] if format != "auto" or not way else []
+    return model.with_name(".".join([shards.stem(model), *words, *([way] if way else []), "onnx"]))
 
 
 def _settle(
@@ -171,11 +195,15 @@ def _settle(
     is measured.
     """
     from .plan.pack import pack
+    from .rewrite import smallest
 
     if optimize == "speed" and feeds is None:
         from .plan.cost import keep_slow_layers_dense
+        from .rewrite.sign_rules import signed_weights
 
-        keep_slow_layers_dense(source.model, plans, source.example_shapes)
+        signed = signed_weights(index, plans)
+        keep_slow_layers_dense(source.model, plans, source.example_shapes, signed)
+        smallest.settle(index, source.model, plans, only_drop=True)
     packed: dict[str, Packed] = {}
     if feeds is not None or not dry_run:
         packed = pack(plans, lambda done, total: progress("packing", done, total))
@@ -192,6 +220,8 @@ def _settle(
             threads=threads,
             progress=lambda done, total: progress("measuring", done, total),
         )
+        smallest.settle(index, source.model, plans, only_drop=True)
+        packed = {plan.name: packed[plan.name] for plan in plans if plan.packed}
     return packed
 
 

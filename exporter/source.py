@@ -13,10 +13,11 @@ import onnx
 from ..errors import InputError
 from ..runtime.inputs import read_npz
 from ..text import clean, shown
-from .files import kinds
+from .files import kinds, shards
 from .graph.index import GraphIndex
 from .graph.normalize import normalized
-from .prove.reference import OnnxReference, Reference, TorchReference
+from .reference import OnnxReference, Reference, TorchReference
+from .trace import dynamic as dynamic_axes
 
 if TYPE_CHECKING:
     from .checkpoint import Checkpoint
@@ -70,6 +71,10 @@ class SourceOptions(TypedDict, total=False):
     input_dtype: Sequence[str] | None
     input: str | Path | None
     trust_checkpoint: bool
+    weights: str | None
+    prefix: str | None
+    strict: bool
+    dynamic: Sequence[str]
     binarize: Sequence[str]
     binarize_alpha: str
     verbose: bool
@@ -83,6 +88,10 @@ def open_source(
     input_dtype: Sequence[str] | None = None,
     input: str | Path | None = None,
     trust_checkpoint: bool = False,
+    weights: str | None = None,
+    prefix: str | None = None,
+    strict: bool = False,
+    dynamic: Sequence[str] = (),
     binarize: Sequence[str] = (),
     binarize_alpha: str = "mean",
     verbose: bool = False,
@@ -100,6 +109,12 @@ def open_source(
         .npz file of arrays for the inputs, by name.
     trust_checkpoint
         Allow pickles that run code.
+    weights, prefix
+        Which of several state dicts (its key, or "ema"), and which names of it, are the net's.
+    strict
+        Refuse a checkpoint that holds other tensors beside the net's.
+    dynamic
+        "NAME:AXIS" of input dimensions to keep open beside the batch, where torch traces the net.
     binarize, binarize_alpha
         Patterns over the names of latent weights to replace by alpha * sign(W), here and in the reference;
         alpha is "mean" (of |W|, per output) or "one".
@@ -114,16 +129,18 @@ def open_source(
     say(f"reading {path.name}")
     arrays = Path(input) if input is not None else None
     shapes = list(input_shape or ())
-    if kinds.identify(path) == "onnx":  # no step of this way needs torch
-        return _from_onnx(path, shapes, arrays, binarize, binarize_alpha)
+    located = shards.locate(path)
+    if not shards.is_index(located) and kinds.identify(located) == "onnx":  # no step of this way needs torch
+        dynamic_axes.refuse(path, dynamic, "an .onnx file")
+        return _from_onnx(located, shapes, arrays, binarize, binarize_alpha)
     from . import checkpoint
     from .graph import latent
     from .trace import resolve as architecture
 
-    loaded = checkpoint.load(path, trust_checkpoint=trust_checkpoint)
+    loaded = checkpoint.load(path, trust_checkpoint=trust_checkpoint, weights=weights, prefix=prefix)
     checkpoint.refuse_nan(loaded)
     notes = [(note.level, note.text) for note in loaded.notes]
-    resolved = _resolved(loaded, arch, shapes, input_dtype, arrays)
+    resolved = _resolved(loaded, arch, shapes, input_dtype, arrays, strict=strict, dynamic=dynamic)
     _refuse_inputs(path, resolved)
     say(f"tracing {resolved.arch_name or 'the module'}")
     if binarize:
@@ -191,6 +208,9 @@ def _resolved(
     shapes: Sequence[Shape],
     dtypes: Sequence[str] | None,
     arrays: Path | None,
+    *,
+    strict: bool,
+    dynamic: Sequence[str],
 ) -> Resolved:
     """The net of a checkpoint, with the inputs that are given, or examples, to trace it with."""
     import torch
@@ -202,7 +222,9 @@ def _resolved(
         shapes = [array.shape for array in given.values()]
         dtypes = [str(array.dtype) for array in given.values()]
     plain = [item[1] if len(item) == 2 and isinstance(item[0], str) else item for item in shapes]
-    resolved = architecture.resolve(loaded, arch, plain or None, list(dtypes) if dtypes else None)
+    resolved = architecture.resolve(
+        loaded, arch, plain or None, list(dtypes) if dtypes else None, strict=strict, dynamic=dynamic
+    )
     if given and loaded.program is None:
         names = _argument_names(resolved.module)
         order = [name for name in names if name in given] if set(given) <= set(names) else list(given)

@@ -66,7 +66,7 @@ def keep_measured_slow_layers_dense(
         verdict = f"{sparse * 1e3:.3g} ms packed, {dense * 1e3:.3g} ms dense"
         if sparse * MARGIN >= dense:
             plan.stay_dense(
-                f"measured slower: {verdict}" if dense else "its shapes are not known, so not measured"
+                f"measured no faster: {verdict}" if dense else "its shapes are not known, so not measured"
             )
             del packed[plan.name]
         else:

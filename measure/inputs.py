@@ -116,7 +116,7 @@ def _model(job: dict[str, Any]) -> tuple[list[InputSpec], trials.Attempt]:
 
         specs, session = inputs_of(read_onnx(path)), Session(path)
         return specs, session.run
-    from ..exporter.prove.reference import TorchReference
+    from ..exporter.reference import TorchReference
     from .runners.base import load_module, torch_inputs
 
     module, examples = load_module(str(path), job["architecture"], job["input_shape"])

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import SparseExportError
+from ..text import one_line
 from . import inputs
 from .onnx_files import all_files, read_model
-from .subjects import Subject, printable
+from .subjects import Subject
 
 #: Batches of seeded calibration inputs for static INT8; a single one leaves ranges to chance.
 CALIBRATION_BATCHES = 8
@@ -204,7 +205,7 @@ def make(
             raise
         except Exception as error:  # these tools fail in ways of their own; the run goes on without the peer
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            yield None, f"{label}: not made ({printable(reason)})"
+            yield None, f"{label}: not made ({one_line(reason)})"
             continue
         files = tuple(all_files(target))
         yield Subject(f"p{number}", label, target, "onnxruntime", "peer", files=files), ""

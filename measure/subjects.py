@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, UnsupportedError
+from ..text import clean
 
 CHECKPOINTS = {".pt", ".pth", ".ckpt", ".bin", ".safetensors"}
 _TORCH = ("torch", "torch-compiled")
@@ -69,11 +70,6 @@ class Subject:
     files: tuple[Path, ...] = field(default=())
 
 
-def printable(text: str) -> str:
-    """Text on one line without control characters: names inside files cannot drive the terminal."""
-    return "".join(char if char.isprintable() else " " for char in text)
-
-
 def is_packed(path: Path) -> bool:
     """Whether the ONNX file calls operators of the `sparse_export` domain."""
     from .onnx_files import read_model
@@ -125,7 +121,7 @@ def from_paths(
         files = tuple(all_files(path)) if onnx else (path,)
         for runtime in _applicable(path, runtimes) if runtimes else default_runtimes(path):
             for target in targets if targets and packed and runtime == "onnxruntime" else [None]:
-                label = printable(path.name) + _suffix(
+                label = clean(path.name) + _suffix(
                     runtime, packed, target, bool(runtimes and len(runtimes) > 1)
                 )
                 subjects.append(

@@ -38,7 +38,7 @@ _NEVER = (
     *("LSTM", "GRU", "RNN", "NonMaxSuppression", "Constant"),
 )
 #: Work beyond one step for each value that is read or given.
-_HEAVY = ("MatMul", "Gemm", "Einsum", "Conv", "MatMulInteger", "Attention", "Det", "DFT", "STFT")
+_HEAVY = ("MatMul", "Gemm", "Einsum", "Conv", "Attention", "Det", "DFT", "STFT")
 #: Results that are at most this many times the largest input, where shape inference cannot say.
 _BOUNDED = {"NonZero": 8, "Compress": 1, "Unique": 1}
 

@@ -1,4 +1,8 @@
-"""What will be done with every weight: its format, the exact bytes, and the reason."""
+"""What will be done with every weight: its format, the exact bytes, and the reason.
+
+Sizes here are of tensor data alone. What a format costs beside it hangs on what the other weights take:
+`rewrite.smallest` settles that.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +29,6 @@ from .values import LOSSLESS, Encoded, Spec
 
 #: Weights below this many bytes stay dense: node and tensor headers would eat the gain.
 MIN_DENSE_BYTES = 1024
-#: Bytes that a packed layer adds to the graph beside its components: tensor headers and names.
-NODE_OVERHEAD = 320
 
 
 @dataclass
@@ -37,6 +39,8 @@ class TensorPlan:
     "parameter" for a vector (a bias, a normalisation's); "value" for what stays computed, so that the file
     holds not it but what it is computed from. The last two count neither as packed nor as kept. `freed` are
     the tensors of the model that packing makes needless: the weight itself, or what it is computed from.
+    `sizes` are the bytes of every format that may hold it, "dense" among them; none where it must stay.
+    `origin` says what the weight is computed from, where it is.
     """
 
     name: str
@@ -51,6 +55,8 @@ class TensorPlan:
     reason: str
     values: str = "fp32"
     runner_up: tuple[str, int] | None = None
+    sizes: dict[str, int] = field(default_factory=dict, repr=False)
+    origin: str = ""
     role: str = "weight"
     freed: tuple[str, ...] = ()
     layers: list[Layer] = field(default_factory=list, repr=False)
@@ -70,7 +76,7 @@ class TensorPlan:
         """Take the decision back; what was chosen becomes the runner-up."""
         self.runner_up = (self.format, self.packed_bytes)
         self.format, self.packed_bytes, self.reason = "dense", self.dense_bytes, reason
-        self.values, self.encoded = "fp32", None
+        self.values, self.encoded, self.sizes = "fp32", None, {}
 
     def with_layers(self, layers: list[Layer]) -> TensorPlan:
         """The same decision for other layers."""
@@ -79,7 +85,9 @@ class TensorPlan:
     def to_json(self) -> dict[str, Any]:
         """The plan of this weight as JSON-able values."""
         row = asdict(replace(self, layers=[], encoded=None))
-        del row["layers"], row["encoded"], row["freed"]
+        for name in ("layers", "encoded", "freed", "sizes", "origin"):
+            del row[name]
+        row["reason"] = "; ".join(text for text in (self.reason, self.origin) if text)
         return row | {"shape": list(self.shape), "density": self.density}
 
 
@@ -183,7 +191,7 @@ def _plan_weight(
     large = [
         entry for entry in index.sources(name) if tensor_bytes(index.initializers[entry]) >= MIN_DENSE_BYTES
     ]
-    origin = f"computed from {', '.join(large[:3])}" if index.is_computed(name) and large else ""
+    plan.origin = f"computed from {', '.join(large[:3])}" if index.is_computed(name) and large else ""
     plan.reason = _obstacle(index, name, group) or ""
     if not plan.reason and index.is_computed(name) and set(large) - set(freed):
         plan.reason = "its constants are read elsewhere too: packed, it would be a second copy"
@@ -200,8 +208,6 @@ def _plan_weight(
         plan.encoded = None
         if index.is_computed(name):
             plan.role, plan.freed, plan.dense_bytes, plan.packed_bytes = "value", (), 0, 0
-    if origin:
-        plan.reason = f"{plan.reason}; {origin}"
     return plan
 
 
@@ -254,7 +260,8 @@ def _candidates(wanted: str, optimize: str) -> list[Format]:
 
 
 def _choose(plan: TensorPlan, stats: TensorStats, candidates: Sequence[Format]) -> None:
-    choice = formats.choose(stats, candidates, plan.dense_bytes, NODE_OVERHEAD)
+    choice = formats.choose(stats, candidates, plan.dense_bytes)
     plan.format, plan.packed_bytes, plan.reason = choice.chosen, choice.nbytes, choice.reason
+    plan.sizes = choice.sizes if plan.packed else {}
     if choice.runner_up:
         plan.runner_up = (choice.runner_up, choice.sizes[choice.runner_up])

@@ -13,8 +13,8 @@ from ...runtime.inputs import FAMILIES, Feeds, InputSpec, given, named_shapes, r
 from ...runtime.stock import LoadError, Session
 from ...text import shown
 from ..files import sandbox
+from ..reference import OnnxReference
 from .demands import inputs_of
-from .reference import OnnxReference
 
 if TYPE_CHECKING:
     from ..source import Source

@@ -28,11 +28,11 @@ from ..graph.domain import DOMAIN
 from ..graph.index import GraphIndex
 from ..plan.plan import TensorPlan, encode
 from ..plan.values import Encoded, parse
+from ..reference import OnnxReference, Reference
 from ..source import Source
 from . import compare, sign_reference, stored
 from .compare import Verification
 from .evidence import Evidence
-from .reference import OnnxReference, Reference
 from .signature import check_signature
 from .trial import Trial
 from .verdict import OutputVerdict, Tolerance, summary

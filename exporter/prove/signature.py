@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...errors import VerificationError
 from ...runtime.stock import Session
 from ...text import listed, shown
-from .reference import OnnxReference, Reference
+from ..reference import OnnxReference, Reference
 
 
 def check_signature(reference: Reference, file: Session) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ...runtime.inputs import Feeds
+from ..reference import OnnxReference, Reference
 from . import sign_reference
-from .reference import OnnxReference, Reference
 from .verdict import OutputVerdict, Runs, Tolerance, judge
 
 

@@ -14,9 +14,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx
 
+from ... import formats
 from ..graph.domain import MAIN_DOMAINS
 from ..graph.find import norm_factors
 from ..graph.index import GraphIndex, Layer, attribute
+from ..plan.plan import TensorPlan
+from .functions import BINARY_INPUT
 
 #: A sign is looked for at most this many nodes up.
 _DEPTH = 8
@@ -53,6 +56,18 @@ class _Input:
     signs: Signs
     pads: list[int] | None = None
     shaper: onnx.NodeProto | None = None
+
+
+def signed_weights(index: GraphIndex, plans: Sequence[TensorPlan]) -> set[str]:
+    """The binary weights in `plans` whose layers would take the signs of their inputs; nothing is changed."""
+    found = set()
+    for plan in plans:
+        if plan.packed and formats.get(plan.format).operator in BINARY_INPUT:
+            copies = [replace(layer) for layer in plan.layers]
+            take_signs(index, copies, {})
+            if all(layer.binary_input for layer in copies):
+                found.add(plan.name)
+    return found
 
 
 def take_signs(index: GraphIndex, layers: Sequence[Layer], shapers: dict[int, onnx.NodeProto]) -> None:

@@ -17,11 +17,11 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from ...errors import InputError
-from ...quiet import quiet
-from ...runtime.inputs import Feeds
-from ...runtime.stock import RunError, Session, said
-from ..files.onnx_write import MAX_INLINE_TOTAL, data_bytes, save
+from ..errors import InputError
+from ..quiet import quiet
+from ..runtime.inputs import Feeds
+from ..runtime.stock import RunError, Session, said
+from .files.onnx_write import MAX_INLINE_TOTAL, data_bytes, save
 
 #: The relative step of an input that its own last bit is.
 _STEP = 2.0**-23
