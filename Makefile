@@ -7,7 +7,7 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find runtime/na
 TREE := build/tree/sparse_export
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint typecheck test compat demo benchmarks report fuzz campaign properties crash-test clean gpu
+.PHONY: help setup lint typecheck test compat demo js browser wheels benchmarks gpu report fuzz campaign properties clean crash-test
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,20 @@ $(VENV)/.browser: $(VENV)/.installed
 	command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium) >/dev/null 2>&1 \
 	  || echo "no chromium here: the browser tests are skipped"
 	touch $@
+
+# Where node is missing those tests say they are skipped.
+tests/js/node_modules/.installed: tests/js/package-lock.json
+	cd tests/js && npm ci --silent --no-audit --no-fund
+	touch $@
+
+js: tests/js/node_modules/.installed $(VENV)/.browser ## Exported files in node and in a browser
+	$(PY) -m pytest tests/js
+
+browser: tests/js/node_modules/.installed demo-out/model.csr.onnx ## examples/browser with the demo's net, in build/browser, served
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh -c 'sparse-export demo-out/model.pt --force -o demo-out/model.auto.onnx \
+	  && sparse-export demo-out/model.pt --force --format dense -o demo-out/model.dense.onnx'
+	examples/browser/assemble.sh demo-out/model.dense.onnx demo-out/model.auto.onnx build/browser
+	$(PY) -m http.server --bind 127.0.0.1 --directory build/browser 8000
 
 # The oldest runtime that files are promised for, beside the newest one of the virtual environment.
 OLD_ORT := build/onnxruntime-1.20

@@ -56,14 +56,17 @@ Examples:
     "--external-data", is_flag=True, help="Put the weights in an aligned data file beside the model."
 )
 @click.option(
-    "--archive", is_flag=True, help="Write the checkpoint itself, losslessly: MODEL.packed.safetensors."
+    "--archive", is_flag=True, help="Write the checkpoint itself, masks folded: MODEL.packed.safetensors."
 )
 @click.option(
-    "--no-fold", is_flag=True, help="In an archive, keep pruning pairs (weight_orig, weight_mask) apart."
+    "--no-fold",
+    is_flag=True,
+    help="In an archive, keep pruning pairs (weight_orig, weight_mask) apart, not the folded weight.",
 )
 @click.option(
-    "--plain-zeros", is_flag=True, help="In an archive, store -0.0 as 0: equal numbers, fewer bytes."
+    "--exact-zeros", is_flag=True, help="In an archive, keep the signs of zeros (-0.0) in pruned weights too."
 )
+@click.option("--plain-zeros", is_flag=True, hidden=True, help="Now the default: see --exact-zeros.")
 @click.option("--compare", is_flag=True, help="Also run zstd -19 over the dense weights, to compare sizes.")
 @click.option("--report", "html", type=click.Path(path_type=Path), help="Write an HTML report of the export.")
 @click.option("--card", type=click.Path(path_type=Path), help="Write a short Markdown model card.")
@@ -82,20 +85,26 @@ def command(
     card: Path | None,
     archive: bool,
     no_fold: bool,
+    exact_zeros: bool,
     plain_zeros: bool,
     **arguments: Any,
 ) -> None:
-    """Pack MODEL (.pt, .pth, .safetensors, .pt2, .onnx) into a smaller ONNX file for any onnxruntime."""
+    """Pack MODEL into a smaller ONNX file for any onnxruntime.
+
+    MODEL: .pt, .pth, .ckpt, .bin, .safetensors, .pt2, .onnx, an *.index.json of shards, or a folder with one.
+    """
     from ..exporter import api
     from ..exporter.files.targets import SourceFiles, check_targets
     from . import render
 
+    if exact_zeros and plain_zeros:
+        raise click.UsageError("--plain-zeros and --exact-zeros are opposites")
     if archive:
-        keep = {"fold_masks": not no_fold, "plain_zeros": plain_zeros}
+        keep = {"fold_masks": not no_fold, "exact_zeros": exact_zeros}
         _archive(model, as_json, quiet, no_verify, keep, arguments | {"report": html, "card": card})
         return
-    if no_fold or plain_zeros:
-        raise click.UsageError("--no-fold and --plain-zeros go with --archive: a graph has no masks")
+    if no_fold or exact_zeros or plain_zeros:
+        raise click.UsageError("--no-fold and --exact-zeros go with --archive: a graph has no masks")
     force, sources = arguments["force"], SourceFiles(model, arguments["arch"])
     arguments["output"] = arguments["output"] or api.default_output(model, format_)
     if model.exists():
@@ -116,10 +125,17 @@ def _archive(
 ) -> None:
     """Write the archive; options that are about a graph have no meaning here and are refused."""
     from ..exporter import archive
+    from ..exporter.files import shards
     from . import render
 
-    of_graphs = ("arch", "input_shape", "layers", "binarize", "external_data", "measure", "compare")
-    given = [name for name in (*of_graphs, "report", "card") if arguments[name]]
+    given = [
+        name
+        for name in (
+            *("arch", "input_shape", "dynamic", "weights", "prefix", "strict"),
+            *("layers", "binarize", "external_data", "measure", "compare", "report", "card"),
+        )
+        if arguments[name]
+    ]
     if given:
         raise click.UsageError(
             f"--archive takes the checkpoint as it is: --{given[0].replace('_', '-')} does not apply"
@@ -140,7 +156,7 @@ def _archive(
     if as_json:
         console.print_json(render.archive_json(report))
     elif not quiet:
-        render.archive(report, model.stat().st_size, verified=not no_verify)
+        render.archive(report, shards.size(model), verified=not no_verify)
 
 
 def _write_documents(

@@ -13,7 +13,8 @@ from .console import print_json, progress, result
 from .options import together
 
 if TYPE_CHECKING:
-    from ..training.runs import DataSpec, Outcome
+    from ..training.outcome import Outcome
+    from ..training.runs import DataSpec
     from ..training.train import Progress, Recipe
 
 FILE = click.Path(path_type=Path)

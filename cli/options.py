@@ -64,6 +64,17 @@ source_options = together(
     click.option("--input-shape", multiple=True, type=ShapeType(), help="Shape of an input, e.g. 1x3x32x32."),
     click.option("--input-dtype", multiple=True, metavar="DTYPE", help="Dtype of an input, e.g. int64."),
     click.option(
+        "--dynamic",
+        multiple=True,
+        metavar="NAME:AXIS",
+        help="Keep this dimension of an input open too, e.g. input_ids:1; the batch is open anyway.",
+    ),
+    click.option(
+        "--weights", metavar="ema|KEY", help="Which of several state dicts in the file, e.g. state_dict_ema."
+    ),
+    click.option("--prefix", metavar="PREFIX", help="Take only the tensors under this prefix, e.g. model."),
+    click.option("--strict", is_flag=True, help="Refuse tensors in the file that the net does not have."),
+    click.option(
         "--trust-checkpoint", is_flag=True, help="Unpickle a whole module; runs code from the file."
     ),
 )

@@ -45,7 +45,11 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Write the checkpoint that the archive FILE holds, every tensor bit for bit."""
+    """Write the checkpoint that the archive FILE holds.
+
+    Every tensor comes back bit for bit as it was archived: with --no-fold the checkpoint as it was, otherwise
+    its weights with the pruning masks folded in. The signs of a pruned weight's zeros take --exact-zeros.
+    """
     from ..exporter import archive
 
     with console.progress(quiet or as_json) as progress:

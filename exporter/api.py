@@ -33,7 +33,9 @@ def _silent(text: str, done: int, total: int) -> None:
 
 def default_output(model: Path, format: str) -> Path:
     """Where `export` writes when it is not told: beside the model."""
-    return model.with_name(f"{model.stem}.{format}.onnx")
+    from .files import shards
+
+    return model.with_name(f"{shards.stem(model)}.{format}.onnx")
 
 
 def export(

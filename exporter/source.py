@@ -45,6 +45,10 @@ class SourceOptions(TypedDict, total=False):
     input_shape: Sequence[tuple[int, ...]] | None
     input_dtype: Sequence[str] | None
     trust_checkpoint: bool
+    weights: str | None
+    prefix: str | None
+    strict: bool
+    dynamic: Sequence[str]
     binarize: Sequence[str]
     binarize_alpha: str
     verbose: bool
@@ -57,6 +61,10 @@ def open_source(
     input_shape: Sequence[tuple[int, ...]] | None = None,
     input_dtype: Sequence[str] | None = None,
     trust_checkpoint: bool = False,
+    weights: str | None = None,
+    prefix: str | None = None,
+    strict: bool = False,
+    dynamic: Sequence[str] = (),
     binarize: Sequence[str] = (),
     binarize_alpha: str = "mean",
     verbose: bool = False,
@@ -72,6 +80,12 @@ def open_source(
         One for each input; found out for the nets that are known.
     trust_checkpoint
         Allow pickles that run code.
+    weights, prefix
+        Which of several state dicts (its key, or "ema"), and which names of it, are the net's.
+    strict
+        Refuse a checkpoint that holds other tensors beside the net's.
+    dynamic
+        "NAME:AXIS" of input dimensions to keep open beside the batch, where torch traces the net.
     binarize, binarize_alpha
         Patterns over the names of latent weights to replace by alpha * sign(W), here and in the reference;
         alpha is "mean" (of |W|, per output) or "one".
@@ -85,13 +99,15 @@ def open_source(
     """
     from . import checkpoint
     from .graph import latent
+    from .trace import dynamic as dynamic_axes
     from .trace import resolve as architecture
 
     say(f"reading {path.name}")
-    loaded = checkpoint.load(path, trust_checkpoint=trust_checkpoint)
+    loaded = checkpoint.load(path, trust_checkpoint=trust_checkpoint, weights=weights, prefix=prefix)
     notes = [(note.level, note.text) for note in loaded.notes]
     if loaded.kind == "onnx":
         assert loaded.onnx_model is not None
+        dynamic_axes.refuse(path, dynamic, "an .onnx file")
         model = normalize(latent.fold_weights(latent.lower_bipolar(loaded.onnx_model)))
         if binarize:
             notes += latent.binarize_model(model, binarize, binarize_alpha)
@@ -104,6 +120,8 @@ def open_source(
         arch,
         list(input_shape) if input_shape else None,
         list(input_dtype) if input_dtype else None,
+        strict=strict,
+        dynamic=dynamic,
     )
     say(f"tracing {resolved.arch_name or 'the module'}")
     if binarize:

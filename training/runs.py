@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from ..errors import InputError
-from ..exporter.files.atomic import check_target
+from ..exporter.files.targets import check_target
 from ..exporter.nets import cifar
 from . import binarize as binary
-from . import checkpoints, data, neurons, prune, retrain, train
+from . import checkpoints, data, files, neurons, prune, retrain, targets, train
+from .outcome import Outcome
 from .train import Recipe, Resume
 
 
@@ -36,24 +37,6 @@ class DataSpec:
 @cache
 def _load(spec: DataSpec) -> data.Data:
     return data.load(spec.source, spec.directory, spec.download, spec.image_size)
-
-
-@dataclass
-class Outcome:
-    """What a step did; `as_json` of it is what the command prints."""
-
-    output: str
-    arch: str
-    accuracy: float | None
-    nonzeros: int
-    weights: int
-    history: train.History | None = None
-    #: Weights of dead neurons that pruning removed beyond its rate; None where that was not asked for.
-    dead: int | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self) | {"sparsity": 1 - self.nonzeros / self.weights}
 
 
 def _outcome(output: Path, arch: str, model: nn.Module, score: float | None, history: Any = None) -> Outcome:
@@ -148,7 +131,9 @@ def run_prune(
     source: Path,
     output: Path,
     arch: str | None,
-    choose: Callable[[nn.Module], prune.Masks],
+    choose: Callable[[dict[str, torch.Tensor]], prune.Masks],
+    layers: Iterable[str] = (),
+    kinds: Iterable[str] = (),
     *,
     force: bool = False,
     keep_masks: bool = False,
@@ -158,14 +143,32 @@ def run_prune(
 ) -> Outcome:
     """Prune a checkpoint; with `keep_masks` as torch.nn.utils.prune leaves it, else with plain zeros.
 
-    With `remove_dead` also what leads to or from a neuron that pruning left without inputs or outputs.
+    An .onnx file, and a state dict whose net is not known, are pruned as they are.
+
+    Parameters
+    ----------
+    choose
+        Masks of the weights that `layers` and `kinds` choose (`targets.chosen`).
+    remove_dead
+        Also zero what leads to or from a neuron that pruning left without inputs or outputs.
     """
     check_target(output, force=force, sources=[source])
+    if files.is_graph(source) and (remove_dead or evaluate is not None or arch is not None):
+        raise InputError(f"{source}: --arch, --evaluate, --bn-reestimate and --remove-dead need a checkpoint")
+    if files.is_graph(source) or (
+        arch is None and not remove_dead and evaluate is None and not checkpoints.is_known(source)
+    ):
+        return files.prune_file(source, output, choose, layers, kinds, force=force, keep_masks=keep_masks)
     model, name = checkpoints.load_model(source, arch)
-    masks = choose(model)
+    weights = targets.weights(model, layers, kinds)
+    masks = choose(weights)
     dead = None
     if remove_dead:
+        if not set(masks) <= set(prune.prunable(model)):
+            raise InputError("--remove-dead follows convolutions and linear layers: leave out other kinds")
         masks, dead = _without_dead(model, masks)
+    left = sum(int(weight.detach()[masks[n]].count_nonzero()) for n, weight in weights.items())
+    size = sum(weight.numel() for weight in weights.values())
     if keep_masks:
         prune.attach(model, masks)
     else:
@@ -178,6 +181,8 @@ def run_prune(
             retrain.reestimate_batchnorm(model, samples)
         score = train.accuracy(model, samples.test)
     checkpoints.write(output, model.state_dict(), force=force, sources=[source])
+    if kinds or not targets.has_default(model):  # counted are the weights that were chosen
+        return Outcome(str(output), name, score, left, size, dead=dead)
     return replace(_outcome(output, name, model, score), dead=dead)
 
 
@@ -257,13 +262,25 @@ def run_binarize(
     method: str,
     *,
     layers: Iterable[str] = (),
+    evaluate: bool = True,
     force: bool = False,
     progress: train.Progress | None = None,
 ) -> Outcome:
-    """Binarize a checkpoint; the written weights are exactly plus or minus one number per output channel."""
+    """Binarize a checkpoint; the written weights are exactly plus or minus one number per output channel.
+
+    Where nothing is trained (`method` "sign"), no data are read unless `evaluate` is set, and neither an
+    .onnx file nor a state dict needs its net.
+    """
     if method not in binary.METHODS:
         raise InputError(f"method '{method}': {', '.join(binary.METHODS)}")
     _, trains, scaled, signs = binary.METHODS[method]
+    evaluate = evaluate or trains
+    if files.is_graph(source) and (evaluate or arch is not None):
+        raise InputError(
+            f"{source}: an .onnx file is only binarized as it is: --method sign, without a net or data"
+        )
+    if files.is_graph(source) or (arch is None and not evaluate and not checkpoints.is_known(source)):
+        return files.binarize_file(source, output, layers, force=force)
     model, name = checkpoints.load_model(source, arch)
     globs = list(layers)
     settings = {"step": "binarize", "source": checkpoints.digest(source), "method": method, "layers": globs}
@@ -271,15 +288,16 @@ def run_binarize(
     if signs:
         model, name = binary.with_sign_activations(model, name, model.state_dict())
     names = binary.layers_of(model, globs)
-    samples = spec.load()
-    check_fit(model, samples)
+    samples = spec.load() if evaluate else None
+    if samples is not None:
+        check_fit(model, samples)
     constraint = binary.Binary(model, names, scaled)
     history = None
-    if trains:
+    if trains and samples is not None:
         # Weight decay would pull the masters to zero, where signs flip at random.
         history = train.fit(model, samples, replace(recipe, weight_decay=0.0), [constraint], resume, progress)
     constraint.enter(1.0)
-    score = train.accuracy(model, samples.test)
+    score = None if samples is None else train.accuracy(model, samples.test)
     checkpoints.write(output, model.state_dict(), force=force, sources=[source])
     resume.finish()
     return _outcome(output, name, model, score, history)

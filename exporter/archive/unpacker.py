@@ -14,6 +14,7 @@ from ...errors import CorruptFileError, InputError
 from ...formats.base import MAX_DENSE_BYTES, Array
 from ..files import atomic
 from ..files.container.header import DTYPES, header_bytes, storage_order
+from . import sparse
 from .index import PLAIN
 from .read import Archive, Step, silent
 from .source import torch_dtype
@@ -129,7 +130,8 @@ def _object(archive: Archive, threads: int | None, step: Step) -> Any:
             if strides is not None:
                 strided = torch.empty_strided(tensors.shape[index], strides, dtype=dtype)
                 result = strided.copy_(result)
-            made[index] = result
+            layout = tensors.layouts.get(str(index))
+            made[index] = result if layout is None else sparse.restore(result, layout)
         return made[index]
 
     return fill(archive.index.tree, tensor)
@@ -161,4 +163,8 @@ def _write_safetensors(archive: Archive, file: Any, threads: int | None, step: S
         notes.append(f"{tied} tied tensors are written twice: a safetensors file cannot share them; .pt can")
     if archive.index.tensors.strides:
         notes.append("memory layouts other than row-major are not kept in a safetensors file; .pt keeps them")
+    if archive.index.tensors.layouts:
+        notes.append(
+            "sparse tensors are written dense: a safetensors file has no others; .pt keeps them sparse"
+        )
     return notes

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import Any
 
 from ...errors import InputError
 from ...text import shown
+from . import shards
 
 _MAX_NAME = 255
-_MAX_INDEX = 64 << 20
 
 
 def check_target(target: Path, *, force: bool = False, sources: Iterable[Path] = ()) -> None:
@@ -110,8 +109,8 @@ class SourceFiles(Iterable[Path]):
         with contextlib.suppress(Exception):
             if self.path.suffix.lower() == ".onnx" and self.path.is_file():
                 names = _external_locations(self.path)
-            elif self.path.name.endswith(".index.json") and self.path.stat().st_size <= _MAX_INDEX:
-                names = {str(name) for name in json.loads(self.path.read_bytes())["weight_map"].values()}
+            else:
+                return [path for path in shards.files(self.path) if path != self.path]
         return [self.path.parent / name for name in sorted(names) if "\0" not in name]
 
 

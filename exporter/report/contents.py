@@ -11,6 +11,8 @@ import numpy as np
 from ...formats import TensorStats
 from ...formats.base import Array
 from .. import archive, checkpoint
+from ..files import shards
+from ..files.tensors import identity
 from ..graph.index import GraphIndex, attributes
 from .report import Report
 from .waterfall import waterfall
@@ -34,7 +36,7 @@ def read(path: Path, *, trust_checkpoint: bool = False, compare: bool = False) -
         report, dense = _archive_report(path), list(archive.arrays(path).values())
     else:
         loaded = checkpoint.load(path, trust_checkpoint=trust_checkpoint)
-        report = Report(source=str(path), output=None, format=loaded.kind, source_bytes=path.stat().st_size)
+        report = Report(source=str(path), output=None, format=loaded.kind, source_bytes=shards.size(path))
         report.notes = [(note.level, note.text) for note in loaded.notes]
         model = loaded.onnx_model
         report.layers, dense = _tensor_rows(loaded.tensors) if model is None else _onnx_rows(model)
@@ -83,8 +85,8 @@ def _tensor_rows(tensors: dict[str, Any]) -> tuple[list[dict[str, Any]], list[Ar
         size, nbytes = tensor.numel(), tensor.numel() * tensor.element_size()
         nnz = int(tensor.count_nonzero()) if size else 0
         dtype = str(tensor.dtype).removeprefix("torch.")
-        if tensor.data_ptr() not in seen or not size:
-            seen.add(tensor.data_ptr())
+        if identity(tensor) not in seen or not size:
+            seen.add(identity(tensor))
             arrays.append(_array(tensor))
         rows.append(
             _row(

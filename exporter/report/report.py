@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..files import shards
+
 if TYPE_CHECKING:
     import onnx
 
@@ -51,7 +53,7 @@ class Report:
             arch=source.arch,
             layers=[plan.to_json() for plan in plans],
             notes=list(source.notes),
-            source_bytes=source.path.stat().st_size,
+            source_bytes=shards.size(source.path),
         )
 
     @property

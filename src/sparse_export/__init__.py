@@ -20,7 +20,7 @@ _HOMES = {
     "export": "exporter.api",
     "inspect": "exporter.api",
     "verify": "exporter.api",
-    "InferenceSession": "runtime.session",
+    "InferenceSession": "runtime.inference",
     "register": "runtime.session",
     "library_path": "runtime.session",
 }
@@ -54,7 +54,8 @@ if TYPE_CHECKING:
         VerificationError,
     )
     from .exporter.api import export, inspect, verify
-    from .runtime.session import InferenceSession, library_path, register
+    from .runtime.inference import InferenceSession
+    from .runtime.session import library_path, register
 
 
 def __getattr__(name: str) -> Any:

@@ -82,18 +82,17 @@ def commands(size: Size, work: str) -> dict[str, str]:
     found = {
         "vgg": f"sweep --arch vgg11-cifar {vgg} -o {work}/vgg",
         "dense": f"sweep --arch densenet-cifar {dense} -o {work}/dense",
-        "pruned": f"prune {work}/dense/seed0.pt --amount {CHOSEN} {side}--evaluate --json "
-        f"-o {work}/pruned.pt",
+        "pruned": f"prune {work}/dense/seed0.pt --rate {CHOSEN} {side}--evaluate --json -o {work}/pruned.pt",
         "retrained": f"retrain {work}/pruned.pt {again} --json -o {work}/retrained.pt",
         "unpruned": f"retrain {work}/dense/seed0.pt {again} --json -o {work}/unpruned.pt",
     }
     found["connected"] = (
-        f"prune {work}/dense/seed0.pt --amount {CHOSEN} --remove-dead {side}--evaluate --json "
+        f"prune {work}/dense/seed0.pt --rate {CHOSEN} --remove-dead {side}--evaluate --json "
         f"-o {work}/connected.pt"
     )
     found["reconnected"] = f"retrain {work}/connected.pt {again} --json -o {work}/reconnected.pt"
     for method in ("sign", "binaryconnect", "ste", "xnor"):
-        epochs = 0 if method == "sign" else size.binary_epochs
+        epochs = "0 --evaluate" if method == "sign" else size.binary_epochs
         found[method] = (
             f"binarize {work}/vgg/seed0.pt --method {method} --epochs {epochs} --json -o {work}/{method}.pt"
         )
