@@ -7,10 +7,10 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find runtime/na
 TREE := build/tree/sparse_export
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint typecheck test compat demo js browser wheels benchmarks gpu report fuzz campaign properties clean
+.PHONY: help setup lint typecheck test compat demo benchmarks field cost report fuzz campaign properties gpu clean js browser wheels crash-test
 
 help: ## Show the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 # torch first, by its exact version: a range may fetch gigabytes of GPU libraries.
 $(VENV)/.dependencies: constraints.txt pyproject.toml
@@ -84,6 +84,10 @@ fuzz: build/fuzz/build.ninja ## A million random packed inputs through the nativ
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build build/fuzz --target fuzz_ops
 	build/fuzz/runtime/native/fuzz_ops $(or $(CASES),1000000)
 
+# Every system call of every writer killed, failed and cut short, through a preloaded shim (Linux, a C compiler).
+crash-test: setup ## A thousand kills and a thousand faults of whatever writes files (an idle quarter of an hour)
+	$(PY) -m tests.crash.campaign --kills $(or $(CASES),1000) --faults $(or $(CASES),1000)
+
 # Under sanitizers against double precision (exit code 77: not on this CPU), once more for data races alone, then
 # through onnxruntime against numpy.
 campaign: build/fuzz/build.ninja ## Thousands of random shapes through the kernels of every instruction set
@@ -107,9 +111,16 @@ benchmarks: setup demo-out/model.csr.onnx ## Every published figure, into benchm
 	$(PY) benchmarks/models.py --memory
 	$(PY) benchmarks/binary.py
 	$(VENV)/bin/sparse-export bench demo-out/model.pt demo-out/model.csr.onnx --peers --data demo-out/held-out.npz \
-	  --save benchmarks/results/vgg11.json --markdown benchmarks/results/vgg11.md --html benchmarks/results/vgg11.html
+	  --save benchmarks/results/vgg11.json --markdown benchmarks/results/vgg11.md --html benchmarks/results/vgg11.html --force
 	$(PY) -m tools.readme
 
+field: setup ## Trained networks of packages, pruned, exported, proven, measured: docs/field.md (two idle hours)
+	status=0; $(PY) benchmarks/field.py $(if $(TARGETS),--targets $(TARGETS)) || status=$$?; \
+	$(PY) -m tools.readme && exit $$status
+
+# Into exporter/plan/cost_table.json: what --optimize speed believes.
+cost: setup ## Fit the cost model to measured layers, for AVX2 and AVX-512 (an idle hour)
+	$(PY) benchmarks/fit_cost.py
 wheels: setup ## The files to publish, into dist, each tried in a fresh environment; FULL=1 with torch too
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) -m tools.wheels
 	$(PY) -m tools.wheel_smoke $(if $(FULL),--full)
