@@ -51,11 +51,16 @@ tests/js/node_modules/.installed: tests/js/package-lock.json
 js: tests/js/node_modules/.installed $(VENV)/.browser ## Exported files in node and in a browser
 	$(PY) -m pytest tests/js
 
-browser: tests/js/node_modules/.installed demo-out/model.csr.onnx ## examples/browser with the demo's net, in build/browser, served
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh -c 'sparse-export demo-out/model.pt --force -o demo-out/model.auto.onnx \
-	  && sparse-export demo-out/model.pt --force --format dense -o demo-out/model.dense.onnx'
-	examples/browser/assemble.sh demo-out/model.dense.onnx demo-out/model.auto.onnx build/browser
+# csr: larger than the smallest format, but expanded faster when a page loads it.
+build/browser/index.html: tests/js/node_modules/.installed demo-out/model.csr.onnx $(wildcard examples/browser/*)
+	$(VENV)/bin/sparse-export demo-out/model.pt --force --format dense -o demo-out/model.dense.onnx
+	examples/browser/assemble.sh demo-out/model.dense.onnx demo-out/model.csr.onnx build/browser
+
+browser: build/browser/index.html ## examples/browser with the demo's net, on http://localhost:8000
 	$(PY) -m http.server --bind 127.0.0.1 --directory build/browser 8000
+
+picture: build/browser/index.html $(VENV)/.browser ## docs/figures/browser.png: digits drawn on that page (an idle minute)
+	node tests/js/draw.mjs build/browser "$$(command -v chromium)" docs/figures/browser.png
 
 # The oldest runtime that files are promised for, beside the newest one of the virtual environment.
 OLD_ORT := build/onnxruntime-1.20
