@@ -7,10 +7,10 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find runtime/na
 TREE := build/tree/sparse_export
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint typecheck test compat demo benchmarks report fuzz campaign properties clean gpu
+.PHONY: help setup lint typecheck test compat demo benchmarks field cost report fuzz campaign properties gpu clean js browser wheels crash-test
 
 help: ## Show the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 # torch first, by its exact version: a range may fetch gigabytes of GPU libraries.
 $(VENV)/.dependencies: constraints.txt pyproject.toml
@@ -43,6 +43,20 @@ $(VENV)/.browser: $(VENV)/.installed
 	  || echo "no chromium here: the browser tests are skipped"
 	touch $@
 
+# Where node is missing those tests say they are skipped.
+tests/js/node_modules/.installed: tests/js/package-lock.json
+	cd tests/js && npm ci --silent --no-audit --no-fund
+	touch $@
+
+js: tests/js/node_modules/.installed $(VENV)/.browser ## Exported files in node and in a browser
+	$(PY) -m pytest tests/js
+
+browser: tests/js/node_modules/.installed demo-out/model.csr.onnx ## examples/browser with the demo's net, in build/browser, served
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh -c 'sparse-export demo-out/model.pt --force -o demo-out/model.auto.onnx \
+	  && sparse-export demo-out/model.pt --force --format dense -o demo-out/model.dense.onnx'
+	examples/browser/assemble.sh demo-out/model.dense.onnx demo-out/model.auto.onnx build/browser
+	$(PY) -m http.server --bind 127.0.0.1 --directory build/browser 8000
+
 # The oldest runtime that files are promised for, beside the newest one of the virtual environment.
 OLD_ORT := build/onnxruntime-1.20
 $(OLD_ORT)/.installed: $(VENV)/.dependencies
@@ -70,6 +84,10 @@ fuzz: build/fuzz/build.ninja ## A million random packed inputs through the nativ
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build build/fuzz --target fuzz_ops
 	build/fuzz/runtime/native/fuzz_ops $(or $(CASES),1000000)
 
+# Every system call of every writer killed, failed and cut short, through a preloaded shim (Linux, a C compiler).
+crash-test: setup ## A thousand kills and a thousand faults of whatever writes files (an idle quarter of an hour)
+	$(PY) -m tests.crash.campaign --kills $(or $(CASES),1000) --faults $(or $(CASES),1000)
+
 # Under sanitizers against double precision (exit code 77: not on this CPU), once more for data races alone, then
 # through onnxruntime against numpy.
 campaign: build/fuzz/build.ninja ## Thousands of random shapes through the kernels of every instruction set
@@ -93,8 +111,19 @@ benchmarks: setup demo-out/model.csr.onnx ## Every published figure, into benchm
 	$(PY) benchmarks/models.py --memory
 	$(PY) benchmarks/binary.py
 	$(VENV)/bin/sparse-export bench demo-out/model.pt demo-out/model.csr.onnx --peers --data demo-out/held-out.npz \
-	  --save benchmarks/results/vgg11.json --markdown benchmarks/results/vgg11.md --html benchmarks/results/vgg11.html
+	  --save benchmarks/results/vgg11.json --markdown benchmarks/results/vgg11.md --html benchmarks/results/vgg11.html --force
 	$(PY) -m tools.readme
+
+field: setup ## Trained networks of packages, pruned, exported, proven, measured: docs/field.md (two idle hours)
+	status=0; $(PY) benchmarks/field.py $(if $(TARGETS),--targets $(TARGETS)) || status=$$?; \
+	$(PY) -m tools.readme && exit $$status
+
+# Into exporter/plan/cost_table.json: what --optimize speed believes.
+cost: setup ## Fit the cost model to measured layers, for AVX2 and AVX-512 (an idle hour)
+	$(PY) benchmarks/fit_cost.py
+wheels: setup ## The files to publish, into dist, each tried in a fresh environment; FULL=1 with torch too
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) -m tools.wheels
+	$(PY) -m tools.wheel_smoke $(if $(FULL),--full)
 
 # Whatever python3 has torch: a machine with a GPU need not be set up. ONLY="vgg11 layers" runs a part.
 gpu: ## Every GPU figure, into benchmarks/results/gpu-*.json (eight minutes); says so where there is no GPU

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .console import print_json, progress
+from .console import print_json, progress, result
 from .options import together
 
 if TYPE_CHECKING:
@@ -128,4 +128,4 @@ def show(outcome: Outcome, as_json: bool) -> None:
     parts = [f"{outcome.nonzeros:,} of {outcome.weights:,} weights non-zero"]
     if outcome.accuracy is not None:
         parts.insert(0, f"held-out accuracy {outcome.accuracy:.2%}")
-    click.echo(f"{outcome.output}  {outcome.arch}: {', '.join(parts)}")
+    result(f"{outcome.output}  {outcome.arch}: {', '.join(parts)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,17 @@ from ..exporter.nets.cifar import MODELS, create
 State = dict[str, torch.Tensor]
 
 
-def write(path: str | Path, value: Any, *, force: bool = True) -> None:
+def write(path: str | Path, value: Any, *, force: bool = True, sources: Iterable[Path] = ()) -> None:
     """Save a value so that the path holds either the old file or the whole new one.
 
     With torch.save, or as safetensors (a state dict, tied tensors written twice) where the name says so.
+
+    Raises
+    ------
+    InputError
+        If the system refuses the write, or the path is one of `sources`, or exists and `force` is not given.
     """
-    with atomic_file(Path(path), force=force) as handle:
+    with atomic_file(Path(path), force=force, sources=sources) as handle:
         if Path(path).suffix == ".safetensors":
             handle.write(serialize({name: t.detach().clone().contiguous() for name, t in value.items()}))
         else:

@@ -14,7 +14,7 @@ import torch
 
 from ..errors import InputError
 from ..exporter import checkpoint
-from ..exporter.files.atomic import check_target
+from ..exporter.files.targets import SourceFiles, check_target
 from . import binarize, checkpoints, targets
 from .onnx_weights import OnnxFile
 from .outcome import Outcome
@@ -117,7 +117,7 @@ def check_output(source: Path, output: Path, force: bool) -> None:
         raise InputError(
             f"{output}: an .onnx file becomes an .onnx file, a checkpoint a checkpoint; change -o"
         )
-    check_target(output, force=force, sources=[source])
+    check_target(output, force=force, sources=SourceFiles(source))
 
 
 def prune_file(

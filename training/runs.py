@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError
-from ..exporter.files.atomic import check_target
+from ..exporter.files.targets import check_target
 from ..exporter.nets import cifar
 from . import binarize as binary
 from . import checkpoints, data, files, neurons, prune, retrain, targets, train
@@ -43,11 +43,17 @@ def _outcome(output: Path, arch: str, model: nn.Module, score: float | None, his
     return Outcome(str(output), arch, score, *prune.count_nonzero(model), history)
 
 
-def begin(output: Path, settings: dict[str, Any], force: bool, sources: Iterable[Path] = ()) -> Resume:
-    """Where the run's state is kept; an output that exists is refused unless this run was writing it."""
+def begin(
+    output: Path, settings: dict[str, Any], force: bool, sources: Iterable[Path] = ()
+) -> tuple[Resume, bool]:
+    """Where the run's state is kept, and whether the output may be overwritten.
+
+    An output that exists is refused, unless `force` is given or a state says that this run was writing it.
+    """
     resume = Resume(output, settings)
-    check_target(output, force=force or resume.path.exists(), sources=sources)
-    return resume
+    force = force or resume.path.exists()
+    check_target(output, force=force, sources=sources)
+    return resume, force
 
 
 def check_fit(model: nn.Module, samples: data.Data) -> None:
@@ -102,7 +108,9 @@ def run_train(
     settings = {"step": "train", "arch": arch, **asdict(spec), **asdict(recipe), "rewind_epoch": rewind_epoch}
     if rewind_epoch is not None and not 0 < rewind_epoch <= recipe.epochs:
         raise InputError(f"epoch {rewind_epoch} to rewind to is not one of the {recipe.epochs} trained")
-    resume = begin(output, settings, force)
+    resume, force = begin(output, settings, force)
+    if rewind_epoch is not None:
+        check_target(early_path(output, rewind_epoch), force=force)
     samples = spec.load()
     torch.manual_seed(recipe.seed)
     model = cifar.create(arch, samples.classes)
@@ -110,11 +118,11 @@ def run_train(
 
     def keep(epoch: int) -> None:
         if epoch == rewind_epoch:
-            checkpoints.write(early_path(output, epoch), model.state_dict())
+            checkpoints.write(early_path(output, epoch), model.state_dict(), force=force)
 
     history = train.fit(model, samples, recipe, resume=resume, progress=progress, after_epoch=keep)
     score = history.accuracy[-1] if history.accuracy else train.accuracy(model, samples.test)
-    checkpoints.write(output, model.state_dict())
+    checkpoints.write(output, model.state_dict(), force=force)
     resume.finish()
     return _outcome(output, arch, model, score, history)
 
@@ -172,7 +180,7 @@ def run_prune(
         if reestimate:
             retrain.reestimate_batchnorm(model, samples)
         score = train.accuracy(model, samples.test)
-    checkpoints.write(output, model.state_dict())
+    checkpoints.write(output, model.state_dict(), force=force, sources=[source])
     if kinds or not targets.has_default(model):  # counted are the weights that were chosen
         return Outcome(str(output), name, score, left, size, dead=dead)
     return replace(_outcome(output, name, model, score), dead=dead)
@@ -227,7 +235,8 @@ def run_retrain(
     settings = {"step": "retrain", "source": checkpoints.digest(source), **asdict(spec), **asdict(recipe)}
     settings |= {"schedule": schedule, "gradual_to": gradual_to, "reestimate": reestimate}
     settings["rewind_to"] = checkpoints.digest(rewind_to) if rewind_to and rewind_to.is_file() else None
-    resume = begin(output, settings, force, [source])
+    sources = [source, rewind_to] if rewind_to else [source]
+    resume, force = begin(output, settings, force, sources)
     samples = spec.load()
     check_fit(model, samples)
     if rewind_to is not None:
@@ -239,7 +248,7 @@ def run_retrain(
     if reestimate:
         retrain.reestimate_batchnorm(model, samples)
     score = train.accuracy(model, samples.test)
-    checkpoints.write(output, model.state_dict())
+    checkpoints.write(output, model.state_dict(), force=force, sources=sources)
     resume.finish()
     return _outcome(output, name, model, score, history)
 
@@ -275,7 +284,7 @@ def run_binarize(
     model, name = checkpoints.load_model(source, arch)
     globs = list(layers)
     settings = {"step": "binarize", "source": checkpoints.digest(source), "method": method, "layers": globs}
-    resume = begin(output, settings | asdict(spec) | asdict(recipe), force, [source])
+    resume, force = begin(output, settings | asdict(spec) | asdict(recipe), force, [source])
     if signs:
         model, name = binary.with_sign_activations(model, name, model.state_dict())
     names = binary.layers_of(model, globs)
@@ -289,6 +298,6 @@ def run_binarize(
         history = train.fit(model, samples, replace(recipe, weight_decay=0.0), [constraint], resume, progress)
     constraint.enter(1.0)
     score = None if samples is None else train.accuracy(model, samples.test)
-    checkpoints.write(output, model.state_dict())
+    checkpoints.write(output, model.state_dict(), force=force, sources=[source])
     resume.finish()
     return _outcome(output, name, model, score, history)

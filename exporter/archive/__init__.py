@@ -1,4 +1,4 @@
-"""The archive: every tensor of a checkpoint, losslessly, near the entropy bound.
+"""The archive: every tensor of a checkpoint, losslessly, near the order-0 entropy.
 
 A valid safetensors file: one U8 tensor a chunk (`chunk0`, ...) and `index`, a zstd-coded JSON that says how
 to read them (docs/format-spec.md). Chunks of about 8 MB are coded in parallel and written as they are
@@ -8,12 +8,17 @@ done, so memory does not grow with the checkpoint.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from ..files import atomic, shards
+from ..files import shards
+from ..files.atomic import atomic_file
+from ..files.failures import ours
+from ..files.targets import SourceFiles, check_target
 from .masks import drop_signs_of_zeros, fold
 from .read import Archive, Report
 from .source import open_source
+from .tree import leaves
 from .unpacker import arrays, load, unpack
 from .writer import Plan, write_file
 
@@ -62,22 +67,25 @@ def write(
     """
     source = Path(source)
     target = Path(out) if out is not None else default_target(source)
-    atomic.check_target(target, force=force, sources=shards.files(source))
-    opened = open_source(source, trust_checkpoint=trust_checkpoint)
+    sources = SourceFiles(source)
+    check_target(target, force=force, sources=sources)
+    with ours(source):
+        opened = open_source(source, trust_checkpoint=trust_checkpoint)
+        leaves(opened.tree)  # refuses names that no archive may have
     if fold_masks:
         fold(opened)
     if not exact_zeros:
         drop_signs_of_zeros(opened)
-    with atomic.atomic_file(target, force=force, source=source) as file:
+    with atomic_file(target, force=force, sources=sources) as file:
         plan = Plan(opened)
         write_file(file, plan, threads, progress)
         file.flush()
-        if check:
-            with Archive(Path(file.name)) as archive:
+        with Archive(Path(file.name), trusted=True) as archive:
+            if check:
                 for _ in archive.chunks(threads, lambda d, t: progress("verifying", d, t)):
                     pass
-    with Archive(target) as archive:
-        return archive.report()
+            report = archive.report()  # before the file has its name: afterwards nothing may fail
+    return replace(report, path=target)
 
 
 def info(path: Path) -> Report:

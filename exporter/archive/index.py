@@ -169,7 +169,9 @@ def _check_tensors(index: Index, where: str) -> None:
     require(isinstance(tensors.strides, dict), where, "strides are no object")
     for dtype, shape, kind in zip(tensors.dtype, tensors.shape, tensors.kind, strict=True):
         require(len(shape) <= 8 and all(0 <= n < 1 << 48 for n in shape), where, "a shape is out of range")
-        require(math.prod(shape) * DTYPES[dtype].itemsize < 1 << 48, where, "a tensor is over 2^48 bytes")
+        # Empty axes must not hide that the others overflow: a library multiplies them all the same.
+        whole = math.prod(max(1, n) for n in shape) * DTYPES[dtype].itemsize
+        require(whole < 1 << 48, where, "a tensor is over 2^48 bytes")
         require(kind in (PLAIN, SCALED) and (kind == PLAIN or len(shape) > 0), where, "unknown tensor kind")
         require(kind == PLAIN or DTYPES[dtype].kind in "fV", where, "scaled tensors are floats")
     require(isinstance(tensors.layouts, dict), where, "layouts are no object")
@@ -181,7 +183,8 @@ def _check_tensors(index: Index, where: str) -> None:
     for key, strides in tensors.strides.items():
         known = _is_tensor(key, tensors)
         shape = tensors.shape[int(key)] if known else []
-        fits = isinstance(strides, list) and len(strides) == len(shape) and all(_small(n) for n in strides)
+        fits = isinstance(strides, list) and len(strides) == len(shape)
+        fits = fits and all(type(n) is int and 0 <= n < 1 << 48 for n in strides)
         require(known and fits, where, "strides do not fit their tensor")
         require(fills(shape, strides), where, "strides do not fill the tensor's memory")
 

@@ -18,6 +18,7 @@ from ..files import kinds, shards, torch_file
 from ..files.container import Container
 from ..files.container.header import DTYPE_NAMES
 from ..files.tensors import identity, refuse_growth
+from ..nets import torchvision
 from . import sparse
 from .index import fills
 from .tree import Leaf, Tree, build, leaves
@@ -74,6 +75,8 @@ def open_source(path: Path, *, trust_checkpoint: bool = False) -> Source:
         raise UnsupportedError(
             f"{shown(path)}: an archive holds a checkpoint; export this file without --archive"
         )
+    if trust_checkpoint:  # a whole module may be one of torchvision's
+        torchvision.importable()
     loaded = torch_file.read_torch(path, zipped=kind == "torch-zip", trust=trust_checkpoint, mmap=True)
     return _torch(loaded, path, mapped=kind == "torch-zip")
 

@@ -13,6 +13,7 @@ from ...notes import Note
 from ...quiet import one_thread
 from ...text import counted, listed, shown
 from ..files import shards
+from ..files.failures import ours
 from ..files.tensors import plain
 from . import applied, diagnosis, masks, names, raw, statedict
 
@@ -108,7 +109,12 @@ def load(
         If it holds something no step can work with, naming the tensor.
     """
     path = Path(path)
-    held = raw.read(path, raw.Reading(trust_checkpoint, mmap))
+    with ours(path):
+        return _load(path, raw.Reading(trust_checkpoint, mmap), weights, prefix)
+
+
+def _load(path: Path, reading: raw.Reading, weights: str | None, prefix: str | None) -> Checkpoint:
+    held = raw.read(path, reading)
     checkpoint = Checkpoint(shards.locate(path), held.kind, program=held.program, notes=held.notes)
     if held.kind == "onnx":
         _refuse_choice(checkpoint, weights, prefix)

@@ -12,6 +12,7 @@ from ...errors import InputError, UnsupportedError
 from ...notes import Note
 from ...text import counted, shown
 from ..files import kinds, shards, torch_file
+from ..nets import torchvision
 
 if TYPE_CHECKING:
     import torch
@@ -94,6 +95,8 @@ def _safetensors(path: Path, reading: Reading) -> Raw:
 
 def _torch(path: Path, reading: Reading) -> Raw:
     zipped = kinds.identify(path) == "torch-zip"
+    if reading.trust:  # a whole module may be one of torchvision's
+        torchvision.importable()
     try:
         value = torch_file.read_torch(path, zipped=zipped, trust=reading.trust, mmap=reading.mmap)
     except InputError as error:

@@ -6,13 +6,10 @@ from typing import TYPE_CHECKING
 
 from ...errors import CorruptFileError, UnsupportedError
 from ...text import shown
+from . import budget
 
 if TYPE_CHECKING:
     import torch
-
-#: What a sparse tensor may grow to when dense, in bytes or times the file: a hostile one can have any shape.
-MAX_SPARSE = 64 << 20
-MAX_GROWTH = 1000
 
 _DTYPES = (
     *("float16", "bfloat16", "float32", "float64", "bool", "uint8", "int8", "int16", "int32", "int64"),
@@ -63,14 +60,22 @@ def refuse_unsupported(name: str, tensor: torch.Tensor) -> None:
         )
 
 
-def refuse_growth(name: str, tensor: torch.Tensor, size: int) -> None:
-    """Raise if a sparse tensor of a file of `size` bytes would be absurdly large when dense."""
-    nbytes = tensor.numel() * tensor.element_size()
-    if nbytes > max(MAX_SPARSE, MAX_GROWTH * size):
+def refuse_growth(name: str, tensor: torch.Tensor, size: int, before: int = 0) -> int:
+    """Raise if sparse tensors of a file of `size` bytes would be absurdly large when dense.
+
+    Parameters
+    ----------
+    before
+        Bytes that the ones before this one take when dense; returned with its own added.
+    """
+    grown = before + tensor.numel() * tensor.element_size()
+    limit = budget.current().growth(size)
+    if grown > limit:
         raise UnsupportedError(
-            f"'{shown(name)}' is sparse with shape {list(tensor.shape)}: {nbytes:,} bytes when dense,"
-            f" over {MAX_GROWTH:,} times the file"
+            f"'{shown(name)}' is sparse with shape {list(tensor.shape)}: {grown:,} bytes when dense, over the"
+            f" limit of {limit:,}; raise it with --max-dense"
         )
+    return grown
 
 
 def plain(tensors: dict[str, torch.Tensor], size: int) -> dict[str, torch.Tensor]:
@@ -91,11 +96,11 @@ def plain(tensors: dict[str, torch.Tensor], size: int) -> dict[str, torch.Tensor
     import torch
 
     made: dict[tuple[object, ...], torch.Tensor] = {}
-    result = {}
+    result, grown = {}, 0
     for name, tensor in tensors.items():
         refuse_unsupported(name, tensor)
         if tensor.layout is not torch.strided:
-            refuse_growth(name, tensor, size)
+            grown = refuse_growth(name, tensor, size, grown)
             result[name] = tensor.to_dense()
             continue
         nbytes = tensor.numel() * tensor.element_size()

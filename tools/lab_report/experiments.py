@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sparse_export.errors import SparseExportError
+from sparse_export.exporter.files.atomic import atomic_file
 from sparse_export.training.sweep.rows import Row
 
 #: The point the lab chose for its DenseNet, and what it leaves of 969,288 weights.
@@ -145,7 +146,8 @@ def _step(command: str, work: Path, name: str) -> Any:
         if kept["command"] == command:
             return kept["result"]
     result = json.loads(_call(f"{command} --force"))
-    note.write_text(json.dumps({"command": command, "result": result}, indent=1))
+    with atomic_file(note, force=True) as file:
+        file.write(json.dumps({"command": command, "result": result}, indent=1).encode())
     return result
 
 
