@@ -12,9 +12,9 @@
 
 namespace {
 
-using fake::chance;
-using fake::Random;
-using fake::uniform;
+using fuzz::chance;
+using fuzz::Random;
+using fuzz::uniform;
 
 int64_t odd_value(Random& random) {
   constexpr int64_t values[] = {0,       -1,        1,       2,          3,
@@ -168,7 +168,7 @@ void mutate(Random& random, Case& made) {
   }
   if (chance(random, 2)) {
     OrtValue& input = made.inputs[random() % made.inputs.size()];
-    const std::vector<int64_t> shape = input.info.shape;
+    const std::vector<int64_t> shape = input.shape;
     int64_t count = 1;
     for (const int64_t dim : shape) {
       count *= dim;
@@ -297,7 +297,7 @@ bool run_case(Random& random, const OrtCustomOp* op, Case& made) {
 
 // Output shape of a valid convolution, for the residual input.
 std::vector<int64_t> output_shape(const Case& made, bool packed) {
-  std::vector<int64_t> x = made.inputs[0].info.shape;
+  std::vector<int64_t> x = made.inputs[0].shape;
   if (packed) {
     x.insert(x.begin() + 1, x.back());
   }
