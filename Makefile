@@ -2,12 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-PACKAGES := bench cli exporter formats runtime training
+PACKAGES := cli exporter formats measure runtime training
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find runtime/native -name "*.cpp" -o -name "*.h" -o -name "*.cmake" -o -name CMakeLists.txt)
 TREE := build/tree/sparse_export
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint typecheck test demo benchmarks report fuzz campaign properties clean
+.PHONY: help setup lint typecheck test compat demo benchmarks report fuzz campaign properties clean gpu
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -36,7 +36,7 @@ typecheck: setup ## Types
 	mkdir -p $(TREE)
 	ln -sfn $(addprefix $(CURDIR)/,$(wildcard src/sparse_export/*.py) src/sparse_export/py.typed $(PACKAGES)) $(TREE)/
 	MYPYPATH=build/tree $(PY) -m mypy -p sparse_export
-	MYPYPATH=build/tree:docs:benchmarks $(PY) -m mypy demo docs benchmarks
+	MYPYPATH=build/tree:benchmarks $(PY) -m mypy examples/demo tools benchmarks
 
 # The report's page is tested in a real browser, where one can be had; without it those tests say they are skipped.
 $(VENV)/.browser: $(VENV)/.installed
@@ -44,11 +44,20 @@ $(VENV)/.browser: $(VENV)/.installed
 	  || echo "no chromium here: the browser tests are skipped"
 	touch $@
 
-test: lint typecheck $(VENV)/.browser ## Everything CI runs: style, types, native build, tests
-	$(PY) -m pytest
+# The oldest runtime that files are promised for, beside the newest one of the virtual environment.
+OLD_ORT := build/onnxruntime-1.20
+$(OLD_ORT)/.installed: $(VENV)/.dependencies
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(OLD_ORT) onnxruntime==1.20.1
+	touch $@
+
+compat: setup $(OLD_ORT)/.installed ## What must hold on the oldest onnxruntime (1.20) too
+	SPARSE_EXPORT_OLD_ORT=$(CURDIR)/$(OLD_ORT) $(PY) -m pytest -k "oldest"
+
+test: lint typecheck $(VENV)/.browser $(OLD_ORT)/.installed ## Everything CI runs: style, types, native build, tests
+	SPARSE_EXPORT_OLD_ORT=$(CURDIR)/$(OLD_ORT) $(PY) -m pytest
 
 demo: setup ## Train, prune, export, compare: the main job on real data
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash demo/run.sh
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash examples/demo/run.sh
 
 properties: setup ## 2,500 property-based cases a format (about ten minutes)
 	HYPOTHESIS_PROFILE=thorough $(PY) -m pytest tests/contract
@@ -92,13 +101,17 @@ benchmarks: setup demo-out/model.csr.onnx ## Every published figure, into benchm
 	$(PY) benchmarks/binary.py
 	$(VENV)/bin/sparse-export bench demo-out/model.pt demo-out/model.csr.onnx --peers --data demo-out/held-out.npz \
 	  --save benchmarks/results/vgg11.json --markdown benchmarks/results/vgg11.md --html benchmarks/results/vgg11.html
-	$(PY) docs/update_readme.py
+	$(PY) -m tools.readme
+
+# Whatever python3 has torch: a machine with a GPU need not be set up. ONLY="vgg11 layers" runs a part.
+gpu: ## Every GPU figure, into benchmarks/results/gpu-*.json (eight minutes); says so where there is no GPU
+	$(if $(wildcard $(PY)),$(PY),$(PYTHON)) benchmarks/gpu.py $(if $(ONLY),--only $(ONLY))
 
 demo-out/model.csr.onnx:
 	$(MAKE) demo
 
 report: setup ## The lab report, every experiment anew; FULL=1 for the long one
-	$(PY) -m sparse_export.training.report $(if $(FULL),--full)
+	$(PY) -m tools.lab_report $(if $(FULL),--full)
 
 clean: ## Remove what was built
 	rm -rf build $(VENV) demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis

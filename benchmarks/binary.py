@@ -229,9 +229,9 @@ def nets(rounds: int) -> Iterator[Row]:
     """VGG-11 for CIFAR with random binary weights, first and last layer float."""
     import torch
 
-    from sparse_export.bench.peers import make_int8
+    from sparse_export.exporter.nets.cifar import VGG
     from sparse_export.exporter.source import open_source
-    from sparse_export.training.models import VGG
+    from sparse_export.measure.peers import make_int8
 
     for name, binary in (("XNOR-Net VGG-11", True), ("BNN VGG-11, float activations", False)):
         torch.manual_seed(0)
@@ -241,7 +241,7 @@ def nets(rounds: int) -> Iterator[Row]:
         torch.save(net.state_dict(), source)
         factory = FOLDER / "nets.py"
         factory.write_text(
-            "from sparse_export.training.models import VGG\n"
+            "from sparse_export.exporter.nets.cifar import VGG\n"
             "def make_True(): return VGG(binary_activations=True)\n"
             "def make_False(): return VGG()\n"
         )

@@ -17,7 +17,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 import sparse_export
-from sparse_export.bench import machine, peers
+from sparse_export.measure import machine, peers
 
 RESULTS = Path(__file__).parent / "results"
 MODELS = Path(__file__).resolve().parent.parent / "build" / "bench-models"
@@ -116,7 +116,7 @@ def save(name: str, rows: list[dict[str, Any]]) -> None:
 
 def _time_one(model: str, runtime: str, shape: str, threads: str, seconds: str) -> None:
     """Print the median milliseconds of one model in this process; our library serves packed layers only."""
-    from sparse_export.bench.runtimes import make_runner
+    from sparse_export.measure.runners.base import make_runner
 
     job = {"path": model, "runtime": runtime, "threads": threads, "packed": True, "precision": "f32"}
     runner = make_runner(job)

@@ -21,8 +21,8 @@ import scipy.sparse
 import torch
 
 from sparse_export import formats
-from sparse_export.bench import machine
 from sparse_export.exporter import archive
+from sparse_export.measure import machine
 
 RESULTS = Path(__file__).parent / "results" / "packing.json"
 

@@ -23,8 +23,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from sparse_export.bench import machine, run
-from sparse_export.bench.subjects import Options, from_paths, job
+from sparse_export.measure import machine, run
+from sparse_export.measure.subjects import Options, from_paths, job
 
 
 def chain(path: Path, layers: int, width: int = 512) -> Path:
@@ -56,7 +56,7 @@ def memory_agrees(model: Path) -> tuple[float, float] | None:
         return None
     (subject,) = from_paths([model], None, None)
     order = job(subject, Options(rounds=1, min_seconds=0.2), 1, 16, 0)
-    command = [time, "-v", sys.executable, "-P", "-m", "sparse_export.bench.worker"]
+    command = [time, "-v", sys.executable, "-P", "-m", "sparse_export.measure.worker"]
     done = subprocess.run(command, input=json.dumps(order), capture_output=True, text=True, check=True)
     used = json.loads(done.stdout)["memory"]
     match = re.search(r"Maximum resident set size \(kbytes\): (\d+)", done.stderr)

@@ -23,10 +23,11 @@ import torch
 import zstandard
 
 from sparse_export import formats
-from sparse_export.bench import machine
-from sparse_export.exporter import accounting, api, archive
-from sparse_export.exporter.archive_read import Archive
+from sparse_export.exporter import api, archive
+from sparse_export.exporter.archive.read import Archive
+from sparse_export.exporter.report import waterfall as accounting
 from sparse_export.formats import TensorStats
+from sparse_export.measure import machine
 
 RESULTS = Path(__file__).parent / "results" / "sizes.json"
 

@@ -16,7 +16,8 @@ from typing import Any
 import click
 
 from ..errors import SparseExportError
-from .console import clean, error_line
+from ..text import clean
+from .console import error_line
 
 #: Subcommand -> (module, help line). `export` is the default one.
 COMMANDS = {

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from ..text import clean
 from . import console, options
 
 RUNTIMES = ("onnxruntime", "onnxruntime-stock", "torch", "torch-compiled", "openvino")
@@ -115,8 +116,8 @@ def command(models: tuple[Path, ...], baseline: Path | None, quiet: bool, **give
     Every figure comes from fresh processes, one a model and round, in alternating order, pinned to their
     threads. The exit code is 1 when a budget (--fail-if-slower, --max-size, --max-rss) is exceeded.
     """
-    from ..bench import budgets, run
-    from ..bench.subjects import Options
+    from ..measure import budgets, run
+    from ..measure.subjects import Options
 
     request = run.Request(
         models,
@@ -153,7 +154,7 @@ def command(models: tuple[Path, ...], baseline: Path | None, quiet: bool, **give
 
 def _show(found: dict[str, Any], quiet: bool, given: dict[str, Any]) -> None:
     """Print and write what was asked for."""
-    from ..bench import html, table
+    from ..measure.pages import html, table
 
     if given["as_json"]:
         console.print_json(found)
@@ -175,7 +176,7 @@ def _print(found: dict[str, Any]) -> None:
     """Tables, notes and the machine, on stdout; not wrapped where that is a file."""
     from rich.console import Console
 
-    from ..bench import table
+    from ..measure.pages import table
 
     out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
     table.print_tables(found, out)
@@ -186,7 +187,7 @@ def _print(found: dict[str, Any]) -> None:
 
 def _write(path: Path, text: str) -> None:
     """Text into a file, whole or not at all; `-` is stdout."""
-    from ..exporter.artifact import atomic_file
+    from ..exporter.files.atomic import atomic_file
 
     if path == Path("-"):
         click.echo(text, nl=False)
@@ -209,6 +210,6 @@ def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
         task = bar.add_task("starting", total=None)
 
         def update(text: str, done: int, total: int) -> None:
-            bar.update(task, description=console.clean(text), completed=done, total=total or None)
+            bar.update(task, description=clean(text), completed=done, total=total or None)
 
         yield update

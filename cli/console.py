@@ -10,10 +10,7 @@ from typing import Any
 
 import click
 
-
-def clean(text: str) -> str:
-    """Text without control characters, on one line: names from files cannot drive the terminal."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+from ..text import clean
 
 
 def error_line(text: str) -> None:

@@ -87,7 +87,7 @@ def command(
 ) -> None:
     """Pack MODEL (.pt, .pth, .safetensors, .pt2, .onnx) into a smaller ONNX file for any onnxruntime."""
     from ..exporter import api
-    from ..exporter.artifact import check_target
+    from ..exporter.files.atomic import check_target
     from . import render
 
     if archive:
@@ -146,15 +146,15 @@ def _archive(
 
 def _write_documents(report: dict[str, Any], html: Path | None, card: Path | None, force: bool) -> None:
     """The report as a page and as a model card, where asked for."""
-    from ..exporter.artifact import atomic_file
+    from ..exporter.files.atomic import atomic_file
 
     if html:
-        from ..bench.html import render_export_report
+        from ..measure.pages.html import render_export_report
 
         with atomic_file(html, force=force) as file:
             file.write(render_export_report(report).encode())
     if card:
-        from ..bench.card import render
+        from ..measure.pages.card import render
 
         with atomic_file(card, force=force) as file:
             file.write(render(report).encode())

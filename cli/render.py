@@ -9,13 +9,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .console import clean, human
+from ..text import clean
+from .console import human
 
 if TYPE_CHECKING:
-    from ..exporter.accounting import Waterfall
     from ..exporter.archive import Report as ArchiveReport
-    from ..exporter.report import Report
-    from ..exporter.verify import Verification
+    from ..exporter.prove.compare import Verification
+    from ..exporter.report.report import Report
+    from ..exporter.report.waterfall import Waterfall
 
 
 def _console() -> Console:

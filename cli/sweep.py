@@ -85,8 +85,9 @@ def command(
     Without a MODEL one net a seed is trained first. Rows that are in the folder already are not
     computed again: the same command after a kill, or with more rates, computes what is missing.
     """
-    from ..training import campaign, checkpoints, executors, footprint, plots, sweep
-    from ..training.rows import Folder
+    from ..training import checkpoints
+    from ..training.sweep import executors, footprint, plots, sweep, ways
+    from ..training.sweep.rows import Folder
 
     everything = [rate for text in (rates, *zoom) for rate in sweep.parse_rates(text)]
     spec, recipe = lab.take(values)
@@ -103,7 +104,7 @@ def command(
         footprint.parse_formats(values["formats"]),
         values["latency"],
     )
-    methods = campaign.parse(retrain)
+    methods = ways.parse(retrain)
     folder = Folder(output, settings)
     mapper = executors.choose(jobs, scheduler, sweep.limit_threads)
     paths = list(models)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ..text import clean
 from . import console
 
 EPILOG = """\b
@@ -57,5 +58,5 @@ def command(
         console.print_json({"output": str(output), "bytes": size, "notes": notes})
         return
     for note in notes:
-        console.say(f"note: {console.clean(note)}", quiet=quiet)
-    console.say(f"{console.clean(str(output))}  {console.human(size)}, all checksums match", quiet=quiet)
+        console.say(f"note: {clean(note)}", quiet=quiet)
+    console.say(f"{clean(str(output))}  {console.human(size)}, all checksums match", quiet=quiet)

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from ..errors import InputError
-from .report import Report
+from .report.report import Report
 
 if TYPE_CHECKING:
     from ..formats import Packed
-    from ..formats.values import Spec
-    from .layers import GraphIndex
-    from .plan import TensorPlan
+    from .graph.index import GraphIndex
+    from .plan.plan import TensorPlan
+    from .plan.values import Spec
+    from .prove.compare import Verification
     from .source import Source, SourceOptions
-    from .verify import Verification
 
 #: Told about progress: what is being done, how far, of how much (0: unknown).
 Progress = Callable[[str, int, int], None]
@@ -85,14 +85,14 @@ def export(
     VerificationError
         If the file does not compute what the source computes; no file is left.
     """
-    from ..formats.values import parse
-    from . import plan as planning
-    from .artifact import check_target
-    from .graph import rewrite
-    from .layers import GraphIndex
-    from .match import find
-    from .proof import Proof
-    from .save import save
+    from .files.atomic import check_target
+    from .files.onnx_write import save
+    from .graph.find import find
+    from .graph.index import GraphIndex
+    from .plan import plan as planning
+    from .plan.values import parse
+    from .prove.proof import Proof
+    from .rewrite.write import rewrite
     from .source import open_source
 
     started = time.perf_counter()
@@ -151,10 +151,10 @@ def _settle(
     `measure_on` is how many threads to time the layers on, None for trusting the cost model; a dry run packs
     only what is measured.
     """
-    from .pack import pack
+    from .plan.pack import pack
 
     if optimize == "speed" and measure_on is None:
-        from .cost import keep_slow_layers_dense
+        from .plan.cost import keep_slow_layers_dense
 
         keep_slow_layers_dense(source.model, plans, source.example_shapes)
     packed: dict[str, Packed] = {}
@@ -214,7 +214,7 @@ def verify(
         If one of the two cannot be read.
     """
     from . import checkpoint
-    from .proof import Proof
+    from .prove.proof import Proof
     from .source import open_source
 
     opened = open_source(Path(source), say=lambda text: progress(text, 0, 0), **options)
@@ -233,6 +233,6 @@ def inspect(file: str | Path, *, trust_checkpoint: bool = False, compare: bool =
     InputError
         If the file cannot be read.
     """
-    from .contents import read
+    from .report.contents import read
 
     return read(Path(file), trust_checkpoint=trust_checkpoint, compare=compare)

@@ -12,8 +12,9 @@ import onnx
 
 from ..errors import InputError
 from ..formats.base import Array
-from . import graph, verify
-from .layers import GraphIndex
+from .graph.index import GraphIndex
+from .graph.normalize import normalize
+from .prove import compare
 
 
 @dataclass
@@ -30,7 +31,7 @@ class Source:
 
     path: Path
     model: onnx.ModelProto
-    reference: verify.Run
+    reference: compare.Run
     reference_name: str
     arch: str | None = None
     example_shapes: list[tuple[int, ...]] | None = None
@@ -82,20 +83,21 @@ def open_source(
     InputError
         If the file cannot be read, a weight is NaN, or no graph can be had for it.
     """
-    from . import architecture, checkpoint
-    from . import binarize as latent
+    from . import checkpoint
+    from .graph import latent
+    from .trace import resolve as architecture
 
     say(f"reading {path.name}")
     loaded = checkpoint.load(path, trust_checkpoint=trust_checkpoint)
     notes = [(note.level, note.text) for note in loaded.notes]
     if loaded.kind == "onnx":
         assert loaded.onnx_model is not None
-        model = graph.normalize(latent.fold_weights(latent.lower_bipolar(loaded.onnx_model)))
+        model = normalize(latent.fold_weights(latent.lower_bipolar(loaded.onnx_model)))
         if binarize:
             notes += latent.binarize_model(model, binarize, binarize_alpha)
         _refuse_nan(path, GraphIndex(model))
         shapes = list(input_shape) if input_shape else None
-        return Source(path, model, verify.runner(model), "onnxruntime", None, shapes, notes)
+        return Source(path, model, compare.runner(model), "onnxruntime", None, shapes, notes)
     checkpoint.refuse_nan(loaded)
     resolved = architecture.resolve(
         loaded,
@@ -106,13 +108,13 @@ def open_source(
     say(f"tracing {resolved.arch_name or 'the module'}")
     if binarize:
         notes += latent.binarize_module(resolved.module, binarize, binarize_alpha)
-    model = latent.fold_weights(graph.normalize(architecture.to_onnx(resolved, verbose=verbose)))
+    model = latent.fold_weights(normalize(architecture.to_onnx(resolved, verbose=verbose)))
     notes += [(note.level, note.text) for note in resolved.notes]
     shapes = [tuple(example.shape) for example in resolved.example_inputs]
     return Source(path, model, _torch_runner(resolved.module), "torch", resolved.arch_name, shapes, notes)
 
 
-def _torch_runner(module: Any) -> verify.Run:
+def _torch_runner(module: Any) -> compare.Run:
     """A function that runs the torch module on the ONNX model's feeds, in their order."""
     import torch
 

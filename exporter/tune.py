@@ -18,11 +18,11 @@ from onnx import helper, numpy_helper
 from ..formats import Packed
 from ..formats.base import Array
 from ..runtime.session import register
-from .graph import rewrite
-from .layers import GraphIndex, Layer, concrete_shapes
-from .match import find
-from .plan import TensorPlan
-from .verify import make_inputs
+from .graph.find import find
+from .graph.index import GraphIndex, Layer, concrete_shapes
+from .plan.plan import TensorPlan
+from .prove.compare import make_inputs
+from .rewrite.write import rewrite
 
 _ROUNDS = 7
 _MIN_SECONDS = 0.02

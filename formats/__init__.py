@@ -6,6 +6,7 @@ from functools import cache
 from importlib import import_module
 
 from ..errors import InputError
+from ..exporter.files import container
 from .base import Format, Packed, TensorStats
 from .choice import Choice, choose
 
@@ -27,7 +28,17 @@ FORMATS = {
     "split": "split:Split",
 }
 
-__all__ = ["FORMATS", "Choice", "Format", "Packed", "TensorStats", "all_formats", "choose", "get"]
+__all__ = [
+    "FORMATS",
+    "Choice",
+    "Format",
+    "Packed",
+    "TensorStats",
+    "all_formats",
+    "choose",
+    "container",
+    "get",
+]
 
 
 @cache

@@ -6,8 +6,17 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from . import bits
-from .base import MAX_DENSE_BYTES, Array, Format, Packed, TensorStats, as_bits, check_header, require
+from .base import (
+    MAX_DENSE_BYTES,
+    Array,
+    Format,
+    Packed,
+    TensorStats,
+    as_bits,
+    check_header,
+    require,
+)
+from .parts import bits
 
 #: ONNX text: int64 `position` of every bit set in `mask`.
 POSITIONS_OF_MASK = (

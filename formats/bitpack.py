@@ -8,8 +8,17 @@ from typing import Any
 import numpy as np
 
 from ..errors import UnsupportedError
-from . import bits
-from .base import MAX_DENSE_BYTES, Array, Format, Packed, TensorStats, as_bits, check_header, require
+from .base import (
+    MAX_DENSE_BYTES,
+    Array,
+    Format,
+    Packed,
+    TensorStats,
+    as_bits,
+    check_header,
+    require,
+)
+from .parts import bits
 
 
 class Bitpack(Format):

@@ -7,8 +7,17 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..errors import UnsupportedError
-from . import gaps
-from .base import MAX_DENSE_BYTES, Array, Format, Packed, TensorStats, as_bits, check_header, require
+from .base import (
+    MAX_DENSE_BYTES,
+    Array,
+    Format,
+    Packed,
+    TensorStats,
+    as_bits,
+    check_header,
+    require,
+)
+from .parts import row_gaps
 
 #: Rows and columns of the blocks that are tried.
 BLOCKS = ((4, 1), (8, 1), (16, 1), (1, 4), (1, 8), (2, 2), (4, 4), (8, 8))
@@ -51,7 +60,7 @@ class Bsr(Format):
         up_w1 = Sub (up_w, b1)
         block_cols = Div (up_w1, block_w)
 """
-        + gaps.POSITIONS_DECODE.format(rows="block_rows", cols="block_cols")
+        + row_gaps.POSITIONS_DECODE.format(rows="block_rows", cols="block_cols")
         + """
         grid = Mul (block_rows, block_cols)
         block_size = Mul (block_h, block_w)
@@ -93,9 +102,9 @@ class Bsr(Format):
         block = BLOCKS[which]
         occupied = _occupied(stats, block)
         sizes = _sizes(occupied, block, stats.dtype.itemsize)
-        indptr, steps, slots = gaps.encode(occupied, gaps.smallest(sizes))
+        indptr, steps, slots = row_gaps.encode(occupied, row_gaps.smallest(sizes))
         flat = _blocks(_padded(stats, block), block).reshape(-1, *block)
-        values = gaps.spread(flat[occupied.positions], slots, steps.size)
+        values = row_gaps.spread(flat[occupied.positions], slots, steps.size)
         components = {
             "indptr": indptr,
             "gaps": steps,
@@ -114,14 +123,14 @@ class Bsr(Format):
             height > 0 and width > 0 and height * width <= LARGEST_BLOCK, f"block {height}x{width}", packed
         )
         block_cols = -(-cols // width)
-        gaps.check(packed, -(-rows // height), block_cols)
+        row_gaps.check(packed, -(-rows // height), block_cols)
         bits = as_bits(values)
         indptr = packed.components["indptr"]
         if rows % height:
             last = bits[int(indptr[-2]) :, rows % height :]
             require(not last.any(), "rows outside the matrix must be zero", packed, "values")
         if cols % width:
-            for lo, hi, position in gaps.walk(indptr, steps, block_cols):
+            for lo, hi, position in row_gaps.walk(indptr, steps, block_cols):
                 edge = bits[lo:hi][position % block_cols == block_cols - 1, :, cols % width :]
                 require(not edge.any(), "columns outside the matrix must be zero", packed, "values")
 
@@ -133,7 +142,7 @@ class Bsr(Format):
         grid = (-(-rows // height), -(-cols // width))
         padded = np.zeros((grid[0] * height, grid[1] * width), f"u{packed.dtype.itemsize}")
         blocks, bits = _blocks(padded, (height, width)), as_bits(values)
-        for lo, hi, position in gaps.walk(indptr, steps, grid[1]):
+        for lo, hi, position in row_gaps.walk(indptr, steps, grid[1]):
             blocks[position // grid[1], position % grid[1]] = bits[lo:hi]
         dense = np.ascontiguousarray(padded[:rows, :cols])
         return dense.view(packed.dtype).reshape(packed.shape)
@@ -165,7 +174,7 @@ def _sizes(
     occupied: TensorStats, block: tuple[int, int], itemsize: int
 ) -> dict[np.dtype[np.unsignedinteger], int]:
     """Exact bytes for each gap width."""
-    return gaps.sizes(occupied, lambda entries: entries * block[0] * block[1] * itemsize)
+    return row_gaps.sizes(occupied, lambda entries: entries * block[0] * block[1] * itemsize)
 
 
 def _occupied(stats: TensorStats, block: tuple[int, int]) -> TensorStats:

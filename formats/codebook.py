@@ -8,8 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UnsupportedError
-from . import bits
-from .base import MAX_DENSE_BYTES, Array, Format, Packed, TensorStats, as_bits, check_header, require
+from .base import (
+    MAX_DENSE_BYTES,
+    Array,
+    Format,
+    Packed,
+    TensorStats,
+    as_bits,
+    check_header,
+    require,
+)
+from .parts import bits
 
 
 def lookup(count: str) -> str:

@@ -14,8 +14,17 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..errors import UnsupportedError
-from . import bits, gaps
-from .base import MAX_DENSE_BYTES, Array, Format, Packed, TensorStats, as_bits, check_header, require
+from .base import (
+    MAX_DENSE_BYTES,
+    Array,
+    Format,
+    Packed,
+    TensorStats,
+    as_bits,
+    check_header,
+    require,
+)
+from .parts import bits, row_gaps
 
 
 class Csr(Format):
@@ -37,7 +46,7 @@ class Csr(Format):
     operator = "Sparse"
     operator_inputs = ("indptr", "gaps", "values")
     operator_decode = (
-        gaps.POSITIONS_DECODE.format(rows="rows", cols="cols")
+        row_gaps.POSITIONS_DECODE.format(rows="rows", cols="cols")
         + "        values_f = Cast <to = 1> (values)\n"
         + bits.PLACE.format(values="values_f")
     )
@@ -54,8 +63,8 @@ class Csr(Format):
             raise UnsupportedError(
                 f"csr: shape {stats.shape} has no elements or rows of 2^32 columns and more"
             )
-        indptr, steps, slots = gaps.encode(stats, gaps.smallest(_sizes(stats)))
-        values = gaps.spread(stats.bits[stats.positions], slots, steps.size)
+        indptr, steps, slots = row_gaps.encode(stats, row_gaps.smallest(_sizes(stats)))
+        values = row_gaps.spread(stats.bits[stats.positions], slots, steps.size)
         components = {"indptr": indptr, "gaps": steps, "values": values.view(stats.dtype)}
         return Packed(self.name, self.version, stats.shape, stats.dtype, components)
 
@@ -64,7 +73,7 @@ class Csr(Format):
         steps, values = packed.components["gaps"], packed.components["values"]
         require(values.shape == steps.shape, "must be as long as gaps", packed, "values")
         require(values.dtype == packed.dtype, f"dtype {values.dtype} is not {packed.dtype}", packed, "values")
-        gaps.check(packed, rows, cols)
+        row_gaps.check(packed, rows, cols)
 
     def unpack(self, packed: Packed, max_bytes: int = MAX_DENSE_BYTES) -> Array:
         rows, cols = check_header(self, packed, self.operator_inputs, max_bytes)
@@ -72,7 +81,7 @@ class Csr(Format):
         indptr, steps, values = (packed.components[name] for name in self.operator_inputs)
         dense = np.zeros(rows * cols, packed.dtype)
         bits, value_bits = as_bits(dense), as_bits(values)
-        for lo, hi, position in gaps.walk(indptr, steps, cols):
+        for lo, hi, position in row_gaps.walk(indptr, steps, cols):
             bits[position] = value_bits[lo:hi]
         return dense.reshape(packed.shape)
 
@@ -91,4 +100,4 @@ class Csr(Format):
 
 def _sizes(stats: TensorStats) -> dict[np.dtype[np.unsignedinteger], int]:
     """Exact bytes for each gap width."""
-    return gaps.sizes(stats, lambda entries: entries * stats.dtype.itemsize)
+    return row_gaps.sizes(stats, lambda entries: entries * stats.dtype.itemsize)

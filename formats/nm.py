@@ -9,7 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UnsupportedError
-from .base import MAX_DENSE_BYTES, Array, Format, Packed, TensorStats, as_bits, check_header, require
+from .base import (
+    MAX_DENSE_BYTES,
+    Array,
+    Format,
+    Packed,
+    TensorStats,
+    as_bits,
+    check_header,
+    require,
+)
 
 GROUP = 4
 

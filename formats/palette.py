@@ -7,9 +7,18 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..errors import UnsupportedError
-from . import bits, narrow
-from .base import MAX_DENSE_BYTES, Array, Format, Packed, TensorStats, as_bits, check_header, require
+from .base import (
+    MAX_DENSE_BYTES,
+    Array,
+    Format,
+    Packed,
+    TensorStats,
+    as_bits,
+    check_header,
+    require,
+)
 from .codebook import check_planes, few_distinct, index_of, lookup
+from .parts import bits, flat_gaps
 
 
 class Palette(Format):
@@ -30,7 +39,7 @@ class Palette(Format):
     operator = "Palette"
     operator_inputs = ("gaps", "indices", "table")
     operator_decode = (
-        narrow.POSITIONS_DECODE
+        flat_gaps.POSITIONS_DECODE
         + "        entry_count = Shape (position)\n"
         + lookup("entry_count")
         + bits.PLACE.format(values="entries")
@@ -43,7 +52,7 @@ class Palette(Format):
         table = _table(stats)
         assert table is not None, "nbytes of a tensor that palette does not apply to"
         planes = bits.index_width(table.size) * bits.row_bytes(stats.nnz)
-        return narrow.nbytes(stats) + planes + int(table.nbytes)
+        return flat_gaps.nbytes(stats) + planes + int(table.nbytes)
 
     def pack(self, array: Array, stats: TensorStats | None = None) -> Packed:
         stats = stats or TensorStats(array)
@@ -52,19 +61,19 @@ class Palette(Format):
             raise UnsupportedError("palette: the tensor has no non-zeros or over 256 distinct ones")
         index = index_of(stats.bits[stats.positions], table)
         planes = bits.pack_planes(index, bits.index_width(table.size))
-        components = {"gaps": narrow.encode(stats), "indices": planes, "table": table.view(stats.dtype)}
+        components = {"gaps": flat_gaps.encode(stats), "indices": planes, "table": table.view(stats.dtype)}
         return Packed(self.name, self.version, stats.shape, stats.dtype, components)
 
     def check(self, packed: Packed) -> None:
         rows, cols = check_header(self, packed, self.operator_inputs)
-        entries = narrow.positions(packed, rows * cols).size
+        entries = flat_gaps.positions(packed, rows * cols).size
         require(entries > 0, "must have entries", packed, "gaps")
         check_planes(packed, entries)
 
     def unpack(self, packed: Packed, max_bytes: int = MAX_DENSE_BYTES) -> Array:
         rows, cols = check_header(self, packed, self.operator_inputs, max_bytes)
         self.check(packed)
-        position = narrow.positions(packed, rows * cols)
+        position = flat_gaps.positions(packed, rows * cols)
         planes, table = packed.components["indices"], packed.components["table"]
         dense = np.zeros(rows * cols, packed.dtype)
         as_bits(dense)[position] = as_bits(table)[bits.unpack_planes(planes, position.size)]

@@ -12,10 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UnsupportedError
-from . import bits, narrow
-from .base import MAX_DENSE_BYTES, Array, Format, Packed, TensorStats, as_bits, check_header, require
+from .base import (
+    MAX_DENSE_BYTES,
+    Array,
+    Format,
+    Packed,
+    TensorStats,
+    as_bits,
+    check_header,
+    require,
+)
 from .bitmask import POSITIONS_OF_MASK, check_mask
 from .bitpack import check_scales, find_scales, sign_bit
+from .parts import bits, flat_gaps
 
 #: ONNX text: scatters +1 and -1, as `signs` says, to `position`.
 SCATTER_SIGNS = (
@@ -106,30 +115,30 @@ class Signgaps(Format):
     operator = "SignGaps"
     operator_inputs = ("gaps", "signs")
     scale_component = "scales"
-    operator_decode = narrow.POSITIONS_DECODE + SCATTER_SIGNS
+    operator_decode = flat_gaps.POSITIONS_DECODE + SCATTER_SIGNS
 
     def applies_to(self, stats: TensorStats) -> bool:
         return find_scales(stats, allow_zeros=True) is not None
 
     def nbytes(self, stats: TensorStats) -> int:
         scales = _scales(stats, self.name)
-        return narrow.nbytes(stats) + bits.row_bytes(stats.nnz) + int(scales.nbytes)
+        return flat_gaps.nbytes(stats) + bits.row_bytes(stats.nnz) + int(scales.nbytes)
 
     def pack(self, array: Array, stats: TensorStats | None = None) -> Packed:
         stats = stats or TensorStats(array)
         scales = _scales(stats, self.name)
         signs = bits.pack_rows(stats.bits[stats.positions] >= sign_bit(stats.dtype))
-        components = {"gaps": narrow.encode(stats), "signs": signs, "scales": scales}
+        components = {"gaps": flat_gaps.encode(stats), "signs": signs, "scales": scales}
         return Packed(self.name, self.version, stats.shape, stats.dtype, components)
 
     def check(self, packed: Packed) -> None:
         rows, cols = check_header(self, packed, ("gaps", "signs", "scales"))
-        _check_signs(packed, narrow.positions(packed, rows * cols).size, rows)
+        _check_signs(packed, flat_gaps.positions(packed, rows * cols).size, rows)
 
     def unpack(self, packed: Packed, max_bytes: int = MAX_DENSE_BYTES) -> Array:
         rows, cols = check_header(self, packed, ("gaps", "signs", "scales"), max_bytes)
         self.check(packed)
-        return _place(packed, narrow.positions(packed, rows * cols), rows, cols)
+        return _place(packed, flat_gaps.positions(packed, rows * cols), rows, cols)
 
     def examples(self) -> Iterator[tuple[str, Array]]:
         yield from _examples()

@@ -12,9 +12,18 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..errors import UnsupportedError
-from . import bits, narrow
-from .base import MAX_DENSE_BYTES, Array, Format, Packed, TensorStats, as_bits, check_header, require
+from .base import (
+    MAX_DENSE_BYTES,
+    Array,
+    Format,
+    Packed,
+    TensorStats,
+    as_bits,
+    check_header,
+    require,
+)
 from .codebook import lookup
+from .parts import bits, flat_gaps
 
 #: Below this biased exponent the table's power of two, 2^(exponent - 150), would be denormal.
 LEAST_EXPONENT = 24
@@ -22,7 +31,7 @@ LEAST_EXPONENT = 24
 DENSEST = 0.75
 
 DECODE = (
-    narrow.POSITIONS_DECODE
+    flat_gaps.POSITIONS_DECODE
     + "        entry_count = Shape (position)\n"
     + lookup("entry_count")
     + """
@@ -78,7 +87,7 @@ class Split(Format):
         exponents = _exponents(stats)
         assert exponents is not None, "nbytes of a tensor that split does not apply to"
         index_bytes = bits.index_width(exponents.size) * bits.row_bytes(stats.nnz)
-        return narrow.nbytes(stats) + 3 * stats.nnz + index_bytes + 4 * exponents.size
+        return flat_gaps.nbytes(stats) + 3 * stats.nnz + index_bytes + 4 * exponents.size
 
     def pack(self, array: Array, stats: TensorStats | None = None) -> Packed:
         stats = stats or TensorStats(array)
@@ -91,7 +100,7 @@ class Split(Format):
         index = np.searchsorted(exponents, _biased(patterns)).astype(np.uint8)
         table = (exponents.astype(np.uint32) - (150 - 127)) << np.uint32(23)
         components: dict[str, Array] = {
-            "gaps": narrow.encode(stats),
+            "gaps": flat_gaps.encode(stats),
             "low": np.ascontiguousarray(octets[:, :3].T),
             "indices": bits.pack_planes(index, bits.index_width(exponents.size)),
             "table": table.view(np.float32),
@@ -115,7 +124,7 @@ class Split(Format):
         require(bits.padding_is_zero(indices, count), "padding bits must be zero", packed, "indices")
         highest = int(bits.unpack_planes(indices, count).max())
         require(highest < table.size, f"index {highest} is outside the table", packed, "indices")
-        found = narrow.positions(packed, rows * cols).size
+        found = flat_gaps.positions(packed, rows * cols).size
         require(found == count, f"must hold {count} entries", packed, "gaps")
 
     def unpack(self, packed: Packed, max_bytes: int = MAX_DENSE_BYTES) -> Array:
@@ -129,7 +138,7 @@ class Split(Format):
         patterns = (number & np.uint32(0x7FFFFF)) | (number >> np.uint32(23) << np.uint32(31))
         patterns |= exponents[bits.unpack_planes(indices, number.size)] << np.uint32(23)
         dense = np.zeros(rows * cols, np.uint32)
-        dense[narrow.positions(packed, rows * cols)] = patterns
+        dense[flat_gaps.positions(packed, rows * cols)] = patterns
         return dense.view(np.float32).reshape(packed.shape)
 
     def examples(self) -> Iterator[tuple[str, Array]]:

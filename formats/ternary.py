@@ -8,7 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UnsupportedError
-from .base import MAX_DENSE_BYTES, Array, Format, Packed, TensorStats, as_bits, check_header, require
+from .base import (
+    MAX_DENSE_BYTES,
+    Array,
+    Format,
+    Packed,
+    TensorStats,
+    as_bits,
+    check_header,
+    require,
+)
 from .bitpack import check_scales, find_scales, sign_bit
 
 POWERS = np.array([1, 3, 9, 27, 81], np.uint8)

@@ -6,8 +6,17 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from . import bits, narrow
-from .base import MAX_DENSE_BYTES, Array, Format, Packed, TensorStats, as_bits, check_header, require
+from .base import (
+    MAX_DENSE_BYTES,
+    Array,
+    Format,
+    Packed,
+    TensorStats,
+    as_bits,
+    check_header,
+    require,
+)
+from .parts import bits, flat_gaps
 
 
 class Tight(Format):
@@ -29,7 +38,7 @@ class Tight(Format):
     operator = "Tight"
     operator_inputs = ("gaps", "values")
     operator_decode = (
-        narrow.POSITIONS_DECODE
+        flat_gaps.POSITIONS_DECODE
         + "        values_f = Cast <to = 1> (values)\n"
         + bits.PLACE.format(values="values_f")
     )
@@ -38,26 +47,26 @@ class Tight(Format):
         return True
 
     def nbytes(self, stats: TensorStats) -> int:
-        return narrow.nbytes(stats) + stats.nnz * stats.dtype.itemsize
+        return flat_gaps.nbytes(stats) + stats.nnz * stats.dtype.itemsize
 
     def pack(self, array: Array, stats: TensorStats | None = None) -> Packed:
         stats = stats or TensorStats(array)
         values = stats.bits[stats.positions].view(stats.dtype)
-        components = {"gaps": narrow.encode(stats), "values": values}
+        components = {"gaps": flat_gaps.encode(stats), "values": values}
         return Packed(self.name, self.version, stats.shape, stats.dtype, components)
 
     def check(self, packed: Packed) -> None:
         rows, cols = check_header(self, packed, self.operator_inputs)
         values = packed.components["values"]
         require(values.dtype == packed.dtype, f"dtype {values.dtype} is not {packed.dtype}", packed, "values")
-        found = narrow.positions(packed, rows * cols).size
+        found = flat_gaps.positions(packed, rows * cols).size
         require(values.shape == (found,), f"must hold the {found} values of gaps", packed, "values")
 
     def unpack(self, packed: Packed, max_bytes: int = MAX_DENSE_BYTES) -> Array:
         rows, cols = check_header(self, packed, self.operator_inputs, max_bytes)
         self.check(packed)
         dense = np.zeros(rows * cols, packed.dtype)
-        as_bits(dense)[narrow.positions(packed, rows * cols)] = as_bits(packed.components["values"])
+        as_bits(dense)[flat_gaps.positions(packed, rows * cols)] = as_bits(packed.components["values"])
         return dense.reshape(packed.shape)
 
     def examples(self) -> Iterator[tuple[str, Array]]:

@@ -40,8 +40,8 @@ def test_import_is_light() -> None:
 
 
 def test_readme_tables_are_current() -> None:
-    done = subprocess.run([sys.executable, ROOT / "docs" / "update_readme.py", "--check"], check=False)
-    assert done.returncode == 0, "run: python docs/update_readme.py"
+    done = subprocess.run([sys.executable, "-m", "tools.readme", "--check"], cwd=ROOT, check=False)
+    assert done.returncode == 0, "run: python -m tools.readme"
 
 
 def test_readme_names_every_command_that_exists_and_no_other() -> None:

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from ..errors import InputError
-from . import models, prune
+from ..exporter.nets import cifar
+from . import prune
 from .train import Constraint
 
 #: Method -> (what it does, whether it trains, whether weights are scaled, whether activations are signs).
@@ -102,15 +103,15 @@ def with_sign_activations(
     InputError
         If there is no such form of the net.
     """
-    if any(isinstance(module, models.Sign) for module in model.modules()):
+    if any(isinstance(module, cifar.Sign) for module in model.modules()):
         return model, arch
     if arch != "vgg11-cifar":
         raise InputError(
             f"'{arch}' has no sign activations: use vgg11-cifar, or a factory that puts "
-            "sparse_export.training.models.Sign in front of its binary layers"
+            "sparse_export.exporter.nets.cifar.Sign in front of its binary layers"
         )
     name = "vgg11-cifar-xnor"
-    other = models.create(name, int(state["classifier.bias"].shape[0]))
+    other = cifar.create(name, int(state["classifier.bias"].shape[0]))
     sources = list(prune.prunable(model).values())
     for target, source in zip(prune.prunable(other).values(), sources, strict=True):
         target.load_state_dict(source.state_dict())

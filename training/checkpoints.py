@@ -12,8 +12,8 @@ from torch import nn
 
 from ..errors import InputError
 from ..exporter import checkpoint
-from ..exporter.artifact import atomic_file
-from .models import MODELS, create
+from ..exporter.files.atomic import atomic_file
+from ..exporter.nets.cifar import MODELS, create
 
 State = dict[str, torch.Tensor]
 

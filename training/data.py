@@ -16,7 +16,8 @@ import torch
 from torch.nn import functional as F
 
 from ..errors import CorruptFileError, InputError, MissingDependencyError
-from ..exporter import factory, vision
+from ..exporter.nets import torchvision as vision
+from ..exporter.nets import user_code
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -228,11 +229,11 @@ def from_factory(spec: str) -> Data:
         If it returns something else or a split is empty.
     """
     try:
-        result = factory.find("--data", spec)()
+        result = user_code.find("--data", spec)()
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"data factory '{spec}' failed: {factory.reason(error)}") from error
+        raise InputError(f"data factory '{spec}' failed: {user_code.reason(error)}") from error
     if isinstance(result, Data):
         return result
     if not (isinstance(result, tuple | list) and len(result) == 2):

@@ -23,8 +23,8 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from ..errors import UnsupportedError
+from ..exporter.nets.cifar import Sign
 from . import prune
-from .models import Sign
 
 _BATCHNORM, _DROPOUT = nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd
 _ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Sigmoid, nn.Hardsigmoid)

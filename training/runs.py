@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from ..errors import InputError
-from ..exporter.artifact import check_target
+from ..exporter.files.atomic import check_target
+from ..exporter.nets import cifar
 from . import binarize as binary
-from . import checkpoints, data, models, neurons, prune, retrain, train
+from . import checkpoints, data, neurons, prune, retrain, train
 from .train import Recipe, Resume
 
 
@@ -121,7 +122,7 @@ def run_train(
     resume = begin(output, settings, force)
     samples = spec.load()
     torch.manual_seed(recipe.seed)
-    model = models.create(arch, samples.classes)
+    model = cifar.create(arch, samples.classes)
     check_fit(model, samples)
 
     def keep(epoch: int) -> None:

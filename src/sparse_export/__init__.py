@@ -7,13 +7,7 @@ nor onnxruntime.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
-
-try:
-    __version__ = version("sparse-export")
-except PackageNotFoundError:  # running from a bare tree
-    __version__ = "0+unknown"
 
 _HOMES = {
     "SparseExportError": "errors",
@@ -49,6 +43,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    __version__: str
     from .errors import (
         BudgetError,
         CorruptFileError,
@@ -64,11 +59,25 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     """Import the home of a public name the first time it is asked for."""
+    if name == "__version__":
+        value: Any = _version()
+        globals()[name] = value
+        return value
     if name not in _HOMES:
         raise AttributeError(f"module 'sparse_export' has no attribute '{name}'")
     value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
     globals()[name] = value
     return value
+
+
+def _version() -> str:
+    # Only here: importlib.metadata is most of the time that `--help` would take.
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("sparse-export")
+    except PackageNotFoundError:  # running from a bare tree
+        return "0+unknown"
 
 
 def __dir__() -> list[str]:

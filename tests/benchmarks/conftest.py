@@ -23,6 +23,5 @@ def common(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
 
 @pytest.fixture
 def results(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """docs/results.py."""
-    monkeypatch.syspath_prepend(ROOT / "docs")
-    return importlib.import_module("results")
+    """tools/results.py."""
+    return importlib.import_module("tools.results")

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from sparse_export import cli
-from sparse_export.training import checkpoints, models
+from sparse_export.exporter.nets import cifar
+from sparse_export.training import checkpoints
 
 NETS = """
 import torch
@@ -31,8 +32,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("commands")
     (folder / "nets.py").write_text(NETS)
     torch.manual_seed(0)
-    checkpoints.write(folder / "net.pt", models.create(f"{folder / 'nets.py'}:tiny", 4).state_dict())
-    checkpoints.write(folder / "vgg.pt", models.vgg11_cifar().state_dict())
+    checkpoints.write(folder / "net.pt", cifar.create(f"{folder / 'nets.py'}:tiny", 4).state_dict())
+    checkpoints.write(folder / "vgg.pt", cifar.vgg11_cifar().state_dict())
     (folder / "empty").mkdir()
     return folder
 

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given
 
 from sparse_export import formats
 from sparse_export.errors import CorruptFileError, UnsupportedError
-from sparse_export.formats import Format, Packed, TensorStats, packed_file
+from sparse_export.formats import Format, Packed, TensorStats
+from sparse_export.formats.parts import packed_file
 
 from . import cases
 

@@ -10,10 +10,13 @@ import torch
 from torch import nn
 
 from sparse_export import InputError
-from sparse_export.exporter import architecture, checkpoint, recognise, vision
-from sparse_export.exporter.architecture import Resolved
+from sparse_export.exporter import checkpoint
 from sparse_export.exporter.checkpoint import Checkpoint
-from sparse_export.training.models import MODELS
+from sparse_export.exporter.nets import recognise
+from sparse_export.exporter.nets import torchvision as vision
+from sparse_export.exporter.nets.cifar import MODELS
+from sparse_export.exporter.trace import resolve as architecture
+from sparse_export.exporter.trace.resolve import Resolved
 
 FACTORY = """
 import torch
@@ -123,8 +126,8 @@ def test_factory_in_a_file_gets_the_class_count(factory: Path) -> None:
 
 def test_factory_in_a_module(vgg: dict[str, torch.Tensor]) -> None:
     state = vgg
-    net = resolved(state, "sparse_export.training.models:vgg11_cifar", input_shapes=[(1, 3, 32, 32)])
-    assert net.arch_name == "sparse_export.training.models:vgg11_cifar"
+    net = resolved(state, "sparse_export.exporter.nets.cifar:vgg11_cifar", input_shapes=[(1, 3, 32, 32)])
+    assert net.arch_name == "sparse_export.exporter.nets.cifar:vgg11_cifar"
 
 
 @pytest.mark.parametrize(

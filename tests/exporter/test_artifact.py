@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from sparse_export.errors import InputError
-from sparse_export.exporter import artifact
-from sparse_export.exporter.artifact import atomic_file
+from sparse_export.exporter.files import atomic
+from sparse_export.exporter.files.atomic import atomic_file
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -128,7 +128,7 @@ def test_failed_system_call_leaves_nothing(
             return real(*args, **kwargs)
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(artifact.os, call, fail)
+    monkeypatch.setattr(atomic.os, call, fail)
     with pytest.raises(InputError, match=os.strerror(code)), atomic_file(tmp_path / "out") as file:
         file.write(b"x")
     monkeypatch.undo()
@@ -138,7 +138,7 @@ def test_failed_system_call_leaves_nothing(
 def test_file_size_limit_is_one_clear_error(tmp_path: Path) -> None:  # H69, H72
     code = (
         "import resource, signal, sys; from pathlib import Path\n"
-        "from sparse_export.exporter.artifact import atomic_file\n"
+        "from sparse_export.exporter.files.atomic import atomic_file\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "with atomic_file(Path(sys.argv[1])) as file:\n"
@@ -164,7 +164,7 @@ def test_removes_temporaries_of_dead_processes_only(tmp_path: Path) -> None:
 def test_kill_leaves_no_file_under_the_final_name(tmp_path: Path) -> None:  # H71
     code = (
         "import os, sys; from pathlib import Path\n"
-        "from sparse_export.exporter.artifact import atomic_file\n"
+        "from sparse_export.exporter.files.atomic import atomic_file\n"
         "with atomic_file(Path(sys.argv[1])) as file:\n"
         "    file.write(b'x'); file.flush(); os.kill(os.getpid(), 9)\n"
     )

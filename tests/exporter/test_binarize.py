@@ -12,7 +12,9 @@ from onnx import helper, numpy_helper
 from torch import nn
 
 from sparse_export.errors import InputError
-from sparse_export.exporter import api, binarize, verify
+from sparse_export.exporter import api
+from sparse_export.exporter.graph import latent as binarize
+from sparse_export.exporter.prove import compare
 from sparse_export.runtime.session import InferenceSession
 
 from ..onnx_models import model
@@ -97,8 +99,8 @@ def same_everywhere(
     """Stock onnxruntime, the library and the float graph agree."""
     x = {"X": np.random.default_rng(7).standard_normal(shape).astype(np.float32)}
     data = written.SerializeToString()
-    stock = verify.session(data).run(None, x)[0]
-    float_graph = verify.session(built.SerializeToString()).run(None, x)[0]
+    stock = compare.session(data).run(None, x)[0]
+    float_graph = compare.session(built.SerializeToString()).run(None, x)[0]
     native = InferenceSession(data, threads=1).run(None, x)[0]
     largest = np.abs(float_graph).max()
     assert np.abs(stock - float_graph).max() < 1e-5 * largest

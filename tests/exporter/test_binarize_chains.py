@@ -9,7 +9,8 @@ import onnx
 import pytest
 from onnx import helper
 
-from sparse_export.exporter import api, verify
+from sparse_export.exporter import api
+from sparse_export.exporter.prove import compare
 from sparse_export.runtime.session import InferenceSession
 
 from ..onnx_models import model
@@ -75,8 +76,8 @@ def exported(built: onnx.ModelProto, folder: Path) -> tuple[list[str], onnx.Mode
 def same_everywhere(written: onnx.ModelProto, built: onnx.ModelProto) -> None:
     """The library, stock onnxruntime and the float graph agree on several sizes."""
     data, rng = written.SerializeToString(), np.random.default_rng(7)
-    stock, native = verify.session(data), InferenceSession(data, threads=2)
-    float_graph = verify.session(built.SerializeToString())
+    stock, native = compare.session(data), InferenceSession(data, threads=2)
+    float_graph = compare.session(built.SerializeToString())
     for shape in ((2, 16, 12, 12), (1, 16, 5, 7), (3, 16, 17, 4), (0, 16, 8, 8)):
         x = {"X": rng.standard_normal(shape).astype(np.float32)}
         expected, ours = float_graph.run(None, x)[0], native.run(None, x)[0]
@@ -196,7 +197,7 @@ def test_signs_are_taken_through_a_change_of_shape(op: str, rng: np.random.Gener
     assert [step.op_type for step in written.graph.node] == ["BatchNormalization", op, "XnorMatMul"]
     x = {"X": rng.standard_normal((5, 8, 3, 3)).astype(np.float32)}
     ours = InferenceSession(written.SerializeToString()).run(None, x)[0]
-    expected = verify.session(built.SerializeToString()).run(None, x)[0]
+    expected = compare.session(built.SerializeToString()).run(None, x)[0]
     assert np.abs(ours - expected).max() < 1e-5 * np.abs(expected).max()
 
 
@@ -236,8 +237,8 @@ def test_a_chain_of_linear_layers(rng: np.random.Generator, tmp_path: Path) -> N
     assert [step.op_type for step in written.graph.node] == ["Add", "XnorMatMulSign", "XnorPackedMatMul"]
     data, x = written.SerializeToString(), {"X": rng.standard_normal((9, 60)).astype(np.float32)}
     ours = InferenceSession(data).run(None, x)[0]
-    np.testing.assert_array_equal(ours, verify.session(data).run(None, x)[0])
-    expected = verify.session(built.SerializeToString()).run(None, x)[0]
+    np.testing.assert_array_equal(ours, compare.session(data).run(None, x)[0])
+    expected = compare.session(built.SerializeToString()).run(None, x)[0]
     assert np.abs(ours - expected).max() < 1e-5 * np.abs(expected).max()
 
 
@@ -247,7 +248,7 @@ def test_verify_and_inspect_read_weights_in_the_order_of_the_checkpoint(
     built = net(rng, [norm_node("a", "t", "n1")])
     _, written = exported(built, tmp_path)
     weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in built.graph.initializer}
-    for name, (node_, fmt, components) in verify.packed_nodes(written).items():
+    for name, (node_, fmt, components) in compare.packed_nodes(written).items():
         attributes = {item.name: helper.get_attribute_value(item) for item in node_.attribute}
         dense = fmt.unpack(fmt.from_operator(components, attributes))
         np.testing.assert_array_equal(dense, np.sign(weights[name]))

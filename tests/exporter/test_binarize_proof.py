@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from onnx import helper
 
-from sparse_export.exporter import binarize_proof, verify
-from sparse_export.exporter.verify import Run
+from sparse_export.exporter.prove import compare, sign_reference
+from sparse_export.exporter.prove.compare import Run
 
 from ..onnx_models import model
 
@@ -19,19 +19,19 @@ def giving(*rows: list[float]) -> Run:
 
 def test_every_sample_is_held_against_the_nearer_reference() -> None:
     candidate = giving([1, 2], [5, 6])
-    run = binarize_proof.nearest((giving([1, 2], [0, 0]), giving([9, 9], [5, 6.5])), candidate)
+    run = sign_reference.nearest((giving([1, 2], [0, 0]), giving([9, 9], [5, 6.5])), candidate)
     assert run({})[0].tolist() == [[1, 2], [5, 6.5]]
-    assert not verify.compare(run, candidate, [{}]).passed  # 0.5 is still a difference
+    assert not compare.compare(run, candidate, [{}]).passed  # 0.5 is still a difference
 
 
 def test_a_file_that_is_like_neither_reference_fails() -> None:
     candidate = giving([1, 2])
-    run = binarize_proof.nearest((giving([3, 2]), giving([1, 5])), candidate)
-    assert not verify.compare(run, candidate, [{}]).passed
+    run = sign_reference.nearest((giving([3, 2]), giving([1, 5])), candidate)
+    assert not compare.compare(run, candidate, [{}]).passed
 
 
 def test_only_packed_layers_that_take_signs_count() -> None:
     plain = model([helper.make_node("Relu", ["X"], ["Y"])], {}, ["N", 4], 2)
-    assert not binarize_proof.takes_signs(plain)
+    assert not sign_reference.takes_signs(plain)
     plain.graph.node.append(helper.make_node("XnorMatMul", ["X"], ["Z"], domain="sparse_export"))
-    assert binarize_proof.takes_signs(plain)
+    assert sign_reference.takes_signs(plain)

@@ -17,8 +17,9 @@ from torch import nn
 from torch.nn.utils import prune
 
 from sparse_export import InputError, UnsupportedError
-from sparse_export.exporter import archive, checkpoint, vision
+from sparse_export.exporter import archive, checkpoint
 from sparse_export.exporter.checkpoint import Checkpoint
+from sparse_export.exporter.nets import torchvision as vision
 
 from .saved import net, saved, told
 

@@ -10,8 +10,12 @@ import pytest
 from onnx import helper
 
 from sparse_export.errors import MissingDependencyError
-from sparse_export.exporter import cost, graph, match, pack, plan, tune
-from sparse_export.exporter.layers import GraphIndex, concrete_shapes
+from sparse_export.exporter import tune
+from sparse_export.exporter.graph import find as match
+from sparse_export.exporter.graph.index import GraphIndex, concrete_shapes
+from sparse_export.exporter.graph.normalize import normalize
+from sparse_export.exporter.plan import cost, pack, plan
+from sparse_export.exporter.rewrite import write as graph
 from sparse_export.runtime.session import library_path
 
 from ..onnx_models import model, pruned, residual_net
@@ -20,7 +24,7 @@ from ..onnx_models import model, pruned, residual_net
 def plans_of(
     dense: onnx.ModelProto, format_name: str = "csr"
 ) -> tuple[GraphIndex, onnx.ModelProto, list[Any]]:
-    dense = graph.normalize(dense)
+    dense = normalize(dense)
     index = GraphIndex(dense)
     return index, dense, plan.make(index, match.find(index), format_name)
 

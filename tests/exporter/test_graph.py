@@ -12,14 +12,18 @@ import pytest
 from onnx import helper
 
 from sparse_export import formats
-from sparse_export.exporter import functions, graph, match, pack, plan
-from sparse_export.exporter.layers import GraphIndex
+from sparse_export.exporter.graph import find as match
+from sparse_export.exporter.graph.index import GraphIndex
+from sparse_export.exporter.graph.normalize import normalize
+from sparse_export.exporter.plan import pack, plan
+from sparse_export.exporter.rewrite import functions
+from sparse_export.exporter.rewrite import write as graph
 
 from ..onnx_models import model, norm, norm_node, pruned, residual_net
 
 
 def rewrite(dense: onnx.ModelProto, format_name: str = "csr") -> onnx.ModelProto:
-    dense = graph.normalize(dense)
+    dense = normalize(dense)
     index = GraphIndex(dense)
     plans = plan.make(index, match.find(index), format_name)
     return graph.rewrite(index, dense, plans, pack.pack(plans))

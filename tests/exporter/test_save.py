@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 from sparse_export.errors import VerificationError
-from sparse_export.exporter.save import ALIGNMENT, save
+from sparse_export.exporter.files.onnx_write import ALIGNMENT, save
 
 from ..onnx_models import residual_net
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import sparse_export
-from sparse_export.exporter import vision
+from sparse_export.exporter.nets import torchvision as vision
 
 SHAPES = {
     "resnet18": (1, 3, 64, 64),

@@ -16,9 +16,11 @@ from torch import nn
 from torch.nn.utils import prune
 
 from sparse_export import UnsupportedError
-from sparse_export.exporter import architecture, checkpoint, vision
+from sparse_export.exporter import checkpoint
 from sparse_export.exporter.checkpoint import Checkpoint
-from sparse_export.training.models import MODELS
+from sparse_export.exporter.nets import torchvision as vision
+from sparse_export.exporter.nets.cifar import MODELS
+from sparse_export.exporter.trace import resolve as architecture
 
 
 def weights_of(model: onnx.ModelProto) -> dict[str, np.ndarray[Any, Any]]:

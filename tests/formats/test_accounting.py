@@ -8,7 +8,8 @@ import gzip
 import numpy as np
 import pytest
 
-from sparse_export.exporter import accounting, entropy, planes
+from sparse_export.exporter.archive import entropy, planes
+from sparse_export.exporter.report import waterfall
 
 
 def pruned(rng: np.random.Generator, size: int, kept: int) -> np.ndarray:
@@ -18,26 +19,26 @@ def pruned(rng: np.random.Generator, size: int, kept: int) -> np.ndarray:
 
 
 def test_doctest() -> None:
-    assert doctest.testmod(accounting).failed == 0
+    assert doctest.testmod(waterfall).failed == 0
 
 
 def test_theory_is_bytes_not_bits(rng) -> None:
     weight = pruned(rng, 969_288, 74_151)
-    assert accounting.waterfall([weight]).values == 296_604
+    assert waterfall.waterfall([weight]).values == 296_604
 
 
 def test_vectors_count_as_dense_in_the_theory(rng) -> None:
-    found = accounting.waterfall([pruned(rng, 800, 80), np.zeros(10, np.float32)])
+    found = waterfall.waterfall([pruned(rng, 800, 80), np.zeros(10, np.float32)])
     assert (found.dense, found.values, found.nonzeros) == (3240, 320 + 40, 80)
 
 
 def test_rows_are_the_steps_that_were_measured(rng) -> None:
     weight = pruned(rng, 8000, 800)
-    found = accounting.waterfall([weight], positions=4000, file=4200, gzip=True, zstd=True)
+    found = waterfall.waterfall([weight], positions=4000, file=4200, gzip=True, zstd=True)
     assert [name for name, _ in found.rows()][:3] == ["dense", "gzip -6 of dense", "zstd -19 of dense"]
     assert found.gzip == pytest.approx(len(gzip.compress(weight.tobytes(), 6)), rel=0.01)
     assert found.over_bound_percent == pytest.approx(100 * (4200 / found.bound - 1))
-    assert accounting.waterfall([weight]).over_bound_percent is None
+    assert waterfall.waterfall([weight]).over_bound_percent is None
     assert found.to_json()["file"] == 4200
 
 
@@ -48,13 +49,13 @@ def test_coded_positions_are_within_three_percent_of_their_bound(rng, density: f
         segment = planes.encode_mask([where], [400_000])
     else:
         segment, _ = planes.encode_gaps([where])
-    bound = accounting.position_bits(where.size, 400_000) / 8
+    bound = waterfall.position_bits(where.size, 400_000) / 8
     assert 0.98 * bound < segment.nbytes < 1.03 * bound
 
 
 def test_bound_of_trivial_tensors_is_zero() -> None:
     for array in (np.zeros((3, 3), np.float32), np.zeros((0, 4), np.float16), np.ones((5, 5), np.int8)):
-        assert accounting.bound_of(array).total == 0
+        assert waterfall.bound_of(array).total == 0
 
 
 def test_streams_come_back_and_noise_stays_raw(rng) -> None:

@@ -16,7 +16,8 @@ import torch
 import torch.nn.utils.prune
 
 from sparse_export.errors import InputError, UnsupportedError
-from sparse_export.exporter import archive, archive_write
+from sparse_export.exporter import archive
+from sparse_export.exporter.archive import writer
 
 
 def pruned(shape: tuple[int, ...], density: float = 0.1, seed: int = 0) -> torch.Tensor:
@@ -177,7 +178,7 @@ def test_binary_and_ternary_layers_take_one_or_two_bits_a_weight(tmp_path: Path)
 
 
 def test_large_tensors_are_cut_and_threads_do_not_change_the_bytes(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(archive_write, "CHUNK_BYTES", 1 << 16)
+    monkeypatch.setattr(writer, "CHUNK_BYTES", 1 << 16)
     torch.save({"w": pruned((300, 500), 0.05), "b": pruned((70,), 1.0)}, tmp_path / "m.pt")
     files = [tmp_path / "one.packed.safetensors", tmp_path / "four.packed.safetensors"]
     for file, threads in zip(files, (1, 4), strict=True):

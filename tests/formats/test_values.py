@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sparse_export.errors import InputError, UnsupportedError
-from sparse_export.formats import values
+from sparse_export.exporter.plan import values
 
 SPECS = ["fp16", "bf16", "int8", "codebook:16", "codebook:255"]
 

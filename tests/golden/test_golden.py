@@ -11,9 +11,9 @@ import safetensors.numpy
 
 from sparse_export import formats
 from sparse_export.errors import CorruptFileError, InputError
-from sparse_export.formats import packed_file
+from sparse_export.exporter.files.container.header import DTYPE_NAMES
 from sparse_export.formats.base import as_bits
-from sparse_export.formats.header import DTYPE_NAMES
+from sparse_export.formats.parts import packed_file
 
 HERE = Path(__file__).parent
 EXPECTED = json.loads((HERE / "expected.json").read_text())
@@ -69,3 +69,14 @@ def test_every_truncation_is_refused(name: str) -> None:
             decode(data[:length])
     with pytest.raises(CorruptFileError):
         decode(data + b"\0")
+
+
+@FILES
+def test_the_specification_alone_is_enough_to_read_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(HERE.parents[1] / "docs")
+    import reader
+
+    dtype, shape, bits = EXPECTED[name]
+    _, found, array = reader.read((HERE / name).read_bytes())
+    assert (found, list(array.shape)) == (dtype, shape)
+    assert array.tobytes().hex() == bits

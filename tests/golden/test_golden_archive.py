@@ -13,7 +13,7 @@ from sparse_export.errors import CorruptFileError, InputError
 from sparse_export.exporter import archive
 
 FILE = Path(__file__).parent / "archive-v1.packed.safetensors"
-#: SHA-256 of the dense bytes, as they were when the file was written (tests/golden/write_archive.py).
+#: SHA-256 of the dense bytes, as they were when the file was written (tools/goldens/archive.py).
 EXPECTED = {
     "net.conv.weight": ("F32", "(4, 3, 3, 3)", "2a0730a7feba4cb9"),
     "net.half": ("F16", "(5, 20)", "6d2b5a71e9045e52"),

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from sparse_export.errors import CorruptFileError, InputError
-from sparse_export.formats import container, header
+from sparse_export.exporter.files import container
+from sparse_export.exporter.files.container import header
 
 GOOD = {"a": {"dtype": "U8", "shape": [2], "data_offsets": [0, 2]}}
 

@@ -13,8 +13,8 @@ import zstandard
 
 from sparse_export.errors import CorruptFileError, InputError
 from sparse_export.exporter import archive
-from sparse_export.exporter.archive_read import FORMAT, VERSION
-from sparse_export.formats import container
+from sparse_export.exporter.archive.read import FORMAT, VERSION
+from sparse_export.exporter.files import container
 
 
 @pytest.fixture(scope="module")

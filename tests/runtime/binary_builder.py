@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from sparse_export.exporter import functions
+from sparse_export.exporter.rewrite import functions
 from sparse_export.formats import get
 
 from .builder import Array, Case, model_of, tensor

@@ -12,7 +12,7 @@ import dataclasses
 import numpy as np
 from onnx import helper
 
-from sparse_export.exporter.verify import session
+from sparse_export.exporter.prove.compare import session
 from sparse_export.runtime.session import InferenceSession
 
 from .binary_builder import BinaryCase, pack_signs, pool_model, signs

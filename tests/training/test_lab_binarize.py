@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from sparse_export.errors import InputError
-from sparse_export.training import binarize, checkpoints, models, runs, train
+from sparse_export.exporter.nets import cifar
+from sparse_export.training import binarize, checkpoints, runs, train
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def test_every_output_channel_holds_plus_and_minus_its_mean_magnitude() -> None:
 
 
 def test_first_and_last_layer_stay_float_unless_asked(nets: Path) -> None:
-    model = models.create(f"{nets}:tiny", 4)
+    model = cifar.create(f"{nets}:tiny", 4)
     assert binarize.layers_of(model) == ["5", "11"]
     assert binarize.layers_of(model, ["1*"]) == ["11", "13"]
     with pytest.raises(InputError, match="no layer matches"):
@@ -58,7 +59,7 @@ def test_the_checkpoint_written_is_binary_and_ordinary(
 
 
 def test_masters_are_clipped_and_restored(nets: Path) -> None:
-    model = models.create(f"{nets}:tiny", 4)
+    model = cifar.create(f"{nets}:tiny", 4)
     before = model[5].weight.detach().clone()  # type: ignore[index]
     constraint = binarize.Binary(model, ["5"], scaled=False)
     constraint.enter(0.0)
@@ -72,11 +73,11 @@ def test_masters_are_clipped_and_restored(nets: Path) -> None:
 
 
 def test_the_labs_vgg_gets_sign_activations_and_keeps_its_weights() -> None:
-    model = models.vgg11_cifar()
+    model = cifar.vgg11_cifar()
     other, name = binarize.with_sign_activations(model, "vgg11-cifar", model.state_dict())
     assert name == "vgg11-cifar-xnor"
     assert torch.equal(other.classifier.weight, model.classifier.weight)  # type: ignore[union-attr, arg-type]
-    assert sum(isinstance(module, models.Sign) for module in other.modules()) == 7
+    assert sum(isinstance(module, cifar.Sign) for module in other.modules()) == 7
     with pytest.raises(InputError, match="no sign activations"):
         binarize.with_sign_activations(torch.nn.Linear(2, 2), "linear", {})
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from sparse_export.errors import CorruptFileError, InputError
-from sparse_export.exporter import vision
+from sparse_export.exporter.nets import torchvision as vision
 from sparse_export.training import data
 
 

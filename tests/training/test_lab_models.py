@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from sparse_export.errors import InputError
-from sparse_export.training import checkpoints, models, prune
+from sparse_export.exporter.nets import cifar
+from sparse_export.training import checkpoints, prune
 
 
 def parameters(model: torch.nn.Module) -> int:
@@ -16,26 +17,26 @@ def parameters(model: torch.nn.Module) -> int:
 
 
 def test_densenet_has_the_counts_of_the_report() -> None:
-    net = models.densenet_cifar()
+    net = cifar.densenet_cifar()
     assert parameters(net) == 1_000_618
     assert prune.count_nonzero(net)[1] == 969_288
 
 
 def test_vgg11_has_eight_convolutions_and_one_linear_layer() -> None:
-    net = models.vgg11_cifar()
+    net = cifar.vgg11_cifar()
     assert parameters(net) == 9_231_114
     assert len(prune.prunable(net)) == 9
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", cifar.MODELS)
 def test_every_built_in_net_maps_images_to_classes_and_is_recognised(name: str) -> None:
-    net = models.create(name, 7).eval()
+    net = cifar.create(name, 7).eval()
     assert net(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
     assert checkpoints.recognise(net.state_dict()) == name
 
 
 def test_sign_is_plus_one_at_zero_and_passes_gradients_inside_the_clip_only() -> None:
-    sign = models.Sign()
+    sign = cifar.Sign()
     x = torch.tensor([-2.0, -0.5, 0.0, 0.5, 2.0], requires_grad=True)
     y = sign(x)
     y.sum().backward()  # type: ignore[no-untyped-call]
@@ -47,8 +48,8 @@ def test_sign_is_plus_one_at_zero_and_passes_gradients_inside_the_clip_only() ->
 def test_names_torchvision_nets_and_factories(tmp_path: Path) -> None:
     source = tmp_path / "nets.py"
     source.write_text("import torch\ndef plain():\n    return torch.nn.Linear(2, 3)\nnumber = 3\n")
-    assert models.create("squeezenet1_1", 5)(torch.zeros(1, 3, 64, 64)).shape == (1, 5)
-    assert isinstance(models.create(f"{source}:plain", 10), torch.nn.Linear)
+    assert cifar.create("squeezenet1_1", 5)(torch.zeros(1, 3, 64, 64)).shape == (1, 5)
+    assert isinstance(cifar.create(f"{source}:plain", 10), torch.nn.Linear)
     for wrong in (
         f"{source}:number",
         f"{source}:absent",
@@ -57,4 +58,4 @@ def test_names_torchvision_nets_and_factories(tmp_path: Path) -> None:
         "no.such:f",
     ):
         with pytest.raises(InputError):
-            models.create(wrong)
+            cifar.create(wrong)

@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from sparse_export.errors import InputError, UnsupportedError
-from sparse_export.training import checkpoints, models, neurons, prune, runs
+from sparse_export.exporter.nets import cifar
+from sparse_export.training import checkpoints, neurons, prune, runs
 
 
 def ones(net: nn.Module) -> prune.Masks:
@@ -46,7 +47,7 @@ def test_death_spreads_through_the_whole_net() -> None:
 
 
 def test_a_net_without_dead_neurons_stays_as_it_is() -> None:
-    for net in (chain(), models.densenet_cifar(), models.create("vgg11-cifar-xnor")):
+    for net in (chain(), cifar.densenet_cifar(), cifar.create("vgg11-cifar-xnor")):
         masks = ones(net)
         living = neurons.without_dead(net, masks)
         assert all(torch.equal(living[name], masks[name]) for name in masks)
@@ -83,7 +84,7 @@ def test_channels_are_followed_through_sums_concatenations_groups_and_pools() ->
     assert not neurons.without_dead(net, masks)["stem"][2].any()
 
 
-@pytest.mark.parametrize("make", [chain, Joined, models.densenet_cifar, models.vgg11_cifar])
+@pytest.mark.parametrize("make", [chain, Joined, cifar.densenet_cifar, cifar.vgg11_cifar])
 def test_what_goes_matters_to_no_output(make: Callable[[], nn.Module]) -> None:
     torch.manual_seed(0)
     net = make().eval()
@@ -105,7 +106,7 @@ def test_what_goes_matters_to_no_output(make: Callable[[], nn.Module]) -> None:
 
 @pytest.mark.parametrize(("name", "rate"), [("mobilenet_v2", 0.9), ("densenet121", 0.98)])
 def test_torchvision_nets_keep_every_path(name: str, rate: float) -> None:
-    net = models.create(name).eval()
+    net = cifar.create(name).eval()
     masks = prune.masks(net, rate, criterion="random", scope="layer")
     living = neurons.without_dead(net, masks)
     kept, before = (sum(int(mask.sum()) for mask in m.values()) for m in (living, masks))
@@ -144,7 +145,7 @@ def test_a_net_whose_graph_depends_on_its_data_is_refused() -> None:
 
 def test_prune_counts_what_it_removed(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    checkpoints.write(tmp_path / "dense.pt", models.densenet_cifar().state_dict())
+    checkpoints.write(tmp_path / "dense.pt", cifar.densenet_cifar().state_dict())
 
     def pruned(name: str, remove_dead: bool) -> runs.Outcome:
         target = tmp_path / name
@@ -158,7 +159,7 @@ def test_prune_counts_what_it_removed(tmp_path: Path) -> None:
 
 
 def test_prune_refuses_to_remove_everything(tmp_path: Path) -> None:
-    checkpoints.write(tmp_path / "dense.pt", models.vgg11_cifar().state_dict())
+    checkpoints.write(tmp_path / "dense.pt", cifar.vgg11_cifar().state_dict())
     with pytest.raises(InputError, match="no path leads from the input"):
         runs.run_prune(
             tmp_path / "dense.pt",

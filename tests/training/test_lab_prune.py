@@ -11,7 +11,9 @@ from torch import nn
 from torch.nn.utils import prune as torch_prune
 
 from sparse_export.errors import InputError
-from sparse_export.training import checkpoints, footprint, models, prune, runs
+from sparse_export.exporter.nets import cifar
+from sparse_export.training import checkpoints, prune, runs
+from sparse_export.training.sweep import footprint
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ def net() -> nn.Module:
 
 def test_the_chosen_point_of_the_report_leaves_exactly_74151_nonzeros(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    checkpoints.write(tmp_path / "dense.pt", models.densenet_cifar().state_dict())
+    checkpoints.write(tmp_path / "dense.pt", cifar.densenet_cifar().state_dict())
     outcome = runs.run_prune(
         tmp_path / "dense.pt", tmp_path / "pruned.pt", None, lambda net: prune.masks(net, 0.9235)
     )

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from sparse_export.training import campaign, experiments, findings, plots, report, report_plots
+from sparse_export.training.sweep import plots, ways
+from tools.lab_report import experiments, findings, report
+from tools.lab_report import plots as report_plots
 
 
 def rows(curves: dict[int, dict[float, float]], method: str = "none") -> list[dict[str, Any]]:
@@ -68,7 +70,7 @@ def test_the_footprint_is_in_bytes_and_says_which_is_smaller() -> None:
 
 def test_the_open_question_is_answered_by_the_better_mean() -> None:
     every = []
-    for method in campaign.METHODS:
+    for method in ways.METHODS:
         good = 0.9 if "rewind" in method else 0.5
         every += rows({0: {0.9: good}, 1: {0.9: good - 0.02}}, method)
     text = findings.ways(every, 0.9, 3)
@@ -115,7 +117,7 @@ def test_rewinding_is_judged_by_the_order_of_the_paper(early: float, says: str) 
 
 def test_every_plot_is_written(tmp_path: Path) -> None:
     curves = {0: {0.0: 0.99, 0.5: 0.9, 0.9: 0.4}, 1: {0.0: 0.98, 0.5: 0.8, 0.9: 0.2}}
-    every = [row for method in campaign.METHODS for row in rows(curves, method)]
+    every = [row for method in ways.METHODS for row in rows(curves, method)]
     written = [
         *plots.of_sweep(every, tmp_path),
         report_plots.sweep(rows(curves), "sweep", tmp_path / "a.png", 0.9235),

@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from sparse_export.errors import InputError
-from sparse_export.training import campaign, data, models, prune, retrain, train
+from sparse_export.exporter.nets import cifar
+from sparse_export.training import data, prune, retrain, train
+from sparse_export.training.sweep import ways
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +22,7 @@ def blobs(request: pytest.FixtureRequest) -> data.Data:
 
 def tiny(nets: Path) -> nn.Module:
     torch.manual_seed(0)
-    return models.create(f"{nets}:tiny", 4)
+    return cifar.create(f"{nets}:tiny", 4)
 
 
 def zeros(model: nn.Module) -> list[torch.Tensor]:
@@ -46,28 +48,28 @@ def test_retraining_regains_accuracy(nets: Path, blobs: data.Data) -> None:
     model, recipe = tiny(nets), train.Recipe(epochs=6, lr=0.02)
     train.fit(model, blobs, recipe)
     before = train.accuracy(model, blobs.test)
-    budget = campaign.Budget(recipe, epochs=6)
+    budget = ways.Budget(recipe, epochs=6)
     state = {k: v.clone() for k, v in model.state_dict().items()}
-    campaign.run("none", model, blobs, 0.8, budget)
+    ways.run("none", model, blobs, 0.8, budget)
     pruned = train.accuracy(model, blobs.test)
     model.load_state_dict(state)
-    campaign.run("lr-rewind", model, blobs, 0.8, budget)
+    ways.run("lr-rewind", model, blobs, 0.8, budget)
     assert before > 0.9
     assert train.accuracy(model, blobs.test) > pruned
 
 
-@pytest.mark.parametrize("method", campaign.METHODS)
+@pytest.mark.parametrize("method", ways.METHODS)
 def test_every_method_ends_at_the_same_number_of_nonzeros(nets: Path, blobs: data.Data, method: str) -> None:
     model, early = tiny(nets), tiny(nets).state_dict()
-    budget = campaign.Budget(train.Recipe(lr=0.01), epochs=2, rounds=2, early=early)
-    campaign.run(method, model, blobs, 0.75, budget)
+    budget = ways.Budget(train.Recipe(lr=0.01), epochs=2, rounds=2, early=early)
+    ways.run(method, model, blobs, 0.75, budget)
     size = prune.count_nonzero(model)[1]
     assert prune.count_nonzero(model)[0] == size - round(0.75 * size)
 
 
 def test_rounds_share_the_budget_and_end_at_the_rate() -> None:
-    budget = campaign.Budget(train.Recipe(), epochs=7, rounds=3)
-    rounds = campaign.rounds_of(0.9, budget)
+    budget = ways.Budget(train.Recipe(), epochs=7, rounds=3)
+    rounds = ways.rounds_of(0.9, budget)
     assert sum(epochs for _, epochs in rounds) == 7
     assert rounds[-1][0] == 0.9
     assert [1 - rate for rate, _ in rounds] == pytest.approx([0.1 ** (1 / 3), 0.1 ** (2 / 3), 0.1])

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from sparse_export.errors import CorruptFileError, InputError
-from sparse_export.training import executors, footprint, models, prune, runs, sweep, train
-from sparse_export.training.rows import Folder
+from sparse_export.exporter.nets import cifar
+from sparse_export.training import prune, runs, train
+from sparse_export.training.sweep import executors, footprint, sweep
+from sparse_export.training.sweep.rows import Folder
 
 
 def test_rates_include_both_ends_exactly() -> None:
@@ -179,7 +181,7 @@ def test_says_when_no_scheduler_answers() -> None:
 
 
 def test_footprint_of_a_dense_net_is_dense() -> None:
-    net = models.densenet_cifar()
+    net = cifar.densenet_cifar()
     sizes = footprint.packed_bytes(net, ("csr", "auto"))
     assert sizes["csr"] == 4 * prune.count_nonzero(net)[1]
     with pytest.raises(InputError):

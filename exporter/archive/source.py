@@ -1,0 +1,232 @@
+"""What goes into an archive: every tensor of a checkpoint, readable in pieces, and the tree that holds them.
+
+Tensors are read on demand: safetensors with positioned reads, zipped `.pt` through torch's memory map,
+whose pages are given back after use. So a checkpoint of any size passes through a bounded memory.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...errors import CorruptFileError, InputError, UnsupportedError
+from ...formats.base import Array
+from ...text import shown
+from ..files import kinds, torch_file
+from ..files.container import Container
+from ..files.container.header import DTYPE_NAMES
+from ..files.container.strict_json import strict_json
+from .index import fills
+from .tree import Leaf, Tree, build
+
+_SHARD = re.compile(r"[^/\\]+\.safetensors")
+
+
+@dataclass
+class SourceTensor:
+    """One tensor: `read(start, stop)` gives the bit patterns of a range of its elements, row-major."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    read: Callable[[int, int], Array]
+    release: Callable[[], None] = lambda: None
+    strides: tuple[int, ...] | None = None
+
+
+@dataclass
+class Source:
+    """A checkpoint opened for archiving.
+
+    Attributes
+    ----------
+    tree
+        The object that was saved, tensors replaced by `Leaf(index)` into `tensors`.
+    notes
+        What was changed or could not be kept, one line each.
+    """
+
+    tensors: list[SourceTensor]
+    tree: Tree
+    notes: list[str] = field(default_factory=list)
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def open_source(path: Path, *, trust_checkpoint: bool = False) -> Source:
+    """Open a `.pt`, `.safetensors` or sharded `*.index.json` checkpoint.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or is no checkpoint of tensors.
+    """
+    if path.name.endswith(".index.json"):
+        return _sharded(path)
+    kind = kinds.identify(path)
+    if kind == "safetensors":
+        return _safetensors(path)
+    if kind not in ("torch-zip", "torch-legacy"):
+        raise UnsupportedError(
+            f"{shown(path)}: an archive holds a checkpoint; export this file without --archive"
+        )
+    loaded = torch_file.read_torch(path, zipped=kind == "torch-zip", trust=trust_checkpoint, mmap=True)
+    return _torch(loaded, shown(path), mapped=kind == "torch-zip")
+
+
+def _safetensors(path: Path) -> Source:
+    container = Container(path)
+    tensors = [_entry(container, name) for name in container.entries]
+    tree = {name: Leaf(i) for i, name in enumerate(container.entries)}
+    return Source(tensors, tree, metadata=container.metadata)
+
+
+def _entry(container: Container, name: str) -> SourceTensor:
+    entry = container.entries[name]
+
+    def read(start: int, stop: int) -> Array:
+        return container.read(name, start, stop).view(f"u{entry.dtype.itemsize}")
+
+    if entry.dtype.kind == "c":
+        raise UnsupportedError(f"{container.path}: tensor '{name}': complex tensors are not supported")
+    return SourceTensor(DTYPE_NAMES[entry.dtype], entry.shape, read)
+
+
+def _sharded(path: Path) -> Source:
+    """All shards that the index names, in its order; every shard must hold exactly what it says."""
+    kinds.regular_file(path)
+    if path.stat().st_size > 64 << 20:
+        raise CorruptFileError(f"{shown(path)}: index is over 64 MB")
+    index = strict_json(path.read_bytes(), shown(path))
+    names = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(names, dict) or not names or not all(isinstance(v, str) for v in names.values()):
+        raise CorruptFileError(f"{shown(path)}: no 'weight_map' of tensor names to files")
+    shards: dict[str, Container] = {}
+    for file in dict.fromkeys(names.values()):
+        if not _SHARD.fullmatch(file):
+            raise CorruptFileError(f"{shown(path)}: shard '{file[:80]}' is not a file name beside the index")
+        shards[file] = Container(path.parent / file)
+    tensors = []
+    for name, file in names.items():
+        if name not in shards[file].entries:
+            raise CorruptFileError(f"{shown(path)}: tensor '{name}' is not in shard '{file}'")
+        tensors.append(_entry(shards[file], name))
+    extra = [n for file, shard in shards.items() for n in shard.entries if names.get(n) != file]
+    if extra:
+        raise CorruptFileError(f"{shown(path)}: shards hold tensors the index leaves out: {extra[0]}")
+    first = next(iter(shards.values()))
+    note = f"{len(shards)} shards become one archive; unpack writes one file"
+    return Source(tensors, {n: Leaf(i) for i, n in enumerate(names)}, [note], first.metadata)
+
+
+def _torch(loaded: Any, where: str, *, mapped: bool) -> Source:
+    """Everything inside an object that torch loaded; the same tensor twice is one tensor."""
+    import torch
+
+    notes: list[str] = []
+    if isinstance(loaded, torch.nn.Module):
+        notes.append("a whole module was given: its state dict is archived, its code is not")
+        loaded = loaded.state_dict()
+    found: list[Any] = []
+    known: dict[Any, int] = {}
+
+    def leaf(tensor: Any) -> Leaf:
+        if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_complex():
+            raise UnsupportedError(f"{where}: sparse, meta, quantized and complex tensors cannot be archived")
+        storage = tensor.untyped_storage()
+        key = (
+            storage.data_ptr(),
+            tensor.storage_offset(),
+            tuple(tensor.shape),
+            tensor.stride(),
+            tensor.dtype,
+        )
+        if not storage.nbytes() or key not in known:
+            known[key] = len(found)
+            found.append(tensor)
+        return Leaf(known[key])
+
+    tree = build(loaded, leaf, notes)
+    if not found:
+        raise InputError(f"{where}: holds no tensors, nothing to archive")
+    _note_overlaps(found, notes)
+    return Source([_torch_tensor(t, where, mapped) for t in found], tree, notes)
+
+
+def _note_overlaps(tensors: list[Any], notes: list[str]) -> None:
+    storages = [t.untyped_storage().data_ptr() for t in tensors if t.numel()]
+    views = len(storages) - len(set(storages))
+    if views:
+        notes.append(f"{views} tensors are views of others' memory: archived by value, no longer shared")
+
+
+def _torch_tensor(tensor: Any, where: str, mapped: bool) -> SourceTensor:
+    import torch
+
+    names = {str(getattr(torch, name)): code for name, code in _TORCH_DTYPES.items()}
+    code = names.get(str(tensor.dtype))
+    if code is None:
+        raise UnsupportedError(f"{where}: dtype {tensor.dtype} cannot be archived")
+    size = tensor.element_size()
+    pattern = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[size]
+    tensor = tensor.detach().resolve_neg()
+    strides = (
+        None if tensor.is_contiguous() or not fills(tensor.shape, tensor.stride()) else tuple(tensor.stride())
+    )
+
+    def read(start: int, stop: int) -> Array:
+        flat = tensor.contiguous().reshape(-1)[start:stop]
+        patterns: Array = flat.view(pattern).numpy().view(f"u{size}")
+        return patterns
+
+    storage = tensor.untyped_storage()
+    release = _releaser(storage.data_ptr(), storage.nbytes()) if mapped else (lambda: None)
+    return SourceTensor(code, tuple(tensor.shape), read, release, strides)
+
+
+_TORCH_DTYPES = {
+    "bool": "BOOL",
+    "uint8": "U8",
+    "int8": "I8",
+    "float8_e5m2": "F8_E5M2",
+    "float8_e4m3fn": "F8_E4M3",
+    "int16": "I16",
+    "uint16": "U16",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "int32": "I32",
+    "uint32": "U32",
+    "float32": "F32",
+    "float64": "F64",
+    "int64": "I64",
+    "uint64": "U64",
+}
+
+
+def torch_dtype(code: str) -> Any:
+    """The torch dtype of a safetensors dtype name."""
+    import torch
+
+    return getattr(torch, next(name for name, value in _TORCH_DTYPES.items() if value == code))
+
+
+def _releaser(address: int, size: int) -> Callable[[], None]:
+    """A function that gives the pages of a memory-mapped storage back to the system."""
+    import ctypes
+    import mmap
+    import sys
+
+    if not sys.platform.startswith("linux"):
+        return lambda: None
+    page = mmap.PAGESIZE
+    start, stop = -(-address // page) * page, (address + size) // page * page
+    if stop <= start:
+        return lambda: None
+    advise = ctypes.CDLL(None, use_errno=True).madvise
+
+    def release() -> None:
+        # The map is private and never written: dropped pages are read from the file again if needed.
+        advise(ctypes.c_void_p(start), ctypes.c_size_t(stop - start), mmap.MADV_DONTNEED)
+
+    return release

@@ -1,0 +1,1 @@
+"""What will be done with every weight, and packing it."""

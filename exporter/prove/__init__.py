@@ -1,0 +1,1 @@
+"""Proof that a written file computes what its source computes."""

@@ -1,0 +1,142 @@
+"""What was done, in numbers: the export report as data. `cli` prints it, `bench` renders it as HTML."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import onnx
+
+    from ..plan.plan import TensorPlan
+    from ..prove.compare import Verification
+    from ..source import Source
+    from .waterfall import Waterfall
+
+
+@dataclass
+class Report:
+    """One export (or one look inside a file).
+
+    All sizes are bytes. `dense_bytes` and `packed_bytes` are the weights in the plan; `dense_file_bytes` is
+    the dense ONNX file of the same model; `lab_bytes` is the "non-zeros x 32 bits" of the theory, which
+    leaves out every position. `waterfall` has the steps between theory and file, and the entropy bound.
+    """
+
+    source: str
+    output: str | None
+    format: str
+    arch: str | None = None
+    files: list[Path] = field(default_factory=list)
+    layers: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    dense_file_bytes: int | None = None
+    source_bytes: int | None = None
+    waterfall: Waterfall | None = None
+    verification: Verification | None = None
+    seconds: float = 0.0
+    command: str | None = None
+
+    @classmethod
+    def begin(cls, source: Source, target: Path, format_name: str, plans: Sequence[TensorPlan]) -> Report:
+        """The report of a plan; what comes later is filled in as it happens."""
+        return cls(
+            source=str(source.path),
+            output=str(target),
+            format=format_name,
+            arch=source.arch,
+            layers=[plan.to_json() for plan in plans],
+            notes=list(source.notes),
+            source_bytes=source.path.stat().st_size,
+        )
+
+    @property
+    def dense_bytes(self) -> int:
+        """Bytes of the planned weights as they are."""
+        return sum(row["dense_bytes"] for row in self.layers)
+
+    @property
+    def packed_bytes(self) -> int:
+        """Bytes of the planned weights as written."""
+        return sum(row["packed_bytes"] for row in self.layers)
+
+    @property
+    def nnz(self) -> int:
+        """Non-zeros in the planned weights."""
+        return sum(row["nnz"] for row in self.layers)
+
+    @property
+    def size(self) -> int:
+        """Elements in the planned weights."""
+        return sum(row["size"] for row in self.layers)
+
+    @property
+    def lab_bytes(self) -> int:
+        """Non-zeros x 32 bits, in bytes."""
+        return self.nnz * 4
+
+    @property
+    def file_bytes(self) -> int | None:
+        """Bytes of all files written."""
+        return sum(path.stat().st_size for path in self.files) if self.files else None
+
+    def measure(self, model: onnx.ModelProto, compare: bool) -> None:
+        """The dense file's size, and the waterfall from it down to what was written.
+
+        Parameters
+        ----------
+        compare
+            Also run `zstd -19` over the dense weights: some seconds for each 10 MB.
+        """
+        from onnx import numpy_helper
+
+        from ..files.onnx_write import MAX_INLINE_TOTAL, data_bytes
+        from .waterfall import waterfall
+
+        data = data_bytes(model)
+        self.dense_file_bytes = data if data > MAX_INLINE_TOTAL else model.ByteSize()
+        arrays = (numpy_helper.to_array(tensor) for tensor in model.graph.initializer)
+        positions = self.packed_bytes + data - self.dense_bytes
+        self.waterfall = waterfall(arrays, positions=positions, file=self.file_bytes, gzip=True, zstd=compare)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON-able values; the layout is docs/report.schema.json."""
+        return {
+            "source": self.source,
+            "output": self.output,
+            "files": [str(path) for path in self.files],
+            "format": self.format,
+            "arch": self.arch,
+            "source_bytes": self.source_bytes,
+            "dense_file_bytes": self.dense_file_bytes,
+            "file_bytes": self.file_bytes,
+            "gzip_bytes": self.waterfall.gzip if self.waterfall else None,
+            "zstd_bytes": self.waterfall.zstd if self.waterfall else None,
+            "waterfall": self.waterfall.to_json() if self.waterfall else None,
+            "dense_bytes": self.dense_bytes,
+            "packed_bytes": self.packed_bytes,
+            "lab_bytes": self.lab_bytes,
+            "nnz": self.nnz,
+            "size": self.size,
+            "layers": self.layers,
+            "notes": [{"level": level, "text": text} for level, text in self.notes],
+            "verification": self.verification.to_json() if self.verification else None,
+            "seconds": self.seconds,
+            "command": self.command,
+            "versions": versions(),
+        }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what took part."""
+    found = {"python": platform.python_version()}
+    for name in ("sparse-export", "torch", "onnx", "onnxruntime", "numpy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

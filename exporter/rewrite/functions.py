@@ -1,0 +1,209 @@
+"""Model-local ONNX functions: the same operator, spelled out in standard ops.
+
+An operator of the domain `sparse_export` is named <prefix><Conv|MatMul><suffix>. Its function decodes
+the packed components and runs the ordinary layer, so a stock runtime folds the decode once at session
+creation; with the native library registered the node runs on the packed bytes instead.
+
+What changes the arity or the activation is an operator of its own: a function body cannot branch, and
+stock onnxruntime fuses Conv + Relu or Conv + Add + Relu only where it sees exactly these nodes.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import onnx
+import onnx.parser
+
+from ...formats import Format
+from ..graph.domain import DOMAIN, OPSET
+from .sign_functions import CONSTANTS, PACK_OUTPUT, POOL_BODY, UNPACK_INPUT
+
+#: Prefix of the operators whose activations are signs too, by the prefix of those that take floats.
+BINARY_INPUT = {"BinaryWeight": "Xnor"}
+#: What follows that prefix where activations arrive packed, and the suffix where they leave so.
+PACKED, SIGN = "Packed", "Sign"
+#: Max pooling of packed signs, the one operator without a weight.
+POOL = "XnorMaxPool"
+
+_SIZES = """
+    shape = Constant <value_ints: ints = @shape> ()
+    zero1 = Constant <value_ints = [0]> ()
+    first1 = Constant <value_ints = [1]> ()
+    last1 = Constant <value_ints = [9]> ()
+    axis0 = Constant <value = int64 {0}> ()
+    rows = Slice (shape, zero1, first1)
+    inner = Slice (shape, first1, last1)
+    cols = ReduceProd <keepdims = 1> (inner)
+    size = Mul (rows, cols)
+"""
+# The shape in which a vector lies along a convolution's outputs: axis 0 of its weight, axis 1 of its result.
+_PER_OUTPUT = """
+    dims = Size (shape)
+    dims1 = Reshape (dims, first1)
+    ones = ConstantOfShape <value = int64[1] {{1}}> (dims1)
+    scale_shape = ScatterElements (ones, {axis}, rows)
+"""
+# Gemm would pin the rank to two; MatMul + Add is what onnxruntime turns into Gemm by itself.
+_LAYERS = {
+    "Conv": _PER_OUTPUT.format(axis="zero1")
+    + """
+    weight = Reshape (dense, shape)
+    scale_k = Reshape (scale, scale_shape)
+    weight_scaled = Mul (weight, scale_k)
+    layer = Conv <auto_pad = "NOTSET", strides: ints = @strides, pads: ints = @pads,
+                  dilations: ints = @dilations, group: int = @group> (X, weight_scaled, bias)
+""",
+    "MatMul": """
+    weight = Reshape (dense, shape)
+    weight_t = Transpose <perm = [1, 0]> (weight)
+    weight_scaled = Mul (weight_t, scale)
+    product = MatMul (X, weight_scaled)
+    layer = Add (product, bias)
+""",
+}
+# The bits of a row of weights lie as packed activations do: channels last.
+_CHANNELS_LAST = """
+    second1 = Constant <value_ints = [2]> ()
+    any1 = Constant <value_ints = [-1]> ()
+    channels = Slice (shape, first1, second1)
+    last_shape = Concat <axis = 0> (rows, any1, channels)
+    weight_last = Reshape (dense, last_shape)
+    weight_first = Transpose <perm = [0, 2, 1]> (weight_last)
+    weight = Reshape (weight_first, shape)
+"""
+_SIGNS = """
+    x_zero = Constant <value = float {0.0}> ()
+    x_plus = Constant <value = float {1.0}> ()
+    x_minus = Constant <value = float {-1.0}> ()
+    x_upper = GreaterOrEqual (X, x_zero)
+    x_signs = Where (x_upper, x_plus, x_minus)
+"""
+# A sum of signs is an integer. Round says so, and keeps the runtime from folding the scale into the weights,
+# whose sums would no longer be exact.
+_SIGN_LAYERS = {
+    "Conv": _CHANNELS_LAST
+    + _PER_OUTPUT.format(axis="first1")
+    + """
+    scale_k = Reshape (scale, scale_shape)
+    bias_k = Reshape (bias, scale_shape)
+    products = Conv <auto_pad = "NOTSET", strides: ints = @strides, pads: ints = @pads,
+                     dilations: ints = @dilations, group: int = @group> (x_signs, weight)
+    sums = Round (products)
+    scaled = Mul (sums, scale_k)
+    layer = Add (scaled, bias_k)
+""",
+    "MatMul": """
+    weight = Reshape (dense, shape)
+    weight_t = Transpose <perm = [1, 0]> (weight)
+    products = MatMul (x_signs, weight_t)
+    sums = Round (products)
+    scaled = Mul (sums, scale)
+    layer = Add (scaled, bias)
+""",
+}
+_ACTIVATIONS = {
+    "": "Y = Identity ({input})",
+    "Relu": "Y = Relu ({input})",
+    "Clip": """
+    clip_min = Constant <value_float: float = @min> ()
+    clip_max = Constant <value_float: float = @max> ()
+    Y = Clip ({input}, clip_min, clip_max)
+""",
+}
+_ATTRIBUTES = {"Conv": ["shape", "strides", "pads", "dilations", "group"], "MatMul": ["shape"]}
+
+
+def operator_name(
+    fmt: Format,
+    layer: str,
+    *,
+    residual: bool = False,
+    activation: str = "",
+    binary_input: bool = False,
+    packed_input: bool = False,
+) -> str:
+    """Name of the operator, `SparseConvAddRelu` for csr, Conv, a residual input and a Relu."""
+    prefix = BINARY_INPUT[str(fmt.operator)] if binary_input else fmt.operator
+    if packed_input:
+        prefix = f"{prefix}{PACKED}"
+    return f"{prefix}{layer}{'Add' if residual else ''}{activation}"
+
+
+def build(
+    fmt: Format,
+    layer: str,
+    *,
+    residual: bool = False,
+    activation: str = "",
+    binary_input: bool = False,
+    packed_input: bool = False,
+    opset: int = OPSET,
+) -> onnx.FunctionProto:
+    """The function of one operator.
+
+    Parameters
+    ----------
+    fmt
+        A format with an operator.
+    layer
+        "Conv" or "MatMul".
+    residual
+        Whether a last input Z is added before the activation.
+    activation
+        "", "Relu" or "Clip"; "Sign" gives the packed signs of the result.
+    binary_input
+        Whether the operator takes the sign of X first.
+    packed_input
+        Whether X is packed signs.
+    opset
+        Of the model that will hold it: a runtime inlines the body into the model's opset.
+    """
+    name = operator_name(
+        fmt,
+        layer,
+        residual=residual,
+        activation=activation,
+        binary_input=binary_input,
+        packed_input=packed_input,
+    )
+    signs = UNPACK_INPUT[layer] if packed_input else _SIGNS
+    body = signs + _SIGN_LAYERS[layer] if binary_input else _LAYERS[layer]
+    if packed_input or activation == SIGN:
+        body = CONSTANTS + body
+    decode = fmt.operator_decode + body
+    return _build(name, fmt.operator_inputs, decode, layer, residual, activation, opset)
+
+
+@cache
+def _build(
+    name: str,
+    components: tuple[str, ...],
+    decode: str,
+    layer: str,
+    residual: bool,
+    activation: str,
+    opset: int,
+) -> onnx.FunctionProto:
+    inputs = ["X", *components, "scale", "bias", *(["Z"] if residual else [])]
+    attributes = [*_ATTRIBUTES[layer], *(["min", "max"] if activation == "Clip" else [])]
+    total = "total = Add (layer, Z)" if residual else ""
+    if activation == SIGN:
+        last = PACK_OUTPUT[layer]
+    else:
+        last = _ACTIVATIONS[activation].format(input="total" if residual else "layer")
+    text = (
+        f'<domain: "{DOMAIN}", opset_import: ["": {opset}]>\n'
+        f"{name} <{', '.join(attributes)}> ({', '.join(inputs)}) => (Y)\n"
+        f"{{{_SIZES}{decode}{total}\n{last}\n}}"
+    )
+    return onnx.parser.parse_function(text)
+
+
+@cache
+def pool(opset: int = OPSET) -> onnx.FunctionProto:
+    """The function of `POOL`: packed signs and `falling`, uint8 [bytes], to packed signs."""
+    return onnx.parser.parse_function(
+        f'<domain: "{DOMAIN}", opset_import: ["": {opset}]>\n'
+        f"{POOL} <kernel_shape, strides, pads> (X, falling) => (Y)\n{{{POOL_BODY}}}"
+    )

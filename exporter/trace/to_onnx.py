@@ -1,0 +1,190 @@
+"""The dense ONNX model of a net, with its weights still the checkpoint's, bit for bit.
+
+What torch.onnx does by default (torch 2.13, onnxscript 0.7): `optimize=True` runs onnxscript's optimizer,
+whose rewrite rules fuse BatchNormalization into the weights of the Conv or Gemm in front of it. That changes
+every weight, so packed bits would no longer be the checkpoint's. With `optimize=False` all weights stay, but
+decompositions leave chains of Shape, CastLike and Expand behind. So: export unoptimized, then run the same
+passes here without the BatchNorm rules, folding no node that reads a weight.
+
+The result, checked on torchvision's vgg11, resnet18, densenet121, mobilenet_v2 and vit_b_16:
+
+- every weight is an initializer under its state-dict name, bit-identical; a bias of only zeros is left out
+- Conv keeps its own BatchNormalization node behind it
+- Linear on 2-D input is Gemm with transB=1 and the weight as stored [out, in]; with leading dimensions it is
+  Transpose(weight) -> MatMul -> Add
+- in_proj weights of attention are one [3*E, E] initializer behind such a Transpose
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ...errors import UnsupportedError
+from ...notes import Note
+from ...text import shown
+
+if TYPE_CHECKING:
+    import onnx
+
+    from .resolve import Resolved
+
+#: Understood by onnxruntime 1.20 and later; what torch's exporter writes without a version conversion.
+OPSET = 18
+#: Name of the free dimension in the file.
+BATCH = "batch"
+
+
+def to_onnx(resolved: Resolved, verbose: bool = False) -> onnx.ModelProto:
+    """The net as an ONNX model, with a dynamic batch where it can be traced so.
+
+    A net that cannot is exported with the batch of its example inputs, and `resolved.notes` says so.
+
+    Raises
+    ------
+    UnsupportedError
+        If torch.export cannot trace the net at all; `verbose` shows why.
+    """
+    exported, reason = _attempt(resolved, True, verbose)
+    if exported is None:
+        fixed, fixed_reason = _attempt(resolved, False, verbose)
+        if fixed is None:
+            raise UnsupportedError(
+                f"'{shown(resolved.arch_name)}' cannot be traced: {fixed_reason or reason}; -v shows more"
+            )
+        exported = fixed
+        batch = (
+            resolved.example_inputs[0].shape[0]
+            if resolved.example_inputs and resolved.example_inputs[0].ndim
+            else 1
+        )
+        resolved.notes.append(
+            Note(
+                "warn",
+                f"exported with a fixed batch of {batch}: torch.export could not trace a free one ({reason})",
+            )
+        )
+    elif resolved.program is not None and not _free(exported.model.graph):
+        resolved.notes.append(
+            Note(
+                "info",
+                "the program's batch is fixed; dynamic_shapes of torch.export would free it",
+            )
+        )
+    model = exported.model
+    weights = set(resolved.module.state_dict()) | set(getattr(resolved.program, "state_dict", ()))
+    with _muted(verbose):
+        simplify(model, weights)
+        return exported.model_proto  # type: ignore[no-any-return]
+
+
+def _free(graph: Any) -> bool:
+    """Whether the first dimension of an input is symbolic."""
+    return any(value.shape and not isinstance(value.shape[0], int) for value in graph.inputs)
+
+
+def _attempt(resolved: Resolved, dynamic: bool, verbose: bool) -> tuple[Any | None, str]:
+    """The exported program, or None and why not in a few words."""
+    options: dict[str, Any] = {"dynamo": True, "optimize": False, "verbose": verbose, "opset_version": OPSET}
+    try:
+        with _muted(verbose), torch.no_grad():
+            if resolved.program is not None:
+                if not dynamic:
+                    return None, ""
+                return torch.onnx.export(resolved.program, resolved.example_inputs, **options), ""
+            inputs = resolved.example_inputs
+            if dynamic:
+                if not any(item.ndim for item in inputs):
+                    return None, "no input has a batch dimension"
+                # Traced with a batch of 2: a dimension of 1 may be taken for a broadcast.
+                inputs = tuple(
+                    torch.cat([item, item]) if item.ndim and item.shape[0] == 1 else item for item in inputs
+                )
+                options["dynamic_shapes"] = tuple({0: BATCH} if item.ndim else None for item in inputs)
+            return torch.onnx.export(resolved.module, inputs, **options), ""
+    except Exception as error:  # the net's own code runs here, so anything can come out
+        return None, _in_short(error)
+
+
+def _in_short(error: BaseException) -> str:
+    """The innermost cause of an export failure, as one short line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {shown(lines[0])}" if lines else type(error).__name__
+
+
+@contextlib.contextmanager
+def _muted(verbose: bool) -> Iterator[None]:
+    """Keep torch's and onnxscript's printing, logging and warnings off the terminal."""
+    if verbose:
+        yield
+        return
+    sink = io.StringIO()
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+def simplify(model: Any, weights: set[str]) -> None:
+    """Fold constants and tidy an onnx_ir model in place; every weight and BatchNormalization stays."""
+    import onnx_ir as ir
+    import onnx_ir.passes.common as passes
+    from onnxscript import optimizer, rewriter
+
+    rules = [rule for rule in rewriter._DEFAULT_REWRITE_RULES if "BatchNorm" not in str(rule.name)]
+
+    def keep_weights(node: ir.Node) -> bool | None:
+        return False if any(value is not None and value.name in weights for value in node.inputs) else None
+
+    passes.InlinePass()(model)
+    _fold_masks(model)
+    for _ in range(2):
+        optimizer.fold_constants(model, onnx_shape_inference=True, should_fold=keep_weights)
+        rewriter.rewrite(model, rules)
+    ir.passes.Sequential(
+        passes.RemoveUnusedNodesPass(),
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        passes.LiftSubgraphInitializersToMainGraphPass(),
+        passes.CommonSubexpressionEliminationPass(),
+        passes.RemoveUnusedNodesPass(),
+        passes.RemoveUnusedOpsetsPass(),
+        passes.OutputFixPass(),
+        passes.NameFixPass(),
+    )(model)
+
+
+def _fold_masks(model: Any) -> None:
+    """Replace the product of a `weight_orig` and its `weight_mask` by one initializer `weight`.
+
+    A program exported with torch.nn.utils.prune still in it multiplies on every run. The reader of the
+    checkpoint has applied the mask to `weight_orig`, so that is the product.
+    """
+    import onnx_ir as ir
+
+    for node in list(model.graph):
+        if node.op_type != "Mul" or None in node.inputs:
+            continue
+        original, mask = sorted(
+            (value for value in node.inputs), key=lambda value: str(value.name).endswith("_mask")
+        )
+        name = str(original.name).removesuffix("_orig")
+        held = original.is_initializer() and mask.is_initializer()
+        if held and original.name == f"{name}_orig" and mask.name == f"{name}_mask":
+            weight = ir.Value(
+                name=name, shape=original.shape, type=original.type, const_value=original.const_value
+            )
+            model.graph.register_initializer(weight)
+            ir.convenience.replace_all_uses_with(node.outputs[0], weight)
+            model.graph.remove(node, safe=True)

@@ -1,0 +1,1 @@
+"""What several formats share: bits, gaps, and one packed tensor as a file."""

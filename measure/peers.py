@@ -1,0 +1,228 @@
+"""What a user would pick instead, made from the same dense model in the same run.
+
+A peer that cannot be made (an operator that its tool does not know, a package that is missing) becomes
+a note in the report, never the end of the run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import SparseExportError
+from . import inputs
+from .onnx_files import all_files, read_model
+from .subjects import Subject, printable
+
+#: Batches of seeded calibration inputs for static INT8; a single one leaves ranges to chance.
+CALIBRATION_BATCHES = 8
+#: COO of sparse_initializer takes 8 bytes an index and 4 a value: from this density on it is larger.
+_SPARSE_DENSITY = 1 / 3
+
+
+def _save(model: Any, target: Path) -> None:
+    """Write the model, its weights beside it where one protobuf cannot hold them."""
+    import onnx
+
+    large = sum(len(t.raw_data) for t in model.graph.initializer) > (1 << 31) - (1 << 24)
+    onnx.save(model, target, save_as_external_data=large, location=f"{target.name}.data")
+
+
+def make_int8(dense: Path, target: Path, seed: int, given: str | None) -> None:
+    """Static INT8 in QDQ form, weights per channel, calibrated on `--input` or on seeded inputs."""
+    from onnxruntime import InferenceSession
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    from .runners.base import onnx_inputs
+
+    specs = onnx_inputs(InferenceSession(str(dense), providers=["CPUExecutionProvider"]))
+    batches = [inputs.random_inputs(specs, _batch(specs), seed + i) for i in range(CALIBRATION_BATCHES)]
+    if given:
+        batches = [inputs.fit(inputs.read_npz(given), specs, _batch(specs), given)]
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.left = iter(batches)
+
+        def get_next(self) -> Any:
+            return next(self.left, None)
+
+    prepared = target.with_suffix(".prepared.onnx")
+    quant_pre_process(str(dense), str(prepared), skip_symbolic_shape=True)
+    quantize_static(
+        str(prepared),
+        str(target),
+        Reader(),
+        quant_format=QuantFormat.QDQ,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        per_channel=True,
+    )
+    prepared.unlink()
+
+
+def _batch(specs: list[inputs.InputSpec]) -> int:
+    """The batch that the model fixes, or 1."""
+    first = specs[0].shape[0] if specs and specs[0].shape else 1
+    return first if isinstance(first, int) and first > 0 else 1
+
+
+def make_fp16(dense: Path, target: Path, *_: Any) -> None:
+    """Weights and arithmetic in float16; inputs and outputs stay float32."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    _save(convert_float_to_float16(read_model(dense), keep_io_types=True), target)
+
+
+def make_matmul_nbits(dense: Path, target: Path, *_: Any) -> None:
+    """4-bit MatMulNBits for every linear layer, in its fast setting (block 128, accuracy level 4).
+
+    Raises
+    ------
+    ValueError
+        If the model has no linear layer with a constant weight.
+    """
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    model = _gemm_to_matmul(read_model(dense))
+    quantizer = MatMulNBitsQuantizer(model, block_size=128, is_symmetric=True, accuracy_level=4, bits=4)
+    quantizer.process()
+    made = quantizer.model.model
+    if not any(node.op_type == "MatMulNBits" for node in made.graph.node):
+        raise ValueError("no linear layer to quantize")
+    _save(made, target)
+
+
+def _gemm_to_matmul(model: Any) -> Any:
+    """Plain Gemm (alpha = beta = 1, input not transposed) as MatMul and Add, which MatMulNBits replaces."""
+    import onnx
+
+    tensors = {t.name: t for t in model.graph.initializer}
+    nodes = []
+    for node in model.graph.node:
+        options = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        plain = (
+            options.get("alpha", 1.0) == 1.0
+            and options.get("beta", 1.0) == 1.0
+            and not options.get("transA", 0)
+        )
+        if node.op_type != "Gemm" or not plain or node.input[1] not in tensors:
+            nodes.append(node)
+            continue
+        weight = onnx.numpy_helper.to_array(tensors[node.input[1]])
+        if options.get("transB", 0):
+            weight = np.ascontiguousarray(weight.T)
+        name, bias = f"{node.input[1]}.matmul", list(node.input[2:3])
+        model.graph.initializer.append(onnx.numpy_helper.from_array(weight, name))
+        product = f"{node.output[0]}.product" if bias else node.output[0]
+        nodes.append(
+            onnx.helper.make_node("MatMul", [node.input[0], name], [product], name=f"{node.name}.matmul")
+        )
+        if bias:
+            nodes.append(
+                onnx.helper.make_node("Add", [product, *bias], [node.output[0]], name=f"{node.name}.add")
+            )
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    used = {name for node in nodes for name in node.input}
+    kept = [t for t in model.graph.initializer if t.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    return model
+
+
+def make_sparse_initializer(dense: Path, target: Path, *_: Any) -> None:
+    """ONNX's own sparse storage: int64 positions and values for every weight that it makes smaller.
+
+    Raises
+    ------
+    ValueError
+        If it would make no weight smaller.
+    """
+    import onnx
+
+    model = read_model(dense)
+    kept, sparse = [], []
+    for tensor in model.graph.initializer:
+        array = onnx.numpy_helper.to_array(tensor)
+        positions = np.flatnonzero(array)
+        if array.dtype != np.float32 or array.ndim < 2 or positions.size >= _SPARSE_DENSITY * array.size:
+            kept.append(tensor)
+            continue
+        values = onnx.numpy_helper.from_array(array.reshape(-1)[positions], tensor.name)
+        indices = onnx.numpy_helper.from_array(positions.astype(np.int64), f"{tensor.name}_indices")
+        sparse.append(onnx.helper.make_sparse_tensor(values, indices, list(array.shape)))
+    if not sparse:
+        raise ValueError("no weight has two thirds of zeros")
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    model.graph.sparse_initializer.extend(sparse)
+    _save(model, target)
+
+
+_MAKERS: dict[str, Callable[[Path, Path, int, str | None], None]] = {
+    "INT8 (static QDQ)": make_int8,
+    "fp16": make_fp16,
+    "4-bit MatMulNBits": make_matmul_nbits,
+    "sparse_initializer": make_sparse_initializer,
+}
+
+
+def make(
+    dense: Path, folder: Path, seed: int, given: str | None, progress: Callable[[str], None] | None = None
+) -> Iterator[tuple[Subject | None, str]]:
+    """Every peer of a dense model: the subject, or None and why there is none.
+
+    Parameters
+    ----------
+    folder
+        Where the files are written; the caller removes it.
+    given
+        The `--input` file, used for calibration.
+    """
+    for number, (label, maker) in enumerate(_MAKERS.items()):
+        if progress:
+            progress(f"making peer: {label}")
+        target = folder / f"peer{number}.onnx"
+        try:
+            with silence():
+                maker(dense, target, seed, given)
+        except SparseExportError:
+            raise
+        except Exception as error:  # these tools fail in ways of their own; the run goes on without the peer
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            yield None, f"{label}: not made ({printable(reason)})"
+            continue
+        files = tuple(all_files(target))
+        yield Subject(f"p{number}", label, target, "onnxruntime", "peer", files=files), ""
+    yield _openvino(dense)
+
+
+def _openvino(dense: Path) -> tuple[Subject | None, str]:
+    """The dense model in OpenVINO as it comes (bf16 where the CPU has it), if it is installed."""
+    from importlib.util import find_spec
+
+    if find_spec("openvino") is None:
+        return None, "OpenVINO: not installed (pip install openvino)"
+    return Subject(
+        "pov", "OpenVINO (default precision)", dense, "openvino", "peer", files=tuple(all_files(dense))
+    ), ""
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """The quantizers print and log about themselves; keep stdout for the figures."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(previous)

@@ -1,0 +1,1 @@
+"""One runtime a file, behind one small interface."""

@@ -1,0 +1,53 @@
+"""What users would pick instead is made from the same model, or there is a note on why not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import helper, numpy_helper
+
+from sparse_export.measure import peers
+
+from .small_models import chain, save
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("peers")
+    dense = chain(folder / "dense.onnx", layers=2, width=256, density=0.1)
+    found = {s.label: s.path for s, _ in peers.make(dense, folder, 0, None) if s}
+    return {"dense": dense, **found}
+
+
+@pytest.mark.parametrize("label", ["INT8 (static QDQ)", "fp16", "4-bit MatMulNBits", "sparse_initializer"])
+def test_peer_is_smaller_and_runs(made: dict[str, Path], label: str) -> None:
+    assert made[label].stat().st_size < made["dense"].stat().st_size
+    session = onnxruntime.InferenceSession(str(made[label]), providers=["CPUExecutionProvider"])
+    assert session.get_inputs()[0].type == "tensor(float)"
+
+
+def test_int8_weights_are_per_channel(made: dict[str, Path]) -> None:
+    model = onnx.load(made["INT8 (static QDQ)"])
+    scales = {t.name: t.dims for t in model.graph.initializer if t.name.endswith("_scale")}
+    assert any(list(dims) == [256] for name, dims in scales.items() if name.startswith("w"))
+
+
+def test_gemm_becomes_4_bit(tmp_path: Path) -> None:
+    weight = np.random.default_rng(0).standard_normal((32, 256), dtype=np.float32)
+    tensors = [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(np.ones(32, np.float32), "b")]
+    node = helper.make_node("Gemm", ["h0", "w", "b"], ["y"], transB=1, name="fc")
+    dense = save(tmp_path / "gemm.onnx", [node], tensors, ["N", 256], "y", ["N", 32])
+    peers.make_matmul_nbits(dense, tmp_path / "nbits.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "nbits.onnx"), providers=["CPUExecutionProvider"])
+    x = np.random.default_rng(1).standard_normal((3, 256), dtype=np.float32)
+    (y,) = session.run(None, {"h0": x})
+    assert np.abs(y - (x @ weight.T + 1)).max() < 0.3 * np.abs(y).max()
+
+
+def test_peer_that_cannot_be_made_is_a_note(models: dict[str, Path], tmp_path: Path) -> None:
+    notes = [note for subject, note in peers.make(models["dense"], tmp_path, 0, None) if subject is None]
+    assert any(n == "sparse_initializer: not made (no weight has two thirds of zeros)" for n in notes)

@@ -1,0 +1,1 @@
+"""Golden files: written once for every format and the archive, decoded for ever."""
