@@ -49,9 +49,9 @@ Target best_target() {
   __builtin_cpu_init();
 #endif
   Target best = Target::reference;
-#define SPARSE_EXPORT_ENTRY(name, supported)                               \
+#define SPARSE_EXPORT_ENTRY(name, supported)                                               \
   if (static_cast<size_t>(best) + 1 == static_cast<size_t>(Target::name) && (supported)) { \
-    best = Target::name;                                                   \
+    best = Target::name;                                                                   \
   }
   SPARSE_EXPORT_TARGETS(SPARSE_EXPORT_ENTRY)
 #undef SPARSE_EXPORT_ENTRY

@@ -22,10 +22,9 @@ enum class Target {
 #undef SPARSE_EXPORT_ENTRY
 };
 
-inline constexpr std::array target_names = {
-    "reference",
+inline constexpr std::array target_names = {"reference",
 #define SPARSE_EXPORT_ENTRY(name, supported) #name,
-    SPARSE_EXPORT_TARGETS(SPARSE_EXPORT_ENTRY)
+                                            SPARSE_EXPORT_TARGETS(SPARSE_EXPORT_ENTRY)
 #undef SPARSE_EXPORT_ENTRY
 };
 
@@ -57,7 +56,6 @@ const T& pick(std::initializer_list<std::pair<Target, const T*>> tables, Target 
   SPARSE_EXPORT_TARGETS_OF_##kernel(SPARSE_EXPORT_DECLARE_ONE, Kernels)
 #define SPARSE_EXPORT_DECLARE_ONE(name, Kernels) extern const Kernels name;
 
-#define SPARSE_EXPORT_PICK(kernel, Kernels)                   \
-  pick<Kernels>({{Target::reference, &reference},             \
-                 SPARSE_EXPORT_TARGETS_OF_##kernel(SPARSE_EXPORT_PICK_ONE, Kernels)})
+#define SPARSE_EXPORT_PICK(kernel, Kernels) \
+  pick<Kernels>({{Target::reference, &reference}, SPARSE_EXPORT_TARGETS_OF_##kernel(SPARSE_EXPORT_PICK_ONE, Kernels)})
 #define SPARSE_EXPORT_PICK_ONE(name, Kernels) {Target::name, &name},

@@ -25,7 +25,7 @@ struct Variant {
   const char* suffix;
   bool residual;
   Activation activation;
-  const char* low_attribute;   // null: as in `activation`
+  const char* low_attribute;  // null: as in `activation`
   const char* high_attribute;
 };
 

@@ -9,7 +9,7 @@ namespace sparse_export {
 
 // 1-D convolutions are 2-D ones of height 1.
 struct ConvGeometry {
-  int64_t rank = 2;  // spatial dimensions the model sees
+  int64_t rank = 2;                               // spatial dimensions the model sees
   int64_t outputs = 0, channels = 0, groups = 1;  // `channels` of the whole input
   std::array<int64_t, 2> kernel{1, 1}, strides{1, 1}, dilations{1, 1}, begin{0, 0}, end{0, 0};
 

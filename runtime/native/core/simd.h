@@ -134,9 +134,7 @@ inline IndexVec repeat_lane(IndexVec v, std::integer_sequence<int, I...>) {
 }
 
 // The last lane, in all lanes.
-inline IndexVec last_lane(IndexVec v) {
-  return repeat_lane<lanes - 1>(v, std::make_integer_sequence<int, lanes>());
-}
+inline IndexVec last_lane(IndexVec v) { return repeat_lane<lanes - 1>(v, std::make_integer_sequence<int, lanes>()); }
 
 template <int... I>
 inline IndexVec count_up(std::integer_sequence<int, I...>) {

@@ -13,9 +13,7 @@ struct Cut {
   int64_t images = 1, groups = 1, pixels = 0, rows = 0;  // pixels of one image, rows of one group
   int64_t part_pixels = 0, pixel_parts = 0, part_rows = 0, row_parts = 0;
 
-  SPARSE_EXPORT_INLINE size_t units() const {
-    return static_cast<size_t>(images * groups * pixel_parts * row_parts);
-  }
+  SPARSE_EXPORT_INLINE size_t units() const { return static_cast<size_t>(images * groups * pixel_parts * row_parts); }
 };
 
 // One unit: pixels [pixel, pixel + pixels) of one image and rows [row, row + rows) of one group.

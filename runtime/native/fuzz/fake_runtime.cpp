@@ -134,7 +134,8 @@ void set_context(OrtApi& api) {
         return nullptr;
       });
   SET(KernelContextParallelFor,
-      [](const OrtKernelContext*, void (*function)(void*, size_t), size_t total, size_t batches, void* data) -> OrtStatus* {
+      [](const OrtKernelContext*, void (*function)(void*, size_t), size_t total, size_t batches,
+         void* data) -> OrtStatus* {
         // A loop in contiguous ranges only asks for the number of threads: skipping it answers "one".
         for (size_t i = total; batches != 0 && i-- > 0;) {
           function(data, i);

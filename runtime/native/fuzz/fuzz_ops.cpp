@@ -17,10 +17,8 @@ using fuzz::Random;
 using fuzz::uniform;
 
 int64_t odd_value(Random& random) {
-  constexpr int64_t values[] = {0,       -1,        1,       2,          3,
-                                7,       255,       256,     65535,      1 << 20,
-                                1 << 30, INT32_MAX, 1L << 31, 1L << 40, INT64_MAX,
-                                INT64_MIN, 100,     1000,    5000,       12};
+  constexpr int64_t values[] = {0,       -1,        1,        2,        3,         7,         255, 256,  65535, 1 << 20,
+                                1 << 30, INT32_MAX, 1L << 31, 1L << 40, INT64_MAX, INT64_MIN, 100, 1000, 5000,  12};
   return values[uniform(random, 0, std::size(values) - 1)];
 }
 
@@ -184,8 +182,8 @@ struct Axis {
 };
 
 Axis random_axis(Random& random) {
-  Axis axis{uniform(random, 1, 4), uniform(random, 1, 3), uniform(random, 1, 2), uniform(random, 0, 2),
-            uniform(random, 0, 2), uniform(random, 1, 20)};
+  Axis axis{uniform(random, 1, 4), uniform(random, 1, 3), uniform(random, 1, 2),
+            uniform(random, 0, 2), uniform(random, 0, 2), uniform(random, 1, 20)};
   if (chance(random, 25)) {
     axis = {1, 1, 1, 0, 0, uniform(random, 1, 20)};
   }

@@ -24,8 +24,8 @@ struct Layer {
   Family family = Family::f32_csr;
   Kind kind = Kind::any;
   bool conv = false, residual = false;
-  bool packed_x = false, packed_y = false;  // X, Y are packed signs
-  int64_t rank = 2;  // spatial dimensions
+  bool packed_x = false, packed_y = false;     // X, Y are packed signs
+  int64_t rank = 2;                            // spatial dimensions
   int64_t rows = 1, channels = 1, groups = 1;  // `channels` of one group
   Pair kernel{1, 1}, strides{1, 1}, dilations{1, 1}, begin{0, 0}, end{0, 0};
   std::vector<int64_t> first;    // [rows + 1] entries of each row
@@ -44,7 +44,7 @@ struct Input {
   Pair size{1, 1}, output{1, 1};
   std::vector<float> x, z;
   bool in_place = false;  // the output takes over Z's memory, as onnxruntime may have it
-  bool aligned = true;  // X and Z begin at a multiple of 64 bytes
+  bool aligned = true;    // X and Z begin at a multiple of 64 bytes
   size_t threads = 1;
 };
 

@@ -114,16 +114,17 @@ int64_t window_of(const Layer& layer, size_t axis) { return layer.dilations[axis
 
 int64_t random_extent(Random& random, const Layer& layer, size_t axis) {
   const int64_t least = window_of(layer, axis) - layer.begin[axis] - layer.end[axis];
-  int64_t extent = chance(random, 60) ? pick<int64_t>(random, {1, 2, 4, 7, 8, 14, 16, 17, 28, 32, 40, 56})
-                                      : uniform(random, 1, 48);
+  int64_t extent =
+      chance(random, 60) ? pick<int64_t>(random, {1, 2, 4, 7, 8, 14, 16, 17, 28, 32, 40, 56}) : uniform(random, 1, 48);
   if (layer.kind == Kind::vector || layer.kind == Kind::huge_window || chance(random, 10)) {
     extent = layer.kind == Kind::huge_window ? uniform(random, 1, 130) : 1;
   } else if (layer.kind == Kind::tiny_map) {
     extent = uniform(random, 1, 4);
   } else if (layer.kind == Kind::pointwise && chance(random, 60)) {
-    extent = pick<int64_t>(random, {4, 8, 12, 16, 20, 28, 48});  // areas of whole vectors
+    extent = pick<int64_t>(random, {4, 8, 12, 16, 20, 28, 48});   // areas of whole vectors
   } else if (layer.kind == Kind::window && chance(random, 80)) {  // output rows that nearly fill vectors
-    const int64_t output = axis == 0 ? uniform(random, 4, 20) : pick<int64_t>(random, {12, 14, 15, 16, 24, 28, 31, 32, 48});
+    const int64_t output =
+        axis == 0 ? uniform(random, 4, 20) : pick<int64_t>(random, {12, 14, 15, 16, 24, 28, 31, 32, 48});
     extent = (output - 1) * layer.strides[axis] + least + uniform(random, 0, layer.strides[axis] - 1);
   }
   return std::max({extent, least, int64_t{1}});

@@ -18,8 +18,8 @@ std::vector<Tap> taps_of(const Layer& layer, int64_t row) {
   std::vector<Tap> taps;
   for (int64_t entry = layer.first[row]; entry < layer.first[row + 1]; ++entry) {
     const int64_t column = layer.columns[entry];
-    taps.push_back({column / window, column % window / width * layer.dilations[0],
-                    column % width * layer.dilations[1], layer.values[entry]});
+    taps.push_back({column / window, column % window / width * layer.dilations[0], column % width * layer.dilations[1],
+                    layer.values[entry]});
   }
   return taps;
 }
@@ -28,7 +28,8 @@ struct Sum {
   double value = 0, size = 0;  // of the terms; of their magnitudes
 };
 
-Sum add(const Layer& layer, const Input& input, const std::vector<Tap>& taps, const float* x, int64_t top, int64_t left) {
+Sum add(const Layer& layer, const Input& input, const std::vector<Tap>& taps, const float* x, int64_t top,
+        int64_t left) {
   Sum sum;
   const int64_t height = input.size[0], width = input.size[1];
   for (const Tap& tap : taps) {

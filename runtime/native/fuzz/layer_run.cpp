@@ -77,8 +77,7 @@ ConvGeometry geometry_of(const Layer& layer) {
 }
 
 std::string run_csr(const Pool& pool, size_t threads, const LayerCall& layer, const std::vector<Tensor>& components) {
-  const f32_csr::Weights weights =
-      f32_csr::read_weights(components, layer.geometry.outputs, layer.geometry.columns());
+  const f32_csr::Weights weights = f32_csr::read_weights(components, layer.geometry.outputs, layer.geometry.columns());
   const f32_csr::Call call{layer, weights};
   f32_csr::run(pool, threads, call);
   if (detect_target() == Target::reference || layer.size.batch == 0) {
@@ -102,7 +101,10 @@ void run_case(const Case& made, const Input& input, const Buffer& x, const float
   const ConvSize size = layer.conv ? conv_size(geometry, shape) : matrix_size(geometry, shape);
   const Shape output = layer.conv ? conv_output(geometry, size) : matrix_output(geometry, shape);
   require(output == shape_of(layer, input, layer.rows, input.output), "the output has another shape");
-  const LayerCall call{geometry, size, !layer.conv, layer.packed_x ? nullptr : static_cast<const float*>(x.data),
+  const LayerCall call{geometry,
+                       size,
+                       !layer.conv,
+                       layer.packed_x ? nullptr : static_cast<const float*>(x.data),
                        {layer.scale.data(), layer.bias.data(), z, layer.activation},
                        layer.packed_y ? nullptr : static_cast<float*>(y.data)};
   const TestPool pool(input.threads);
@@ -120,9 +122,9 @@ void run_case(const Case& made, const Input& input, const Buffer& x, const float
   if (layer.packed_y) {
     rules = bit_bit::sign_rules(weights, layer.scale.data(), layer.bias.data());
   }
-  bit_bit::run(pool, {call, weights, layer.packed_x ? static_cast<const uint8_t*>(x.data) : nullptr,
-                      layer.packed_y ? static_cast<uint8_t*>(y.data) : nullptr,
-                      layer.packed_y ? rules.data() : nullptr});
+  bit_bit::run(pool,
+               {call, weights, layer.packed_x ? static_cast<const uint8_t*>(x.data) : nullptr,
+                layer.packed_y ? static_cast<uint8_t*>(y.data) : nullptr, layer.packed_y ? rules.data() : nullptr});
 }
 
 }  // namespace fuzz

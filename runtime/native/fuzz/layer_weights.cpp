@@ -10,7 +10,8 @@ namespace {
 float random_float(Random& random, int exponent_bits, int mantissa_bits, uint16_t& bits) {
   const int bias = (1 << (exponent_bits - 1)) - 1;
   const auto mantissa = static_cast<int>(uniform(random, 0, (1 << mantissa_bits) - 1));
-  const int exponent = chance(random, 3) && exponent_bits < 8 ? 0 : static_cast<int>(uniform(random, bias - 5, bias + 2));
+  const int exponent =
+      chance(random, 3) && exponent_bits < 8 ? 0 : static_cast<int>(uniform(random, bias - 5, bias + 2));
   const bool negative = chance(random, 50);
   bits = static_cast<uint16_t>((negative ? 1 : 0) << 15 | exponent << mantissa_bits | mantissa);
   const double fraction = std::ldexp(mantissa, -mantissa_bits);
@@ -46,9 +47,8 @@ Buffer random_values(Random& random, std::vector<float>& values) {
         return static_cast<float>(stored);
       });
     default:
-      return make_values<float>(1, values, [&](float& stored) {
-        return stored = std::normal_distribution<float>()(random);
-      });
+      return make_values<float>(1, values,
+                                [&](float& stored) { return stored = std::normal_distribution<float>()(random); });
   }
 }
 

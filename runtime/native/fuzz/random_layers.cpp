@@ -107,7 +107,8 @@ Buffer output_of(const Layer& layer, const Input& input) {
     const std::vector<uint8_t> unset(static_cast<size_t>(sparse_export::checked_count(packed)), 0xA5);
     return buffer_of(2, unset, packed);
   }
-  return buffer_of(1, std::vector<float>(static_cast<size_t>(sparse_export::checked_count(shape)), std::nanf("")), shape);
+  return buffer_of(1, std::vector<float>(static_cast<size_t>(sparse_export::checked_count(shape)), std::nanf("")),
+                   shape);
 }
 
 // One call on threads of its own, so that no scratch memory is left from the case before; what is wrong, or nothing.
@@ -218,8 +219,8 @@ int main(int count, char** arguments) {
     }
   }
   std::printf("%s: %lld cases, %lld calls, %lld outputs; worst error %.3f of its bound\n ", name_of(target),
-              static_cast<long long>(cases), static_cast<long long>(tally.calls),
-              static_cast<long long>(tally.outputs), tally.worst);
+              static_cast<long long>(cases), static_cast<long long>(tally.calls), static_cast<long long>(tally.outputs),
+              tally.worst);
   for (const auto& [path, calls] : tally.paths) {
     std::printf(" %s %lld", path.c_str(), static_cast<long long>(calls));
   }

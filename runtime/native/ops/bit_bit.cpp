@@ -81,8 +81,12 @@ class BitLayer : public Layer<Bits, twin> {
       shape.back() = bytes_of(g.outputs);
     }
     void* y = context.output<void>(0, shape);
-    const LayerCall layer{g, size, twin == Twin::matmul, packed_x ? nullptr : x.as<float>(),
-                          {scale_, bias_, residual, this->activation_}, packed_y ? nullptr : static_cast<float*>(y)};
+    const LayerCall layer{g,
+                          size,
+                          twin == Twin::matmul,
+                          packed_x ? nullptr : x.as<float>(),
+                          {scale_, bias_, residual, this->activation_},
+                          packed_y ? nullptr : static_cast<float*>(y)};
     run(context, {layer, this->weights_, packed_x ? x.as<uint8_t>() : nullptr,
                   packed_y ? static_cast<uint8_t*>(y) : nullptr, packed_y ? rules_.data() : nullptr});
   }

@@ -99,8 +99,8 @@ class FloatLayer : public Layer<Family, twin> {
       epilogue.bias = context.floats(this->inputs_.bias, "bias", rows);
     }
     epilogue.residual = this->residual(context, shape);
-    const LayerCall call{this->geometry_, size, twin == Twin::matmul, x.as<float>(), epilogue,
-                         context.output(0, shape)};
+    const LayerCall call{this->geometry_, size,     twin == Twin::matmul,
+                         x.as<float>(),   epilogue, context.output(0, shape)};
     family_.run(context, call, this->weights_);
   }
 

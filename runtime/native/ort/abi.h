@@ -98,12 +98,10 @@ using KernelInfoGetAttributeInt64 = Slot<86, OrtStatus*(const OrtKernelInfo*, co
 using KernelInfoGetAttributeInts = Slot<163, OrtStatus*(const OrtKernelInfo*, const char*, int64_t*, size_t*)>;
 using KernelContextGetInputCount = Slot<88, OrtStatus*(const OrtKernelContext*, size_t*)>;
 using KernelContextGetInput = Slot<90, OrtStatus*(const OrtKernelContext*, size_t, const OrtValue**)>;
-using KernelContextGetOutput =
-    Slot<91, OrtStatus*(OrtKernelContext*, size_t, const int64_t*, size_t, OrtValue**)>;
+using KernelContextGetOutput = Slot<91, OrtStatus*(OrtKernelContext*, size_t, const int64_t*, size_t, OrtValue**)>;
 using IsSparseTensor = Slot<178, OrtStatus*(const OrtValue*, int*)>;
 using KernelInfoGetInputCount = Slot<230, OrtStatus*(const OrtKernelInfo*, size_t*)>;
-using KernelInfoGetConstantInputTensor =
-    Slot<249, OrtStatus*(const OrtKernelInfo*, size_t, int*, const OrtValue**)>;
+using KernelInfoGetConstantInputTensor = Slot<249, OrtStatus*(const OrtKernelInfo*, size_t, int*, const OrtValue**)>;
 using ShapeInferGetInputCount = Slot<267, OrtStatus*(const OrtShapeInferContext*, size_t*)>;
 using ShapeInferGetInputTypeShape =
     Slot<268, OrtStatus*(const OrtShapeInferContext*, size_t, OrtTensorTypeAndShapeInfo**)>;

@@ -236,8 +236,8 @@ void ShapeContext::set_output(const std::vector<Dimension>& shape, int type) con
   check(api_, abi::SetTensorElementType::call(api_, raw, int{type}));
   check(api_, abi::SetDimensions::call(api_, raw, static_cast<const int64_t*>(values.data()), values.size()));
   check(api_, abi::SetSymbolicDimensions::call(api_, raw, symbols.data(), symbols.size()));
-  check(api_, abi::ShapeInferSetOutputTypeShape::call(api_, static_cast<const OrtShapeInferContext*>(context_), size_t{0},
-                                                      static_cast<const OrtTensorTypeAndShapeInfo*>(raw)));
+  check(api_, abi::ShapeInferSetOutputTypeShape::call(api_, static_cast<const OrtShapeInferContext*>(context_),
+                                                      size_t{0}, static_cast<const OrtTensorTypeAndShapeInfo*>(raw)));
 }
 
 }  // namespace sparse_export

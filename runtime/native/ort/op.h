@@ -183,9 +183,14 @@ class Operators {
     if (api_ != nullptr) {  // null: only asked what there is
       Operator<Kernel>::api_of_inference = api_;
     }
-    entries_.push_back({{new Operator<Kernel>(name, variant),
-                         [](OrtCustomOp* op) { delete static_cast<Operator<Kernel>*>(op); }},
-                        name, kernel, prefix, layer, variant.suffix, component_names<Kernel>()});
+    entries_.push_back(
+        {{new Operator<Kernel>(name, variant), [](OrtCustomOp* op) { delete static_cast<Operator<Kernel>*>(op); }},
+         name,
+         kernel,
+         prefix,
+         layer,
+         variant.suffix,
+         component_names<Kernel>()});
   }
 
   // One for each activation; with a residual only where `with_residual`.

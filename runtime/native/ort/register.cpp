@@ -25,7 +25,7 @@ OrtCustomOpDomain* make_domain(const OrtApi* api) {
 }  // namespace sparse_export
 
 extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(OrtSessionOptions* options,
-                                                                              const OrtApiBase* base) {
+                                                                               const OrtApiBase* base) {
   using namespace sparse_export;
   const OrtApi* api = base->GetApi(abi::api_version);
   if (api == nullptr) {

@@ -37,7 +37,8 @@ struct Kernel {
 
 std::vector<Kernel> kernels() {
   std::vector<Kernel> all;
-#define SPARSE_EXPORT_ENTRY(kernel) all.push_back({#kernel, {"reference", SPARSE_EXPORT_TARGETS_OF_##kernel(SPARSE_EXPORT_NAME, )}});
+#define SPARSE_EXPORT_ENTRY(kernel) \
+  all.push_back({#kernel, {"reference", SPARSE_EXPORT_TARGETS_OF_##kernel(SPARSE_EXPORT_NAME, )}});
 #define SPARSE_EXPORT_NAME(name, unused) #name,
   SPARSE_EXPORT_KERNELS(SPARSE_EXPORT_ENTRY)
 #undef SPARSE_EXPORT_NAME

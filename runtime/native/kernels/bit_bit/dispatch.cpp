@@ -12,8 +12,8 @@ namespace {
 void cut_units(int64_t columns, Cut& cut) {
   constexpr int64_t grain = 8, fewest_rows = 128, most_parts = 8;
   constexpr double work = 2e7;
-  const double total = static_cast<double>(cut.images * cut.groups * cut.pixels) *
-                       static_cast<double>(cut.rows) * static_cast<double>(columns);
+  const double total = static_cast<double>(cut.images * cut.groups * cut.pixels) * static_cast<double>(cut.rows) *
+                       static_cast<double>(columns);
   const int64_t wanted = static_cast<int64_t>(std::min(total / work, double{most_parts}));
   cut.part_pixels = divide_up(divide_up(cut.pixels, divide_up(cut.pixels, tile)), grain) * grain;
   cut.pixel_parts = divide_up(cut.pixels, cut.part_pixels);

@@ -32,10 +32,10 @@ void count_block(const Tile& t, const Rows& rows, int64_t pixel, uint64_t* ones)
   const uint64_t* valid = t.valid + pixel;
   int64_t left = t.run;
   const auto step = [&](const uint64_t* weights) {
-SPARSE_EXPORT_UNROLL(4)
+    SPARSE_EXPORT_UNROLL(4)
     for (int v = 0; v < Vectors; ++v) {
       const WordVec x = load_words(signs + v * word_lanes), mask = load_words(valid + v * word_lanes);
-SPARSE_EXPORT_UNROLL(4)
+      SPARSE_EXPORT_UNROLL(4)
       for (int k = 0; k < block_rows; ++k) {
         acc[k][v] += count_ones((x ^ (WordVec{} + weights[k])) & mask);
       }
@@ -48,16 +48,16 @@ SPARSE_EXPORT_UNROLL(4)
   };
   for (int64_t w = 0; w + 1 < t.words; ++w) {
     uint64_t weights[block_rows];
-SPARSE_EXPORT_UNROLL(4)
+    SPARSE_EXPORT_UNROLL(4)
     for (int k = 0; k < block_rows; ++k) {
       std::memcpy(&weights[k], rows.row[k] + w * 8, 8);
     }
     step(weights);
   }
   step(rows.last);
-SPARSE_EXPORT_UNROLL(4)
+  SPARSE_EXPORT_UNROLL(4)
   for (int k = 0; k < block_rows; ++k) {
-SPARSE_EXPORT_UNROLL(4)
+    SPARSE_EXPORT_UNROLL(4)
     for (int v = 0; v < Vectors; ++v) {
       store_words(ones + k * tile + pixel + v * word_lanes, acc[k][v]);
     }
@@ -99,7 +99,7 @@ void count_words(const Tile& t, const Rows& rows, uint64_t* ones) {
   for (int64_t k = 0; k < block_rows; ++k) {
     WordVec acc[Pixels] = {};
     const auto step = [&](WordVec weights, int64_t w) {
-SPARSE_EXPORT_UNROLL(4)
+      SPARSE_EXPORT_UNROLL(4)
       for (int64_t p = 0; p < Pixels; ++p) {
         const int64_t at = p * t.pixel_step + w;
         acc[p] += count_ones((load_words(t.signs + at) ^ weights) & load_words(t.valid + at));
@@ -116,7 +116,7 @@ SPARSE_EXPORT_UNROLL(4)
       std::memcpy(&weights, rows.row[k] + w * 8, static_cast<size_t>(rows.bytes - w * 8));
       step(weights, w);
     }
-SPARSE_EXPORT_UNROLL(4)
+    SPARSE_EXPORT_UNROLL(4)
     for (int64_t p = 0; p < Pixels; ++p) {
       ones[k * tile + p] = sum_of(acc[p]);
     }
@@ -137,8 +137,7 @@ void count_rows(const Tile& t, const Rows& rows, int64_t pixels, uint64_t* ones)
 
 // ---- Results --------------------------------------------------------------------------------------------------------
 
-void store_row(const Call& call, const Cut& cut, const Part& part, int64_t k, const Tile& t,
-               const uint64_t* ones) {
+void store_row(const Call& call, const Cut& cut, const Part& part, int64_t k, const Tile& t, const uint64_t* ones) {
   float product[tile];
   for (int64_t p = 0; p < part.pixels; ++p) {
     product[p] = static_cast<float>(static_cast<int32_t>(t.products[p] - 2 * static_cast<int64_t>(ones[p])));
@@ -187,8 +186,7 @@ uint64_t negative_results(const Tile& t, const uint64_t* ones, int64_t pixels, S
 }
 
 // Bits of up to 64 channels from `k` on, [channel][pixel], to the pixels' bytes; channels past `rows` are zero.
-void store_signs(const Call& call, const Cut& cut, const Part& part, int64_t k, int64_t rows,
-                 uint64_t* bits) {
+void store_signs(const Call& call, const Cut& cut, const Part& part, int64_t k, int64_t rows, uint64_t* bits) {
   transpose(bits);
   uint8_t* to = call.y_signs + (part.image * cut.pixels + part.pixel) * call.y_bytes() + k / 8;
   for (int64_t p = 0; p < part.pixels; ++p) {
@@ -220,9 +218,8 @@ bool run_unit(const Call& call, const Cut& cut, size_t unit) noexcept {
       continue;
     }
     for (int64_t i = 0; i < block_rows; ++i) {
-      bits[row % 64 + i] = row + i < part.rows
-                               ? negative_results(t, ones + i * tile, part.pixels, call.rules[first + row + i])
-                               : 0;
+      bits[row % 64 + i] =
+          row + i < part.rows ? negative_results(t, ones + i * tile, part.pixels, call.rules[first + row + i]) : 0;
     }
     const int64_t done = row % 64 + block_rows;
     if (done == 64 || row + block_rows >= part.rows) {

@@ -60,8 +60,8 @@ bool run_unit(const Call& call, const Cut& cut, size_t unit) noexcept {
   for (int64_t pixel = part.pixel; pixel < part.pixel + part.pixels; ++pixel) {
     for (int64_t row = part.row; row < part.row + part.rows; ++row) {
       const int64_t k = part.group * cut.rows + row;
-      const int64_t sum = call.matrix ? multiply(call, pixel, call.weights.row(k))
-                                      : convolve(call, part, pixel, call.weights.row(k));
+      const int64_t sum =
+          call.matrix ? multiply(call, pixel, call.weights.row(k)) : convolve(call, part, pixel, call.weights.row(k));
       const auto product = static_cast<float>(sum);
       if (call.y_signs != nullptr) {
         uint8_t* to = call.y_signs + (part.image * cut.pixels + pixel) * call.y_bytes();
@@ -71,8 +71,8 @@ bool run_unit(const Call& call, const Cut& cut, size_t unit) noexcept {
         }
         continue;
       }
-      const int64_t at = call.matrix ? pixel * call.weights.rows + k
-                                     : (part.image * call.weights.rows + k) * cut.pixels + pixel;
+      const int64_t at =
+          call.matrix ? pixel * call.weights.rows + k : (part.image * call.weights.rows + k) * cut.pixels + pixel;
       call.y[at] = finish(call.epilogue, k, product, at);
     }
   }

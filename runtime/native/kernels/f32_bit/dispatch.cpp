@@ -11,9 +11,9 @@ bool ordinary(const Call& call, const Cut& cut) {
     return true;
   }
   const ConvGeometry& g = call.geometry;
-  const double rows = static_cast<double>(cut.part_pixels / call.size.output[1] + 2) *
-                          static_cast<double>(g.strides[0]) +
-                      static_cast<double>(g.kernel[0]) * static_cast<double>(g.dilations[0]);
+  const double rows =
+      static_cast<double>(cut.part_pixels / call.size.output[1] + 2) * static_cast<double>(g.strides[0]) +
+      static_cast<double>(g.kernel[0]) * static_cast<double>(g.dilations[0]);
   const double width = static_cast<double>(call.size.input[1] + g.begin[1] + g.end[1]);
   const double channels = 2.0 + 256.0 / static_cast<double>(g.kernel[0] * g.kernel[1]);
   return rows * width * channels < static_cast<double>(most_window);

@@ -96,8 +96,8 @@ inline void fill_block(const Call& call, const Part& part, int64_t first, int64_
   if (window.copied) {
     for (int64_t c = from; c < to; ++c) {
       for (int64_t r = 0; r < window.rows; ++r) {
-        copy_row(call, x + c * plane, window.first_row + r - g.begin[0],
-                 copy + (c - from) * pitch + r * window.width, window.width);
+        copy_row(call, x + c * plane, window.first_row + r - g.begin[0], copy + (c - from) * pitch + r * window.width,
+                 window.width);
       }
     }
   }

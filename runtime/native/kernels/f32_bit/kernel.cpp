@@ -27,7 +27,7 @@ float dot(const uint8_t* bits, const float* x, int64_t count) {
   Vec sum[4] = {};
   int64_t j = 0;
   for (; j + 4 * lanes <= count; j += 4 * lanes) {
-SPARSE_EXPORT_UNROLL(4)
+    SPARSE_EXPORT_UNROLL(4)
     for (int64_t v = 0; v < 4; ++v) {
       const int64_t at = j + v * lanes;
       sum[v] += flip(load(x + at), sign_bits(static_cast<uint32_t>(bits[at / 8] >> (at % 8))));
@@ -48,25 +48,25 @@ SPARSE_EXPORT_UNROLL(4)
 inline void accumulate(const float* values, int64_t pitch, const float* weights, int64_t count, float* sum,
                        int64_t sum_pitch) {
   Vec acc[block_rows][block_vectors];
-SPARSE_EXPORT_UNROLL(4)
+  SPARSE_EXPORT_UNROLL(4)
   for (int64_t k = 0; k < block_rows; ++k) {
-SPARSE_EXPORT_UNROLL(2)
+    SPARSE_EXPORT_UNROLL(2)
     for (int64_t v = 0; v < block_vectors; ++v) {
       acc[k][v] = load(sum + k * sum_pitch + v * lanes);
     }
   }
   for (int64_t j = 0; j < count; ++j) {
     const Vec a = load(values + j * pitch), b = load(values + j * pitch + lanes);
-SPARSE_EXPORT_UNROLL(4)
+    SPARSE_EXPORT_UNROLL(4)
     for (int64_t k = 0; k < block_rows; ++k) {
       const Vec weight = broadcast(weights[k * block_columns + j]);
       acc[k][0] += weight * a;
       acc[k][1] += weight * b;
     }
   }
-SPARSE_EXPORT_UNROLL(4)
+  SPARSE_EXPORT_UNROLL(4)
   for (int64_t k = 0; k < block_rows; ++k) {
-SPARSE_EXPORT_UNROLL(2)
+    SPARSE_EXPORT_UNROLL(2)
     for (int64_t v = 0; v < block_vectors; ++v) {
       store(sum + k * sum_pitch + v * lanes, acc[k][v]);
     }
@@ -89,8 +89,8 @@ void finish_part(const Call& call, const Cut& cut, const Part& part, const float
     const int64_t k = part.group * cut.rows + part.row + i;
     for (int64_t p = 0; p < part.pixels; ++p) {
       const int64_t pixel = part.pixel + p;
-      const int64_t at = call.matrix ? pixel * call.weights.rows + k
-                                     : (part.image * call.weights.rows + k) * cut.pixels + pixel;
+      const int64_t at =
+          call.matrix ? pixel * call.weights.rows + k : (part.image * call.weights.rows + k) * cut.pixels + pixel;
       call.y[at] = finish(call.epilogue, k, sum[i * pitch + p], at);
     }
   }

@@ -46,8 +46,8 @@ bool run_unit(const Call& call, const Cut& cut, size_t unit) noexcept {
     const uint8_t* bits = call.weights.row(k);
     for (int64_t pixel = part.pixel; pixel < part.pixel + part.pixels; ++pixel) {
       const float product = call.matrix ? multiply(call, pixel, bits) : convolve(call, part, pixel, bits);
-      const int64_t at = call.matrix ? pixel * call.weights.rows + k
-                                     : (part.image * call.weights.rows + k) * cut.pixels + pixel;
+      const int64_t at =
+          call.matrix ? pixel * call.weights.rows + k : (part.image * call.weights.rows + k) * cut.pixels + pixel;
       call.y[at] = finish(call.epilogue, k, product, at);
     }
   }

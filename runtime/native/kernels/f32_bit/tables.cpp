@@ -13,37 +13,37 @@
 namespace sparse_export::f32_bit {
 namespace {
 
-constexpr int64_t quads = most_columns / 4;       // tables of one pixel and block
-constexpr int64_t words = most_columns / 32;      // of 8 quads each
-constexpr int64_t table_pixels = 4;               // whose tables (16 KiB) are at hand together
+constexpr int64_t quads = most_columns / 4;   // tables of one pixel and block
+constexpr int64_t words = most_columns / 32;  // of 8 quads each
+constexpr int64_t table_pixels = 4;           // whose tables (16 KiB) are at hand together
 constexpr int64_t table_bytes = quads * table_pixels * 64;
-constexpr int64_t single_blocks = 8;              // whose tables (32 KiB) are at hand together for a single pixel
-constexpr int64_t group_bytes = words * 64;       // one block of 16 channels: a register for every 32 columns
+constexpr int64_t single_blocks = 8;         // whose tables (32 KiB) are at hand together for a single pixel
+constexpr int64_t group_bytes = words * 64;  // one block of 16 channels: a register for every 32 columns
 
 // r[i][j] <-> r[j][i] of a 16 x 16 matrix of 32-bit lanes.
 inline void transpose(__m512i (&r)[16]) {
   __m512i t[16];
-SPARSE_EXPORT_UNROLL(16)
+  SPARSE_EXPORT_UNROLL(16)
   for (int i = 0; i < 16; i += 2) {
     t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
     t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
   }
-SPARSE_EXPORT_UNROLL(16)
+  SPARSE_EXPORT_UNROLL(16)
   for (int i = 0; i < 16; i += 4) {
     r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
     r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
     r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
     r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
   }
-SPARSE_EXPORT_UNROLL(16)
+  SPARSE_EXPORT_UNROLL(16)
   for (int i = 0; i < 16; i += 8) {
-SPARSE_EXPORT_UNROLL(4)
+    SPARSE_EXPORT_UNROLL(4)
     for (int j = 0; j < 4; ++j) {
       t[i + j] = _mm512_shuffle_i32x4(r[i + j], r[i + j + 4], 0x88);
       t[i + j + 4] = _mm512_shuffle_i32x4(r[i + j], r[i + j + 4], 0xdd);
     }
   }
-SPARSE_EXPORT_UNROLL(8)
+  SPARSE_EXPORT_UNROLL(8)
   for (int j = 0; j < 8; ++j) {
     r[j] = _mm512_shuffle_i32x4(t[j], t[j + 8], 0x88);
     r[j + 8] = _mm512_shuffle_i32x4(t[j], t[j + 8], 0xdd);
@@ -57,7 +57,7 @@ void load_groups(const bit::Weights& weights, int64_t row, int64_t rows, int64_t
   const int64_t pitch = weights.row_bytes();
   __m512i r[16];
   if (rows >= 32 && bytes >= 32) {
-SPARSE_EXPORT_UNROLL(16)
+    SPARSE_EXPORT_UNROLL(16)
     for (int64_t i = 0; i < 16; ++i, from += pitch) {
       const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
       const __m256i high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + 16 * pitch));
@@ -73,15 +73,15 @@ SPARSE_EXPORT_UNROLL(16)
     }
   }
   transpose(r);
-SPARSE_EXPORT_UNROLL(16)
+  SPARSE_EXPORT_UNROLL(16)
   for (int64_t d = 0; d < 2 * words; ++d) {  // there is room for an even number of groups
     _mm512_store_si512(to + d * 64, r[d]);
   }
 }
 
 inline __m512 sums(float x0, float x1, float x2, float x3) {
-  const __m512 s0 = _mm512_castsi512_ps(_mm512_setr_epi32(
-      0, INT32_MIN, 0, INT32_MIN, 0, INT32_MIN, 0, INT32_MIN, 0, INT32_MIN, 0, INT32_MIN, 0, INT32_MIN, 0, INT32_MIN));
+  const __m512 s0 = _mm512_castsi512_ps(_mm512_setr_epi32(0, INT32_MIN, 0, INT32_MIN, 0, INT32_MIN, 0, INT32_MIN, 0,
+                                                          INT32_MIN, 0, INT32_MIN, 0, INT32_MIN, 0, INT32_MIN));
   const __m512 one = _mm512_set1_ps(1);
   const __m512 s1 = _mm512_setr_ps(1, 1, -1, -1, 1, 1, -1, -1, 1, 1, -1, -1, 1, 1, -1, -1);
   const __m512 s2 = _mm512_setr_ps(1, 1, 1, 1, -1, -1, -1, -1, 1, 1, 1, 1, -1, -1, -1, -1);
@@ -103,7 +103,7 @@ void build_tables(const InputBlock& block, int64_t pixel, int64_t count, char* t
   int64_t j = 0;
   for (; j + 4 <= count; j += 4, to += Pixels * 64) {
     const int64_t a = column[j], b = column[j + 1], c = column[j + 2], d = column[j + 3];
-SPARSE_EXPORT_UNROLL(4)
+    SPARSE_EXPORT_UNROLL(4)
     for (int p = 0; p < Pixels; ++p) {
       _mm512_store_ps(to + p * 64, sums(x[p][a], x[p][b], x[p][c], x[p][d]));
     }
@@ -120,23 +120,23 @@ SPARSE_EXPORT_UNROLL(4)
 template <int Groups, int Pixels>
 void look_up(const char* index, const char* table, int64_t count, float* sum, int64_t pitch, bool fresh) {
   __m512 acc[Groups][Pixels];
-SPARSE_EXPORT_UNROLL(4)
+  SPARSE_EXPORT_UNROLL(4)
   for (int g = 0; g < Groups; ++g) {
-SPARSE_EXPORT_UNROLL(4)
+    SPARSE_EXPORT_UNROLL(4)
     for (int p = 0; p < Pixels; ++p) {
       acc[g][p] = fresh ? _mm512_setzero_ps() : _mm512_load_ps(sum + p * pitch + g * 16);
     }
   }
   const __m512 one = _mm512_set1_ps(1);
-  const auto step = [&](__m512i (&bits)[Groups]) {
+  const auto step = [&](__m512i(&bits)[Groups]) {
     __m512 t[Pixels];
-SPARSE_EXPORT_UNROLL(4)
+    SPARSE_EXPORT_UNROLL(4)
     for (int p = 0; p < Pixels; ++p) {
       t[p] = _mm512_load_ps(table + p * 64);
     }
-SPARSE_EXPORT_UNROLL(4)
+    SPARSE_EXPORT_UNROLL(4)
     for (int g = 0; g < Groups; ++g) {
-SPARSE_EXPORT_UNROLL(4)
+      SPARSE_EXPORT_UNROLL(4)
       for (int p = 0; p < Pixels; ++p) {
         const __m512 found = _mm512_permutexvar_ps(bits[g], t[p]);
         // Additions and multiply-adds have ports of their own: use both.
@@ -148,18 +148,19 @@ SPARSE_EXPORT_UNROLL(4)
   };
   for (; count > 0; count -= 8, index += 64) {
     __m512i bits[Groups];
-SPARSE_EXPORT_UNROLL(4)
+    SPARSE_EXPORT_UNROLL(4)
     for (int g = 0; g < Groups; ++g) {
       bits[g] = _mm512_load_si512(index + g * group_bytes);
     }
-SPARSE_EXPORT_UNROLL(1)  // unrolled, GCC moves all look-ups of many accumulators ahead of the additions and spills them
+    SPARSE_EXPORT_UNROLL(
+        1)  // unrolled, GCC moves all look-ups of many accumulators ahead of the additions and spills them
     for (int64_t i = 0; i < 8 && i < count; ++i) {
       step(bits);
     }
   }
-SPARSE_EXPORT_UNROLL(4)
+  SPARSE_EXPORT_UNROLL(4)
   for (int g = 0; g < Groups; ++g) {
-SPARSE_EXPORT_UNROLL(4)
+    SPARSE_EXPORT_UNROLL(4)
     for (int p = 0; p < Pixels; ++p) {
       _mm512_store_ps(sum + p * pitch + g * 16, acc[g][p]);
     }
@@ -177,7 +178,7 @@ void look_up_single(const char* index, const char* table, int64_t count, float* 
     return _mm512_add_ps(acc, _mm512_permutexvar_ps(_mm512_srli_epi32(found, 4), odd));
   };
   for (; count > 0; count -= 8, index += 64) {
-SPARSE_EXPORT_UNROLL(4)
+    SPARSE_EXPORT_UNROLL(4)
     for (int64_t i = 0; i < 4; ++i, table += 128) {
       const __m512 even = _mm512_load_ps(table), odd = _mm512_load_ps(table + 64);
       a = step(a, index + i, even, odd);
@@ -212,10 +213,10 @@ void look_up_rest(const char* index, const char* table, int64_t count, float* su
 
 // One unit's scratch, one after the other.
 struct Room {
-  char* index;   // [group of 16 rows][word], registers
-  char* table;   // [quad][pixel], registers
-  float* sum;    // [pixel][row]
-  float* copy;   // padded input
+  char* index;  // [group of 16 rows][word], registers
+  char* table;  // [quad][pixel], registers
+  float* sum;   // [pixel][row]
+  float* copy;  // padded input
 };
 
 template <int Pixels>
@@ -327,7 +328,7 @@ bool run_unit(const Call& call, const Cut& cut, size_t unit) noexcept {
     const int64_t left = weights.columns - first, count = left < most_columns ? left : most_columns;
     for (int64_t g = 0; g < groups; g += 2) {
       load_groups(weights, row + g * 16, part.rows - g * 16, first / 8, weights.row_bytes() - first / 8,
-                 room.index + g * group_bytes);
+                  room.index + g * group_bytes);
     }
     fill_block(call, part, first, count, room.copy, block);
     int64_t p = 0;

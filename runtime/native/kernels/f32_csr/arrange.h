@@ -1,8 +1,8 @@
 // Bringing the activations of one tile into the order in which the taps read them.
 #pragma once
 
-#include "core/simd.h"
 #include "call.h"
+#include "core/simd.h"
 
 namespace sparse_export::f32_csr {
 namespace {
@@ -16,7 +16,7 @@ constexpr int64_t max_runs = max_tile * lanes;
 
 // Which output pixels a tile holds.
 struct Tile {
-  int64_t vectors = 0;  // of this tile: the last ones may be shorter
+  int64_t vectors = 0;                   // of this tile: the last ones may be shorter
   int64_t image = 0, top = 0, left = 0;  // strips; direct uses image
   int64_t first = 0, count = 0;          // pixels: folded over the batch; direct: within the image
   int64_t runs = 0;
@@ -107,7 +107,7 @@ constexpr int64_t max_window = 32;  // strips: kernel height and width
 // Strips: channel by channel [S][phase][row][lanes].
 template <int Stride>
 void arrange_strips(const Call& call, const Plan& plan, const Tile& tile, int64_t channel, int64_t channels,
-                 float* out) {
+                    float* out) {
   const ConvGeometry& g = call.geometry;
   const int64_t height = call.size.input[0];
   const int64_t width = call.size.input[1];
@@ -158,7 +158,7 @@ inline void zero_run(float* to, int64_t length) {
 
 // Pixels of matrix products: a transposition.
 inline void arrange_transposed(const Call& call, const Plan& plan, const Tile& tile, int64_t first_channel,
-                            int64_t columns, float* out) {
+                               int64_t columns, float* out) {
   const int64_t pitch = plan.column_bytes / 4;
   const int64_t padded = tile.vectors * lanes;
   for (int64_t c = 0; c < columns && tile.count < padded; ++c) {
@@ -173,8 +173,8 @@ inline void arrange_transposed(const Call& call, const Plan& plan, const Tile& t
 }
 
 // Pixels of 1 x 1 windows without stride or padding: [columns][tile], every run is contiguous in the input.
-inline void arrange_plain(const Call& call, const Plan& plan, const Tile& tile, int64_t channel,
-                       int64_t columns, float* out) {
+inline void arrange_plain(const Call& call, const Plan& plan, const Tile& tile, int64_t channel, int64_t columns,
+                          float* out) {
   const int64_t area = call.size.input[0] * call.size.input[1];
   const int64_t padded = tile.vectors * lanes;
   for (int64_t c = channel; c < channel + columns; ++c, out += plan.column_bytes / 4) {

@@ -3,8 +3,8 @@
 
 #include <utility>
 
-#include "core/simd.h"
 #include "call.h"
+#include "core/simd.h"
 
 namespace sparse_export::f32_csr {
 namespace {
@@ -39,10 +39,12 @@ template <class Gap>
 inline IndexVec widen(const Gap* gaps) {
 #if defined(__AVX512F__)
   if constexpr (sizeof(Gap) == 1) {
-    return reinterpret_cast<IndexVec>(_mm512_maskz_cvtepu8_epi32(0xFFFF, _mm_loadu_si128(reinterpret_cast<const __m128i*>(gaps))));
+    return reinterpret_cast<IndexVec>(
+        _mm512_maskz_cvtepu8_epi32(0xFFFF, _mm_loadu_si128(reinterpret_cast<const __m128i*>(gaps))));
   }
   if constexpr (sizeof(Gap) == 2) {
-    return reinterpret_cast<IndexVec>(_mm512_maskz_cvtepu16_epi32(0xFFFF, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(gaps))));
+    return reinterpret_cast<IndexVec>(
+        _mm512_maskz_cvtepu16_epi32(0xFFFF, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(gaps))));
   }
 #elif defined(__AVX2__)
   if constexpr (sizeof(Gap) == 1) {
@@ -80,8 +82,8 @@ constexpr int64_t entries_ahead = 1024;
 // window add up to; `table` says the same for every column.
 struct TapPlaces {
   int64_t columns, block_columns, blocks;
-  uint32_t scale;         // 0: by channel
-  int64_t window;         // positions of a channel
+  uint32_t scale;  // 0: by channel
+  int64_t window;  // positions of a channel
   int64_t channel_bytes;
   const uint32_t* table;  // by channel: of each column
 };
@@ -97,14 +99,15 @@ inline __m512i load_gaps(const uint16_t* gaps, __mmask16 mask) {
 }
 inline __m512i load_gaps(const uint32_t* gaps, __mmask16 mask) { return _mm512_maskz_loadu_epi32(mask, gaps); }
 
-// Quotients of 16 columns by one divisor, exact below `limit`: (column + 1/2) / divisor lies at least 1/2/divisor from a
-// whole number, and the two roundings of a quotient below 2^20 / divisor stay under an eighth of that.
+// Quotients of 16 columns by one divisor, exact below `limit`: (column + 1/2) / divisor lies at least 1/2/divisor from
+// a whole number, and the two roundings of a quotient below 2^20 / divisor stay under an eighth of that.
 class Divider {
  public:
   static constexpr int64_t limit = 1 << 20;
 
   explicit Divider(int64_t divisor)
-      : inverse_(_mm512_set1_ps(1.0F / static_cast<float>(divisor))), half_(_mm512_set1_ps(0.5F / static_cast<float>(divisor))) {}
+      : inverse_(_mm512_set1_ps(1.0F / static_cast<float>(divisor))),
+        half_(_mm512_set1_ps(0.5F / static_cast<float>(divisor))) {}
 
   __m512i divide(__m512i column) const {
     return _mm512_maskz_cvttps_epi32(0xFFFF, _mm512_fmadd_ps(_mm512_cvtepi32_ps(column), inverse_, half_));
@@ -177,7 +180,8 @@ class RowDecoder {
   }
 
   template <Kind K, bool Many, class Gap>
-  void decode_with(const Gap* gaps, int64_t count, uint32_t first, uint32_t* offsets, uint32_t* cut, uint32_t* ids) const {
+  void decode_with(const Gap* gaps, int64_t count, uint32_t first, uint32_t* offsets, uint32_t* cut,
+                   uint32_t* ids) const {
     const __m512i last_lane = splat(lanes - 1);
     __m512i base = splat(-1);
     __m512i id_before = splat(-1);
@@ -185,7 +189,8 @@ class RowDecoder {
     int64_t found = 0;  // boundaries
     int64_t limit = places_.block_columns;
     const auto take = [&](int64_t i, __m512i steps, __mmask16 valid) {
-      const __m512i column = _mm512_add_epi32(reinterpret_cast<__m512i>(prefix_sum(reinterpret_cast<IndexVec>(steps))), base);
+      const __m512i column =
+          _mm512_add_epi32(reinterpret_cast<__m512i>(prefix_sum(reinterpret_cast<IndexVec>(steps))), base);
       base = _mm512_maskz_permutexvar_epi32(0xFFFF, last_lane, column);
       _mm512_storeu_si512(offsets + i, offset<K>(column));
       if constexpr (Many) {

@@ -134,8 +134,8 @@ void decode(Unit& unit, const Gap* gaps, const Value* values) {
   const auto& kernel = unit.call.geometry.kernel;
   const bool strips = plan.layout == Layout::strips;
   const uint32_t scale = strips ? 0 : static_cast<uint32_t>(plan.column_bytes);
-  const TapPlaces places{weights.columns, plan.block_columns, unit.blocks, scale, kernel[0] * kernel[1], plan.channel_bytes,
-                         unit.columns};
+  const TapPlaces places{weights.columns,       plan.block_columns, unit.blocks, scale,
+                         kernel[0] * kernel[1], plan.channel_bytes, unit.columns};
   const int64_t first = weights.begin(unit.first_row);
 #if defined(__AVX512F__)
   const RowDecoder decoder(places);
@@ -176,7 +176,9 @@ const char* arrange(const Unit& unit, const Tile& tile, const Windows& windows, 
   }
   if (plan.layout == Layout::strips) {
     const int64_t window = g.kernel[0] * g.kernel[1];
-    const auto arrange_strips_of = g.strides[1] == 1 ? arrange_strips<1> : g.strides[1] == 2 ? arrange_strips<2> : arrange_strips<0>;
+    const auto arrange_strips_of = g.strides[1] == 1   ? arrange_strips<1>
+                                   : g.strides[1] == 2 ? arrange_strips<2>
+                                                       : arrange_strips<0>;
     arrange_strips_of(call, plan, tile, group_channel + column / window, columns / window, unit.input);
   } else if (is_matrix_product(call)) {
     arrange_transposed(call, plan, tile, group_channel + column, columns, unit.input);
@@ -254,13 +256,24 @@ void compute_tile(const Unit& unit, int64_t index, bool arranged = false) {
   const bool transposed = area == 1;
   Destination destination{};
   const bool direct = !transposed && find_destination(unit, tile, destination);
-  Pass pass{nullptr, unit.offsets, unit.values, unit.cuts, unit.blocks + 1, unit.rows(), unit.sums, pitch, true,
-            nullptr, call.epilogue.scale + unit.first_row, call.epilogue.bias + unit.first_row, area};
+  Pass pass{nullptr,
+            unit.offsets,
+            unit.values,
+            unit.cuts,
+            unit.blocks + 1,
+            unit.rows(),
+            unit.sums,
+            pitch,
+            true,
+            nullptr,
+            call.epilogue.scale + unit.first_row,
+            call.epilogue.bias + unit.first_row,
+            area};
   const AddTaps add_taps = unit.plan.narrow ? add_taps_narrow : add_taps_of(tile.vectors);
   for (int64_t block = 0; block < unit.blocks; ++block, ++pass.cuts) {
     // Offsets count from column 0, so the block's first input stands for a place before the buffer.
     pass.input = arranged ? reinterpret_cast<const char*>(unit.input)
-                        : arrange(unit, tile, windows, block) - block * block_bytes(call, unit.plan);
+                          : arrange(unit, tile, windows, block) - block * block_bytes(call, unit.plan);
     pass.fresh = block == 0;
     pass.out = direct && block + 1 == unit.blocks ? &destination : nullptr;
     add_taps(pass);

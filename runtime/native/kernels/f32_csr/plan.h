@@ -29,12 +29,12 @@ inline int64_t block_bytes(const Call& call, const Plan& plan) {
   return plan.block_columns * plan.column_bytes;
 }
 
-constexpr int64_t target_bytes = 64 << 10;   // a block's input: L1 plus some of L2
-constexpr int64_t small_bytes = 96 << 10;    // of tiles of few vectors: a pass costs as much as several of its taps
-constexpr int64_t most_bytes = 192 << 10;    // when that holds too few taps per row
-constexpr int64_t taps_per_pass = 10;        // that pay for reading and writing the sums
-constexpr int64_t chunk_taps = 256 << 10;    // taps decoded at a time; every chunk arranges the input again
-constexpr int64_t chunk_bytes = 512 << 10;    // of sums kept between passes
+constexpr int64_t target_bytes = 64 << 10;  // a block's input: L1 plus some of L2
+constexpr int64_t small_bytes = 96 << 10;   // of tiles of few vectors: a pass costs as much as several of its taps
+constexpr int64_t most_bytes = 192 << 10;   // when that holds too few taps per row
+constexpr int64_t taps_per_pass = 10;       // that pay for reading and writing the sums
+constexpr int64_t chunk_taps = 256 << 10;   // taps decoded at a time; every chunk arranges the input again
+constexpr int64_t chunk_bytes = 512 << 10;  // of sums kept between passes
 
 inline void plan_strips(const Call& call, Plan& plan) {
   const ConvGeometry& g = call.geometry;
@@ -92,13 +92,15 @@ inline void plan_blocks(const Call& call, Plan& plan) {
   const int64_t columns = call.weights.columns;
   const bool strips = plan.layout == Layout::strips;
   const int64_t grain = strips ? g.kernel[0] * g.kernel[1] : 1;
-  const int64_t bytes = strips                                    ? plan.channel_bytes
+  const int64_t bytes = strips                          ? plan.channel_bytes
                         : plan.layout == Layout::direct ? plan.tile * vector_bytes
-                                                                  : plan.column_bytes;
+                                                        : plan.column_bytes;
   const int64_t entries = larger(call.weights.entries, 1);
   const int64_t wanted = taps_per_pass * call.weights.rows * columns / entries / grain;
   constexpr int64_t few = 4;
-  const int64_t target = plan.narrow ? most_bytes : !strips && plan.tile <= few ? small_bytes : target_bytes;  // one pass, if possible: see compute_rows
+  const int64_t target = plan.narrow                   ? most_bytes
+                         : !strips && plan.tile <= few ? small_bytes
+                                                       : target_bytes;  // one pass, if possible: see compute_rows
   const int64_t grains = larger(1, smaller(larger(target / bytes, wanted), most_bytes / bytes));
   const int64_t all = columns / grain;
   plan.block_columns = ceil_div(all, ceil_div(all, grains)) * grain;
@@ -108,13 +110,15 @@ inline void plan_units(const Call& call, int64_t threads, Plan& plan) {
   const int64_t groups = call.geometry.groups;
   const int64_t rows = call.geometry.outputs_per_group();
   const int64_t entries = call.weights.entries / groups;
-  plan.row_chunks = smaller(rows, larger(ceil_div(entries, chunk_taps), ceil_div(rows * plan.tile * vector_bytes, chunk_bytes)));
+  plan.row_chunks =
+      smaller(rows, larger(ceil_div(entries, chunk_taps), ceil_div(rows * plan.tile * vector_bytes, chunk_bytes)));
   plan.tile_parts = 1;
   if (threads > 1) {
     const int64_t wanted = threads * 3;
     plan.tile_parts = smaller(plan.tiles, ceil_div(wanted, plan.row_chunks * groups));
     if (plan.tile_parts * plan.row_chunks * groups < wanted) {
-      plan.row_chunks = smaller(rows, ceil_div(ceil_div(threads, plan.tile_parts * groups), plan.row_chunks) * plan.row_chunks);
+      plan.row_chunks =
+          smaller(rows, ceil_div(ceil_div(threads, plan.tile_parts * groups), plan.row_chunks) * plan.row_chunks);
     }
   }
   plan.units = static_cast<size_t>(groups * plan.row_chunks * plan.tile_parts);

@@ -5,8 +5,8 @@
 #include <cstring>
 #include <utility>
 
-#include "core/epilogue_vector.h"
 #include "call.h"
+#include "core/epilogue_vector.h"
 
 namespace sparse_export::f32_csr {
 namespace {
@@ -25,7 +25,7 @@ inline void finish_tile(const Vec* sum, const Destination& out) {
   const Vec scale = broadcast(out.scale);
   const Vec bias = broadcast(out.bias);
   const ActivationVec activation = spread(out.activation);
-SPARSE_EXPORT_UNROLL(16)
+  SPARSE_EXPORT_UNROLL(16)
   for (int i = 0; i < T; ++i) {
     const int64_t count = i + 1 == T ? out.last : out.count;
     const float* residual = out.residual == nullptr ? nullptr : out.residual + i * out.step;
@@ -53,7 +53,7 @@ inline TwoInputs two_inputs(const char* input, const uint32_t* offsets) {
 template <int T>
 inline __attribute__((always_inline)) void add_tap(Vec* sum, const float* from, float weight) {
   const Vec value = broadcast(weight);
-SPARSE_EXPORT_UNROLL(16)
+  SPARSE_EXPORT_UNROLL(16)
   for (int i = 0; i < T; ++i) {
     sum[i] += value * load_aligned(from + i * lanes);
   }
@@ -68,14 +68,14 @@ inline __attribute__((always_inline)) void accumulate(const char* input, const u
   constexpr int step = sets > 4 ? sets : 4;
   Vec sum[sets][T] = {};
   if (!fresh) {
-SPARSE_EXPORT_UNROLL(16)
+    SPARSE_EXPORT_UNROLL(16)
     for (int i = 0; i < T; ++i) {
       sum[0][i] = load_aligned(sums + i * lanes);
     }
   }
   int64_t tap = 0;
   for (; tap + step <= taps; tap += step) {
-SPARSE_EXPORT_UNROLL(8)
+    SPARSE_EXPORT_UNROLL(8)
     for (int at = 0; at < step; at += 2) {
       const TwoInputs from = two_inputs(input, offsets + tap + at);
       add_tap<T>(sum[at % sets], from.first, values[tap + at]);
@@ -85,9 +85,9 @@ SPARSE_EXPORT_UNROLL(8)
   for (; tap < taps; ++tap) {
     add_tap<T>(sum[0], reinterpret_cast<const float*>(input + offsets[tap]), values[tap]);
   }
-SPARSE_EXPORT_UNROLL(8)
+  SPARSE_EXPORT_UNROLL(8)
   for (int set = 1; set < sets; ++set) {
-SPARSE_EXPORT_UNROLL(16)
+    SPARSE_EXPORT_UNROLL(16)
     for (int i = 0; i < T; ++i) {
       sum[0][i] += sum[set][i];
     }
@@ -96,7 +96,7 @@ SPARSE_EXPORT_UNROLL(16)
     finish_tile<T>(sum[0], *out);
     return;
   }
-SPARSE_EXPORT_UNROLL(16)
+  SPARSE_EXPORT_UNROLL(16)
   for (int i = 0; i < T; ++i) {
     store_aligned(sums + i * lanes, sum[0][i]);
   }
@@ -125,12 +125,12 @@ constexpr int64_t rows_ahead = 4;
 // (Always inline: GCC 12 takes a function that only prefetches for one without effect, and drops the calls.)
 template <int T>
 inline __attribute__((always_inline)) void prefetch_output(const Destination& out, int64_t distance) {
-SPARSE_EXPORT_UNROLL(16)
+  SPARSE_EXPORT_UNROLL(16)
   for (int i = 0; i < T; ++i) {
     __builtin_prefetch(out.y + distance + i * out.step, 1);
   }
   if (out.residual != nullptr && out.residual != out.y) {
-SPARSE_EXPORT_UNROLL(16)
+    SPARSE_EXPORT_UNROLL(16)
     for (int i = 0; i < T; ++i) {
       __builtin_prefetch(out.residual + distance + i * out.step);
     }
@@ -156,8 +156,8 @@ void add_taps(const Pass& all) {
     }
     out.scale = pass.scale[row];
     out.bias = pass.bias[row];
-    accumulate<T>(pass.input, pass.offsets + cut[0], pass.values + cut[0], static_cast<int64_t>(cut[1]) - cut[0],
-                  sums, pass.fresh, pass.out == nullptr ? nullptr : &out);
+    accumulate<T>(pass.input, pass.offsets + cut[0], pass.values + cut[0], static_cast<int64_t>(cut[1]) - cut[0], sums,
+                  pass.fresh, pass.out == nullptr ? nullptr : &out);
     if (pass.out != nullptr) {
       out.y += pass.area;
       out.residual = out.residual == nullptr ? nullptr : out.residual + pass.area;
@@ -184,7 +184,7 @@ inline void add_taps_narrow(const Pass& all) {
     int64_t tap = 0;
     for (; tap + sets <= taps; tap += sets) {
       __builtin_prefetch(values + tap + 512);
-SPARSE_EXPORT_UNROLL(8)
+      SPARSE_EXPORT_UNROLL(8)
       for (int set = 0; set < sets; ++set) {
         add(tap + set, set);
       }

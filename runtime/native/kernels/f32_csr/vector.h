@@ -21,7 +21,7 @@ inline float dot_chunked(const uint32_t* columns, const float* values, int64_t c
   Quad sum[4] = {};
   int64_t i = 0;
   for (; i + 16 <= count; i += 16) {
-SPARSE_EXPORT_UNROLL(4)
+    SPARSE_EXPORT_UNROLL(4)
     for (int64_t j = 0; j < 4; ++j) {
       const Quad value = *reinterpret_cast<const UnalignedQuad*>(values + i + 4 * j);
       sum[j] += value * pick(x, columns + i + 4 * j);

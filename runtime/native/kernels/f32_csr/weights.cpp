@@ -31,15 +31,14 @@ void check_columns(const Weights& weights, const Gap* gaps) {
 
 void check_weights(const Weights& weights) {
   const int pointer_type = weights.indptr.type;
-  require(pointer_type == element_uint16 || pointer_type == element_uint32 ||
-              pointer_type == element_uint64,
+  require(pointer_type == element_uint16 || pointer_type == element_uint32 || pointer_type == element_uint64,
           "'indptr' must be uint16, uint32 or uint64");
   const int gap_type = weights.gaps.type;
   require(gap_type == element_uint8 || gap_type == element_uint16 || gap_type == element_uint32,
           "'gaps' must be uint8, uint16 or uint32");
   const int value_type = weights.values.type;
-  require(value_type == element_float || value_type == element_float16 ||
-              value_type == element_bfloat16 || value_type == element_int8,
+  require(value_type == element_float || value_type == element_float16 || value_type == element_bfloat16 ||
+              value_type == element_int8,
           "'values' must be float32, float16, bfloat16 or int8");
   require(weights.indptr.shape.size() == 1 && weights.gaps.shape.size() == 1 && weights.values.shape.size() == 1,
           "'indptr', 'gaps' and 'values' must have one dimension");

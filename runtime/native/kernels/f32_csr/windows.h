@@ -17,7 +17,7 @@ struct Piece {
 constexpr int64_t max_positions = 32;
 
 struct Windows {
-  bool shifted = false;  // see find_shifted
+  bool shifted = false;             // see find_shifted
   int64_t distance[max_positions];  // shifted: of each window position, in floats
   LaneMask mask[max_positions][max_tile];
   bool patched = false, gathered = false;
@@ -109,8 +109,8 @@ inline void find_windows(const Call& call, const Tile& tile, Windows& windows) {
   for (int64_t n = 0; n < tile.runs; ++n) {
     const Run& run = tile.run[n];
     const PatchRows rows = patch_rows(call, run);
-    const int64_t origin = windows.patched ? patch - rows.top * windows.pitch - windows.patch_left
-                                           : run.image * g.channels * area;
+    const int64_t origin =
+        windows.patched ? patch - rows.top * windows.pitch - windows.patch_left : run.image * g.channels * area;
     patch += rows.rows * windows.pitch;
     for (int64_t done = 0; done < run.length;) {
       const int64_t y = (run.pixel + done) / width;
@@ -186,7 +186,7 @@ inline void gather_tap(const Call& call, const Run& run, int64_t channel, int64_
 
 // Pixels of windows, shifted: `from` is the first pixel of the tile in the first channel.
 inline void arrange_shifted(const Call& call, const Plan& plan, const Tile& tile, const Windows& windows,
-                         int64_t position, const float* from, int64_t columns, float* out) {
+                            int64_t position, const float* from, int64_t columns, float* out) {
   const ConvGeometry& g = call.geometry;
   const int64_t area = call.size.input[0] * call.size.input[1];
   const int64_t window = g.kernel[0] * g.kernel[1];
@@ -203,7 +203,7 @@ inline void arrange_shifted(const Call& call, const Plan& plan, const Tile& tile
 
 // Pixels of windows: one line per weight column, [columns][tile]. `buffer` holds the patches.
 inline void arrange_windows(const Call& call, const Plan& plan, const Tile& tile, const Windows& windows,
-                         int64_t group_channel, int64_t column, int64_t columns, float* out, float* buffer) {
+                            int64_t group_channel, int64_t column, int64_t columns, float* out, float* buffer) {
   const ConvGeometry& g = call.geometry;
   const int64_t area = call.size.input[0] * call.size.input[1];
   int64_t s = column % g.kernel[1];
@@ -225,7 +225,8 @@ inline void arrange_windows(const Call& call, const Plan& plan, const Tile& tile
         fill_patches(call, tile, windows, channel, buffer);
       }
       const float* source = windows.patched ? buffer : call.x + channel * area;
-      copy_pieces(windows, source + r * g.dilations[0] * windows.pitch + s * g.dilations[1], g.strides[1], 2 * area, out);
+      copy_pieces(windows, source + r * g.dilations[0] * windows.pitch + s * g.dilations[1], g.strides[1], 2 * area,
+                  out);
     }
     zero_run(out + tile.count, tile.vectors * lanes - tile.count);
     fresh = false;
