@@ -27,9 +27,10 @@ $(VENV)/.installed: $(VENV)/.dependencies $(SOURCES)
 
 setup: $(VENV)/.installed ## Virtual environment with everything in it, native library built
 
-lint: setup ## Style
+lint: setup ## Style, and the arrows between rooms
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m tools.imports
 
 # mypy cannot follow the folder mapping of an editable install: show it the package as it is installed.
 typecheck: setup ## Types
