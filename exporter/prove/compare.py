@@ -8,16 +8,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
-from ... import formats
-from ...errors import InputError, VerificationError
-from ...formats import Format, Packed
+from ...errors import VerificationError
+from ...formats import Packed
 from ...formats.base import Array
-from ..graph.domain import DOMAIN
-from ..graph.index import attribute
-from ..rewrite.functions import BINARY_INPUT, PACKED, POOL
-from ..rewrite.sign_bits import channels_first
+from ..rewrite.packed_nodes import PackedNode, components, find
 from .verdict import OutputVerdict
 
 #: Metadata of a file whose values are stored with less than they had: the `--values` that asked for it.
@@ -91,8 +86,8 @@ def values_of(model: onnx.ModelProto) -> str:
     return next((entry.value for entry in model.metadata_props if entry.key == VALUES_KEY), "")
 
 
-def packed_nodes(model: onnx.ModelProto) -> dict[str, tuple[onnx.NodeProto, Format, dict[str, Array]]]:
-    """Every packed weight of a model: name to its node, format and component arrays, as they were packed.
+def packed_nodes(model: onnx.ModelProto) -> dict[str, tuple[PackedNode, dict[str, Array]]]:
+    """Every packed weight of a model: name to the node that holds it and its component arrays, as packed.
 
     Raises
     ------
@@ -100,25 +95,7 @@ def packed_nodes(model: onnx.ModelProto) -> dict[str, tuple[onnx.NodeProto, Form
         If a node of our domain has no known format, or a component is not an initializer.
     """
     initializers = {tensor.name: tensor for tensor in model.graph.initializer}
-    prefixes = {fmt.operator: fmt for fmt in formats.all_formats() if fmt.operator}
-    twins = {twin: prefixes[prefix] for prefix, twin in BINARY_INPUT.items()}
-    prefixes |= twins | {f"{twin}{PACKED}": fmt for twin, fmt in twins.items()}
-    found = {}
-    for node in model.graph.node:
-        if node.domain != DOMAIN or node.op_type == POOL:
-            continue
-        fmt = prefixes.get(node.op_type.partition("Conv")[0].partition("MatMul")[0])
-        if fmt is None:
-            raise InputError(f"node '{node.name}': operator {node.op_type} is not known to this version")
-        parts = node.input[1 : 1 + len(fmt.operator_inputs)]
-        missing = [part for part in parts if part not in initializers]
-        if missing or len(parts) < len(fmt.operator_inputs):
-            raise InputError(f"node '{node.name}': packed input {missing or parts} is not an initializer")
-        arrays = [numpy_helper.to_array(initializers[part]) for part in parts]
-        if node.op_type.startswith(tuple(twins)):
-            arrays = [channels_first(array, attribute(node, "shape")) for array in arrays]  # type: ignore[arg-type]
-        found[parts[0].rpartition(".")[0]] = (node, fmt, dict(zip(fmt.operator_inputs, arrays, strict=True)))
-    return found
+    return {one.name: (one, components(one, initializers)) for one in find(model.graph)}
 
 
 def check_tensors(model: onnx.ModelProto, expected: dict[str, Packed], dense: Callable[[str], Array]) -> int:
@@ -140,10 +117,10 @@ def check_tensors(model: onnx.ModelProto, expected: dict[str, Packed], dense: Ca
     for name, packed in expected.items():
         if name not in written:
             raise VerificationError(f"{name}: missing in the written file")
-        _, fmt, components = written[name]
-        for part, array in components.items():
+        one, arrays = written[name]
+        for part, array in arrays.items():
             if array.tobytes() != packed.components[part].tobytes():
                 raise VerificationError(f"{name}: component '{part}' differs from what was packed")
-        if fmt.unpack(packed).tobytes() != np.ascontiguousarray(dense(name)).tobytes():
-            raise VerificationError(f"{name}: the {fmt.name} tensor does not unpack to the source weight")
+        if one.fmt.unpack(packed).tobytes() != np.ascontiguousarray(dense(name)).tobytes():
+            raise VerificationError(f"{name}: the {one.fmt.name} tensor does not unpack to the source weight")
     return len(expected)

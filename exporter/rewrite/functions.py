@@ -26,7 +26,7 @@ PACKED, SIGN = "Packed", "Sign"
 #: Max pooling of packed signs, the one operator without a weight.
 POOL = "XnorMaxPool"
 
-_SIZES = """
+SIZES = """
     shape = Constant <value_ints: ints = @shape> ()
     zero1 = Constant <value_ints = [0]> ()
     first1 = Constant <value_ints = [1]> ()
@@ -226,7 +226,7 @@ def _build(
     text = (
         f'<domain: "{DOMAIN}", opset_import: ["": {opset}]>\n'
         f"{name} <{', '.join(attributes)}> ({', '.join(inputs)}) => (Y)\n"
-        f"{{{_SIZES}{decode}{total}\n{last}\n}}"
+        f"{{{SIZES}{decode}{total}\n{last}\n}}"
     )
     return onnx.parser.parse_function(text)
 
