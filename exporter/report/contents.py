@@ -114,7 +114,8 @@ def _onnx_rows(model: Any) -> tuple[list[dict[str, Any]], list[Array]]:
     from ..prove.compare import packed_nodes
     from ..rewrite.packed_nodes import packed_tensor
 
-    rows, arrays, parts_read = [], [], set()
+    rows, arrays = [], []
+    parts_read: set[str] = set()
     left = budget.current().growth(model.ByteSize())
     for name, (one, components) in packed_nodes(model).items():
         packed = packed_tensor(one, components)
