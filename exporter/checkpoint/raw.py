@@ -103,8 +103,8 @@ def _torch(path: Path, reading: Reading) -> Raw:
         if re.search(r"\btorchao\b", str(error)) is None:
             raise
         raise UnsupportedError(
-            f"{shown(path)}: holds torchao tensors, whose classes a safe reader does not know: load it where torchao"
-            " is, and save {name: w.dequantize() for name, w in state.items()}"
+            f"{shown(path)}: holds torchao tensors, whose classes a safe reader does not know: load it where"
+            " torchao is, and save {name: w.dequantize() for name, w in state.items()}"
         ) from error
     return Raw("state-dict", value, limit=path.stat().st_size)
 
