@@ -98,12 +98,16 @@ def _groups(value: Any, where: str, depth: int) -> list[tuple[str, Tensors | lis
     """The dicts and lists of nothing but tensors inside an entry."""
     import torch
 
+    if isinstance(value, Mapping):
+        value = {key: item for key, item in value.items() if item is not None}  # layers left as they are
     if isinstance(value, Mapping) and value:
         if all(isinstance(item, torch.Tensor) for item in value.values()):
             return [(where, {str(key): item for key, item in value.items()})]
         inner = ((f"{where}.{key}", item) for key, item in value.items())
         return [found for name, item in inner if depth for found in _groups(item, name, depth - 1)]
-    if isinstance(value, (list, tuple)) and value and all(isinstance(item, torch.Tensor) for item in value):
+    if isinstance(value, (list, tuple)):
+        value = [item for item in value if item is not None]
+    if isinstance(value, list) and value and all(isinstance(item, torch.Tensor) for item in value):
         return [(where, list(value))]
     return []
 

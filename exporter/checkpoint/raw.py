@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...errors import InputError, UnsupportedError
 from ...notes import Note
 from ...text import counted, shown
 from ..files import kinds, shards, torch_file
@@ -95,7 +97,15 @@ def _torch(path: Path, reading: Reading) -> Raw:
     zipped = kinds.identify(path) == "torch-zip"
     if reading.trust:  # a whole module may be one of torchvision's
         torchvision.importable()
-    value = torch_file.read_torch(path, zipped=zipped, trust=reading.trust, mmap=reading.mmap)
+    try:
+        value = torch_file.read_torch(path, zipped=zipped, trust=reading.trust, mmap=reading.mmap)
+    except InputError as error:
+        if re.search(r"\btorchao\b", str(error)) is None:
+            raise
+        raise UnsupportedError(
+            f"{shown(path)}: holds torchao tensors, whose classes a safe reader does not know: load it where"
+            " torchao is, and save {name: w.dequantize() for name, w in state.items()}"
+        ) from error
     return Raw("state-dict", value, limit=path.stat().st_size)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ...errors import InputError
+from ...errors import InputError, UnsupportedError
 from ...notes import Note
 from ...text import listed, shown
 from . import names
@@ -82,6 +82,11 @@ def find(loaded: Any, path: str, wanted: str | None = None) -> Found:
         return Found(loaded, "", [])
     if isinstance(loaded, torch.Tensor):
         raise InputError(f"{path}: holds a single tensor, not a state dict; save model.state_dict()")
+    if isinstance(loaded, (list, tuple)):  # (state dict, epoch)
+        held = [item for item in loaded if isinstance(item, torch.nn.Module) or _holds_tensors(item)]
+        loaded = held[0] if len(held) == 1 else loaded
+        if isinstance(loaded, torch.nn.Module):
+            return Found(loaded, "", [])
     if not isinstance(loaded, Mapping):
         raise InputError(
             f"{path}: holds a {type(loaded).__name__}, not a state dict; save model.state_dict()"
@@ -223,8 +228,21 @@ def _holds_tensors(value: Any) -> bool:
 
 
 def tensors_of(weights: Mapping[Any, Any]) -> tuple[dict[str, torch.Tensor], list[Note]]:
-    """The tensors of a state dict by name, and a note of the entries that are none."""
+    """The tensors of a state dict by name, and a note of the entries that are none.
+
+    Raises
+    ------
+    UnsupportedError
+        If its weights are packed for torch's own quantised kernels.
+    """
     import torch
+
+    packed = next((str(key) for key in weights if "_packed_params" in str(key)), None)
+    if packed is not None:
+        raise UnsupportedError(
+            f"'{shown(packed)}' holds weights quantised by torch: save the float model's state dict, before"
+            " convert() or quantize_dynamic()"
+        )
 
     tensors = {str(k): v.detach() for k, v in weights.items() if isinstance(v, torch.Tensor)}
     others = [str(k) for k, v in weights.items() if not isinstance(v, torch.Tensor)]

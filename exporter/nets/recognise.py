@@ -14,7 +14,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from . import torchvision as vision
-from .views import Shapes, View, likely_prefixes, prefixes_of, views
+from .views import Shapes, View, likely_prefixes, prefixes_of, stripped, views
 
 #: What a checkpoint may lack: written by BatchNorm only since torch 0.4.1, and used in training alone.
 OPTIONAL = "num_batches_tracked"
@@ -213,6 +213,11 @@ def match(recipe: Recipe, have: Shapes) -> Match | Near:
             found.append(_match(fitted, view, have, want if fitted is recipe else None))
         elif closest is None or len(difference.missing) < len(closest.difference.missing):
             closest = Near(recipe.name, difference, shapes)
+    bare = stripped(have) if not found else None
+    if bare is not None:
+        fitted, difference = fit(recipe, bare.shapes(have), want)
+        if difference.whole:
+            found.append(_match(fitted, bare, have, None))
     if not found:
         assert closest is not None, "a state dict has at least one name"
         return closest

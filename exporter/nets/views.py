@@ -42,6 +42,18 @@ def views(have: Shapes, prefixes: list[str]) -> Iterator[View]:
                 yield View({name: inner[old] for name, old in bare.items()}, prefix)
 
 
+def stripped(have: Shapes) -> View | None:
+    """Every name without the holders at its head, name by name: where only a part of the net was wrapped."""
+    inner = {}
+    for name in have:
+        parts = [part for part in name.split(".") if part != "module"]
+        while len(parts) > 1 and parts[0] in _HOLDERS:
+            parts = parts[1:]
+        inner[".".join(parts)] = name
+    changed = len(inner) == len(have) and any(new != old for new, old in inner.items())
+    return View(inner) if changed else None
+
+
 def prefixes_of(have: Shapes, probe: str) -> list[str]:
     """Prefixes under which the file has the name `probe`, as a net's own code would find it."""
     found = {name[: -len(probe)] for name in have if name.endswith(f".{probe}")}

@@ -115,8 +115,8 @@ class Report:
         from .waterfall import waterfall
 
         self.dense_file_bytes = dense_bytes(model)
-        source = Path(self.source)
-        if identify(source) == "onnx":
+        source = shards.locate(Path(self.source))
+        if not shards.is_index(source) and identify(source) == "onnx":
             self.source_bytes = file_bytes(source)
             self.dense_file_bytes = min(self.dense_file_bytes, self.source_bytes)
         planned = {row["name"] for row in self.layers}

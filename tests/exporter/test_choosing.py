@@ -131,6 +131,23 @@ def test_parts_that_wrappers_put_inside_some_names_are_left_out(tmp_path: Path, 
     assert holds(resolved(saved(tmp_path, state), f"{nets}:net"), net().state_dict())
 
 
+@pytest.mark.parametrize("head", ["module.", "model.", "net.module."])
+def test_a_prefix_may_be_on_some_names_only(tmp_path: Path, nets: str, head: str) -> None:
+    state = {(head if name.startswith("4") else "") + name: t for name, t in net().state_dict().items()}
+    assert holds(resolved(saved(tmp_path, state), f"{nets}:net"), net().state_dict())
+
+
+def test_a_state_dict_in_a_tuple_is_found(tmp_path: Path) -> None:
+    loaded = checkpoint.load(saved(tmp_path, (net().state_dict(), 17)))
+    assert list(loaded.tensors) == list(net().state_dict())
+
+
+def test_packed_quantised_weights_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    state = {"0.scale": torch.ones(()), "0._packed_params._packed_params": (torch.ones(2, 2), None)}
+    with pytest.raises(UnsupportedError, match=r"model\.pt: .* quantised by torch: save the float model"):
+        checkpoint.load(saved(tmp_path, state))
+
+
 def test_strangers_are_listed_and_refused_on_request(tmp_path: Path, nets: str) -> None:
     state = {f"model.{name}": tensor for name, tensor in net().state_dict().items()}
     state |= {"criterion.weight": torch.ones(10), "val_acc.tp": torch.zeros(10)}
