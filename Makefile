@@ -3,11 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 PACKAGES := cli exporter formats measure runtime training
-SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find runtime/native -name "*.cpp" -o -name "*.h" -o -name CMakeLists.txt)
+SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find runtime/native -name "*.cpp" -o -name "*.h" -o -name "*.cmake" -o -name CMakeLists.txt)
 TREE := build/tree/sparse_export
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint typecheck test compat demo benchmarks field cost report fuzz campaign properties gpu clean js browser wheels crash-test
+.PHONY: help setup lint typecheck test demo benchmarks report fuzz fuzz-readers campaign properties clean compat field cost gpu js browser wheels crash-test
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -21,14 +21,16 @@ $(VENV)/.dependencies: constraints.txt pyproject.toml
 	touch $@
 
 $(VENV)/.installed: $(VENV)/.dependencies $(SOURCES)
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation -c constraints.txt -e '.[bench,dev,lab]'
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-build-isolation -c constraints.txt \
+	  -C cmake.define.SPARSE_EXPORT_DEVELOPER=ON -e '.[bench,dev,lab]'
 	touch $@
 
 setup: $(VENV)/.installed ## Virtual environment with everything in it, native library built
 
-lint: setup ## Style
+lint: setup ## Style, and the arrows between rooms
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m tools.imports
 
 # mypy cannot follow the folder mapping of an editable install: show it the package as it is installed.
 typecheck: setup ## Types
@@ -51,11 +53,16 @@ tests/js/node_modules/.installed: tests/js/package-lock.json
 js: tests/js/node_modules/.installed $(VENV)/.browser ## Exported files in node and in a browser
 	$(PY) -m pytest tests/js
 
-browser: tests/js/node_modules/.installed demo-out/model.csr.onnx ## examples/browser with the demo's net, in build/browser, served
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh -c 'sparse-export demo-out/model.pt --force -o demo-out/model.auto.onnx \
-	  && sparse-export demo-out/model.pt --force --format dense -o demo-out/model.dense.onnx'
-	examples/browser/assemble.sh demo-out/model.dense.onnx demo-out/model.auto.onnx build/browser
+# csr: larger than the smallest format, but expanded faster when a page loads it.
+build/browser/index.html: tests/js/node_modules/.installed demo-out/model.csr.onnx $(wildcard examples/browser/*)
+	$(VENV)/bin/sparse-export demo-out/model.pt --force --format dense -o demo-out/model.dense.onnx
+	examples/browser/assemble.sh demo-out/model.dense.onnx demo-out/model.csr.onnx build/browser
+
+browser: build/browser/index.html ## examples/browser with the demo's net, on http://localhost:8000
 	$(PY) -m http.server --bind 127.0.0.1 --directory build/browser 8000
+
+picture: build/browser/index.html $(VENV)/.browser ## docs/figures/browser.png: digits drawn on that page (an idle minute)
+	node tests/js/draw.mjs build/browser "$$(command -v chromium)" docs/figures/browser.png
 
 # The oldest runtime that files are promised for, beside the newest one of the virtual environment.
 OLD_ORT := build/onnxruntime-1.20
@@ -72,34 +79,43 @@ test: lint typecheck $(VENV)/.browser $(OLD_ORT)/.installed ## Everything CI run
 demo: setup ## Train, prune, export, compare: the main job on real data
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash examples/demo/run.sh
 
+fuzz-readers: setup ## A million damaged files through every reader and the whole export
+	$(PY) -m tests.fuzz.readers --cases $(or $(CASES),1000000)
+
 properties: setup ## 2,500 property-based cases a format (about ten minutes)
 	HYPOTHESIS_PROFILE=thorough $(PY) -m pytest tests/contract
 
-# The programs of runtime/native/fuzz, with AddressSanitizer and UndefinedBehaviorSanitizer.
-build/fuzz/build.ninja: setup
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake -S . -B build/fuzz -G Ninja -DSPARSE_EXPORT_FUZZ=ON -DCMAKE_BUILD_TYPE=Release >/dev/null
+# The programs of runtime/native/fuzz, with AddressSanitizer and UndefinedBehaviorSanitizer; `make fuzz CXX=clang++` has
+# them built by another compiler.
+CXX := $(if $(filter default,$(origin CXX)),g++,$(CXX))
+FUZZ := build/fuzz/$(notdir $(CXX))
+CMAKE := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake
+FUZZ_OPTIONS := -G Ninja -DCMAKE_CXX_COMPILER=$(CXX) -DSPARSE_EXPORT_FUZZ=ON -DSPARSE_EXPORT_DEVELOPER=ON
+
+$(FUZZ)/build.ninja: setup
+	$(CMAKE) -S . -B $(FUZZ) $(FUZZ_OPTIONS) >/dev/null
 
 # Errors only: results and statuses pass, anything a sanitizer sees does not.
-fuzz: build/fuzz/build.ninja ## A million random packed inputs through the native operators, under sanitizers
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build build/fuzz --target fuzz_ops
-	build/fuzz/runtime/native/fuzz_ops $(or $(CASES),1000000)
+fuzz: $(FUZZ)/build.ninja ## A million random packed inputs through the native operators, under sanitizers
+	$(CMAKE) --build $(FUZZ) --target fuzz_ops
+	$(FUZZ)/runtime/native/fuzz_ops $(or $(CASES),1000000)
 
 # Every system call of every writer killed, failed and cut short, through a preloaded shim (Linux, a C compiler).
 crash-test: setup ## A thousand kills and a thousand faults of whatever writes files (an idle quarter of an hour)
 	$(PY) -m tests.crash.campaign --kills $(or $(CASES),1000) --faults $(or $(CASES),1000)
 
 # Under sanitizers against double precision (exit code 77: not on this CPU), once more for data races alone, then
-# through onnxruntime against numpy.
-campaign: build/fuzz/build.ninja ## Thousands of random shapes through the kernels of every instruction set
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build build/fuzz --target campaign
-	for target in reference scalar avx2 avx512 avx512vnni; do \
-	  SPARSE_EXPORT_TARGET=$$target build/fuzz/runtime/native/campaign $(or $(CASES),3000) || [ $$? -eq 77 ] || exit 1; done
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake -S . -B build/fuzz/threads -G Ninja -DSPARSE_EXPORT_FUZZ=ON -DSPARSE_EXPORT_SANITIZERS=thread >/dev/null
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cmake --build build/fuzz/threads --target campaign
-	build/fuzz/threads/runtime/native/campaign 1000
-	for target in scalar avx2 avx512; do \
-	  SPARSE_EXPORT_TARGET=$$target $(PY) tests/runtime/campaign.py --cases $(or $(CASES),2000) || exit 1; done
-	for target in scalar avx2 avx512; do \
+# through onnxruntime against numpy. The targets are the library's own list.
+campaign: TARGETS = $(shell $(PY) -c "from tests.native.tables import TARGETS; print(*TARGETS)")
+campaign: $(FUZZ)/build.ninja ## Thousands of random shapes through the kernels of every instruction set
+	$(CMAKE) --build $(FUZZ) --target random_layers
+	for target in $(TARGETS); do \
+	  SPARSE_EXPORT_TARGET=$$target $(FUZZ)/runtime/native/random_layers $(or $(CASES),3000) || [ $$? -eq 77 ] || exit 1; done
+	$(CMAKE) -S . -B $(FUZZ)/threads $(FUZZ_OPTIONS) -DSPARSE_EXPORT_SANITIZERS=thread >/dev/null
+	$(CMAKE) --build $(FUZZ)/threads --target random_layers
+	$(FUZZ)/threads/runtime/native/random_layers $(or $(THREAD_CASES),1000)
+	for target in $(TARGETS); do \
+	  SPARSE_EXPORT_TARGET=$$target $(PY) tests/runtime/campaign.py --cases $(or $(CASES),2000) || exit 1; \
 	  SPARSE_EXPORT_TARGET=$$target $(PY) -m tests.runtime.binary_campaign --cases $(or $(CASES),2000) || exit 1; done
 
 benchmarks: setup demo-out/model.csr.onnx ## Every published figure, into benchmarks/results (half an idle hour)

@@ -41,7 +41,7 @@ def seeded(specs: Sequence[InputSpec], batch: int, seed: int) -> Feeds:
 
 
 def _refuse_other_batch(spec: InputSpec, batch: int) -> None:
-    first = spec.key(0) if len(spec.shape) else batch
+    first = spec.key(0) if spec.shape else batch
     states = len(spec.shape) > 1 and isinstance(spec.key(1), str)
     if isinstance(first, int) and first != batch and not states:
         raise InputError(

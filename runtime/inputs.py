@@ -92,12 +92,18 @@ def spec_of(name: str, shape: Sequence[Any], kind: str) -> InputSpec:
 def batch_keys(specs: Sequence[InputSpec], *, states: bool = True) -> set[str]:
     """Names of the open dimensions that are the batch.
 
-    The first axis where it is open, wherever else that name stands; with `states` also the second axis
-    behind a fixed first one, which is how recurrent states lie: [layers, batch, features].
+    The first axis where it is open, wherever else that name stands. With `states` also the second axis
+    behind a fixed first one, which is how recurrent states lie: [layers, batch, features]; where another
+    input has that name further back, its own first axis is time.
     """
-    keys = {spec.key(0) for spec in specs if spec.shape}
+    inner: set[int | str] = set()
     if states:
-        keys |= {spec.key(1) for spec in specs if len(spec.shape) > 2 and isinstance(spec.key(0), int)}
+        inner = {spec.key(1) for spec in specs if len(spec.shape) > 2 and isinstance(spec.key(0), int)}
+    keys = inner | {
+        spec.key(0)
+        for spec in specs
+        if spec.shape and not inner & {spec.key(axis) for axis in range(1, len(spec.shape))}
+    }
     return {key for key in keys if isinstance(key, str)}
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..text import shown
-from .inputs import FAMILIES, Feeds, InputSpec, batch_keys, make
+from .inputs import FAMILIES, Feeds, InputSpec, batch_keys, make, sizes_in
 
 #: Runs the model, or raises InputError where it does not take the inputs.
 Attempt = Callable[[Feeds], list[Any]]
@@ -121,10 +121,9 @@ def search(
     trials = _Trials(attempt, time.monotonic() + seconds)
     recipe = _accepted(specs, trials, given, sizes, seed)
     recipe = _telling(specs, trials, recipe, given, seed)
-    if not recipe.batch or any(name in sizes for name in recipe.batch):
-        wanted = recipe.batches
-    else:
-        wanted = tuple(dict.fromkeys([*batches, *recipe.batches]))
+    wanted = recipe.batches
+    if recipe.batch and not set(recipe.batch) & set(sizes_in(given, specs)):
+        wanted = tuple(dict.fromkeys([*wanted, *batches]))
     taken = tuple(
         size for size in wanted if trials.run(recipe.feeds(specs, given, seed + 1, size)) is not None
     )

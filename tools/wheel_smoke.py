@@ -7,6 +7,7 @@ archive compiled anew, and with ``--full`` the package with everything it needs 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import shutil
 import subprocess
@@ -23,7 +24,7 @@ from onnx import helper, numpy_helper
 import sparse_export
 
 ROOT = Path(__file__).resolve().parents[1]
-PYTHONS = ("python3.11", "python3.12", "python3.13", "python3.14")
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 RUNTIMES = ("onnxruntime==1.20.1", "onnxruntime")
 
 #: Run in the fresh environment; arguments: the model, the arrays, whether the exporter is to be missing.
@@ -76,7 +77,19 @@ def model(folder: Path) -> tuple[Path, Path]:
     return packed, arrays
 
 
-def fresh(python: str, folder: Path, packages: Sequence[str | Path]) -> Path:
+def pythons() -> list[Path]:
+    """One interpreter of each version that is here: on the path, or in pyenv's folder."""
+    home = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = []
+    for version in PYTHONS:
+        on_path = shutil.which(f"python{version}")
+        known = [*([Path(on_path)] if on_path else []), *sorted(home.glob(f"{version}.*/bin/python"))]
+        works = (p for p in known if subprocess.run([p, "--version"], capture_output=True).returncode == 0)
+        found += list(works)[:1]
+    return found
+
+
+def fresh(python: str | Path, folder: Path, packages: Sequence[str | Path]) -> Path:
     """The folder of programs of a new environment with these packages."""
     run(python, "-m", "venv", folder)
     pip = (folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
@@ -105,10 +118,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = model(folder)
-        for python in filter(shutil.which, PYTHONS):
-            for number, wanted in enumerate(RUNTIMES):
-                print(f"{runtime.name}:", flush=True)
-                check(fresh(python, folder / f"{python}-{number}", [runtime, wanted]), files, alone=True)
+        for number, (python, wanted) in enumerate(itertools.product(pythons(), RUNTIMES)):
+            print(f"{runtime.name}:", flush=True)
+            check(fresh(python, folder / f"runtime-{number}", [runtime, wanted]), files, alone=True)
         print(f"{source.name}, compiled:", flush=True)
         programs = fresh(sys.executable, folder / "source", ["numpy", "onnxruntime"])
         run(programs / "python", "-m", "pip", "install", "--quiet", "--no-deps", source)

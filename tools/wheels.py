@@ -31,8 +31,8 @@ RUNTIME_NEEDS = ("numpy>=1.26", "onnxruntime>=1.20")
 RUNTIME_SUMMARY = (
     "Run files packed by sparse-export on their packed bytes: native onnxruntime operators, sessions."
 )
-#: What newer compilers call in the C++ runtime and older ones of it lack: the failure of an oversized
-#: allocation as a function of its own (GCC 11), and freeing by size.
+#: What newer compilers call in the C++ runtime and older ones lack: the failure of an oversized allocation
+#: as a function of its own (GCC 11), and freeing by size.
 COMPATIBLE = "-D__throw_bad_array_new_length=__throw_bad_alloc -fno-sized-deallocation"
 
 

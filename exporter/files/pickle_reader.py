@@ -113,8 +113,11 @@ class PickleReader:
             raise CorruptFileError(f"{self.where}: its pickle is damaged or ends too early") from error
         except KeyError as error:
             raise self._broken(f"operation {error} is none of a checkpoint's") from error
-        except (UnicodeDecodeError, TypeError, ValueError, OverflowError) as error:
-            raise self._broken(shown(error)) from error
+        except RecursionError:
+            raise
+        except (UnicodeDecodeError, TypeError, ValueError, OverflowError, RuntimeError) as error:
+            text = shown(" ".join(str(error).split()))  # torch's own are RuntimeErrors
+            raise self._broken(text) from error
 
     def _broken(self, what: str) -> CorruptFileError:
         return CorruptFileError(f"{self.where}: its pickle is damaged at byte {self.at:,}: {what}")

@@ -330,6 +330,12 @@ def table() -> dict[str, Global]:
     return result
 
 
+def table_without_sparse() -> dict[str, Global]:
+    """`table`, with None in the place of a sparse tensor, whose storages are not filled yet."""
+    sparse = (name for name in table() if "_sparse_" in name)
+    return table() | {name: Global(name, lambda *arguments: None) for name in sparse}
+
+
 def _storage_types() -> dict[str, torch.dtype]:
     types = torch.storage._dtype_to_storage_type_map()
     found = {f"torch.{name}": dtype for dtype, name in types.items()}

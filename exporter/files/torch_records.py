@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import mmap as memory_map
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
 from ...errors import CorruptFileError
 from ...text import shown
 from . import budget, rebuild
-from .pickle_reader import ForbiddenGlobal, PickleReader
+from .pickle_reader import ForbiddenGlobal, Global, PickleReader
 from .zip_file import ZipFile
 
 #: What torch.save writes beside the pickle and the storages.
@@ -103,32 +104,32 @@ class _ZipStorages:
 
 
 def read_legacy(path: Path, mmap: bool) -> Any:
-    """A file from before torch 1.6: five pickles, then the storages one after the other."""
+    """A file from before torch 1.6: five pickles, then the storages one after the other.
+
+    The pickles are read twice: to find the storages, and, once these are filled, to make the tensors, because
+    the indices of a sparse one are proved as it is made.
+    """
     where = shown(path)
     with path.open("rb") as file:
-        head = file.read(budget.MAX_PICKLE)
-        size = path.stat().st_size
-        storages = _LegacyStorages(size)
-        purse = budget.Purse(size, where)
-        values, at = [], 0
-        for _ in range(5):
-            reader = PickleReader(head, where, rebuild.table(), storages, rebuild.build, purse, start=at)
-            values.append(reader.load())
-            at = reader.at
-            if len(values) <= 2 and values[-1] != _LEGACY[len(values) - 1]:
+        head, size = file.read(budget.MAX_PICKLE), path.stat().st_size
+        storages, purse = _LegacyStorages(size), budget.Purse(size, where)
+
+        def load(start: int, table: Mapping[str, Global]) -> tuple[Any, int]:
+            reader = PickleReader(head, where, table, storages, rebuild.build, purse, start=start)
+            return reader.load(), reader.at
+
+        starts, keys = [0], None
+        for number in range(5):
+            keys, at = load(starts[-1], rebuild.table_without_sparse())
+            starts.append(at)
+            if number < 2 and keys != _LEGACY[number]:
                 raise CorruptFileError(f"{where}: a plain pickle, not a file of torch.save")
-        keys = values[4]
         if not isinstance(keys, list) or len(keys) != len(storages.flat) or set(keys) != set(storages.flat):
             raise CorruptFileError(f"{where}: its list of storages is damaged")
-        file.seek(at)
+        file.seek(starts[5])
         for key in keys:
-            flat, width = storages.flat[key]
-            count = file.read(8)
-            if len(count) < 8 or int.from_bytes(count, "little") * width != flat.numel():
-                raise CorruptFileError(f"{where}: storage '{shown(key)}' is truncated or of another size")
-            if flat.numel() and file.readinto(flat.numpy().data) != flat.numel():
-                raise CorruptFileError(f"{where}: ended inside storage '{shown(key)}'")
-        return values[3]
+            storages.fill(key, file, where)
+        return load(starts[3], rebuild.table())[0]
 
 
 class _LegacyStorages:
@@ -137,6 +138,15 @@ class _LegacyStorages:
     def __init__(self, size: int) -> None:
         self.left = size
         self.flat: dict[str, tuple[torch.Tensor, int]] = {}
+
+    def fill(self, key: str, file: BinaryIO, where: str) -> None:
+        """Read the bytes of a storage: their number, then they."""
+        flat, width = self.flat[key]
+        count = file.read(8)
+        if len(count) < 8 or int.from_bytes(count, "little") * width != flat.numel():
+            raise CorruptFileError(f"{where}: storage '{shown(key)}' is truncated or of another size")
+        if flat.numel() and file.readinto(flat.numpy().data) != flat.numel():  # type: ignore[attr-defined]
+            raise CorruptFileError(f"{where}: ended inside storage '{shown(key)}'")
 
     def __call__(self, identity: Any) -> rebuild.Storage:
         if isinstance(identity, tuple) and identity[:1] == ("module",):

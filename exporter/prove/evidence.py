@@ -72,7 +72,7 @@ class Evidence:
     @property
     def told(self) -> str:
         """What had to be guessed, or is fixed, for the user; empty where nothing had."""
-        if self.specs and len(self.given) == len(self.specs):
+        if self.given:
             return ""
         return trials.told(self.recipe)
 

@@ -114,7 +114,7 @@ class Report:
         from .waterfall import waterfall
 
         self.dense_file_bytes = dense_bytes(model)
-        source = Path(self.source)
+        source = shards.locate(Path(self.source))
         if shards.identify(source) == "onnx":
             self.source_bytes = file_bytes(source)
             self.dense_file_bytes = min(self.dense_file_bytes, self.source_bytes)

@@ -52,6 +52,7 @@ def close(cases: Cases, name: str, where: str) -> None:
     np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5 * float(np.abs(wanted).max()))
 
 
+@needs_node
 @pytest.mark.parametrize("name", ALL)
 def test_the_file_holds_packed_layers(cases: Cases, name: str) -> None:
     nodes = onnx.load(cases.folder / f"{name}.onnx").graph.node

@@ -48,6 +48,12 @@ def test_a_recurrent_state_is_repeated_along_its_batch_and_keeps_its_layers() ->
     np.testing.assert_array_equal(feeds["h"][:, 2], np.arange(8.0).reshape(2, 4))
 
 
+def test_time_before_the_batch_is_not_the_batch() -> None:
+    x, state = InputSpec("x", ("t", "n", 4), "float32"), InputSpec("h", (2, "n", 4), "float32")
+    feeds = inputs.repeated({"x": np.zeros((5, 1, 4)), "h": np.zeros((2, 1, 4))}, [x, state], 3)
+    assert (feeds["x"].shape, feeds["h"].shape) == ((5, 3, 4), (2, 3, 4))
+
+
 def test_missing_array_is_named() -> None:
     with pytest.raises(InputError, match="no array named b"):
         inputs.arranged(

@@ -1,7 +1,6 @@
 #include "fake_runtime.h"
 
 #include <cmath>
-#include <thread>
 
 namespace {
 
@@ -53,7 +52,7 @@ void set_tensors(OrtApi& api) {
     return nullptr;
   });
   SET(GetTensorTypeAndShape, [](const OrtValue* value, OrtTensorTypeAndShapeInfo** out) -> OrtStatus* {
-    *out = new OrtTensorTypeAndShapeInfo(value->info);
+    *out = new OrtTensorTypeAndShapeInfo{value->type, value->shape};
     return nullptr;
   });
   SET(ReleaseTensorTypeAndShapeInfo, [](OrtTensorTypeAndShapeInfo* info) { delete info; });
@@ -107,22 +106,6 @@ void set_info(OrtApi& api) {
       });
 }
 
-// Every thread gets a contiguous range, as it does from onnxruntime where batches are 0.
-void run_threads(void (*function)(void*, size_t), size_t total, void* data) {
-  std::vector<std::thread> threads;
-  const size_t count = fake::threads();
-  for (size_t index = 0; index < count; ++index) {
-    threads.emplace_back([=] {
-      for (size_t i = total * index / count; i < total * (index + 1) / count; ++i) {
-        function(data, i);
-      }
-    });
-  }
-  for (std::thread& thread : threads) {
-    thread.join();
-  }
-}
-
 void set_context(OrtApi& api) {
   SET(KernelContextGetInputCount, [](const OrtKernelContext* context, size_t* out) -> OrtStatus* {
     *out = context->inputs->size();
@@ -145,23 +128,14 @@ void set_context(OrtApi& api) {
           count *= dims[i];
         }
         *out = &context->output;
-        if (context->shared != nullptr && context->shared->info.shape == std::vector<int64_t>(dims, dims + rank)) {
-          context->output.info = context->shared->info;
-          context->output.data = context->shared->data;
-          context->output.size = context->shared->size;
-          return nullptr;
-        }
         const std::vector<float> unset(static_cast<size_t>(count), std::nanf(""));
         const size_t size = static_cast<size_t>(count) * (context->output_type == 1 ? sizeof(float) : 1);
         context->output = OrtValue(context->output_type, {dims, dims + rank}, unset.data(), size);
         return nullptr;
       });
   SET(KernelContextParallelFor,
-      [](const OrtKernelContext*, void (*function)(void*, size_t), size_t total, size_t batches, void* data) -> OrtStatus* {
-        if (fake::threads() > 1) {
-          run_threads(function, total, data);
-          return nullptr;
-        }
+      [](const OrtKernelContext*, void (*function)(void*, size_t), size_t total, size_t batches,
+         void* data) -> OrtStatus* {
         // A loop in contiguous ranges only asks for the number of threads: skipping it answers "one".
         for (size_t i = total; batches != 0 && i-- > 0;) {
           function(data, i);
@@ -177,11 +151,6 @@ namespace fake {
 std::vector<const OrtCustomOp*>& operators() {
   static std::vector<const OrtCustomOp*> all;
   return all;
-}
-
-size_t& threads() {
-  static size_t count = 1;
-  return count;
 }
 
 const OrtApi* api() {

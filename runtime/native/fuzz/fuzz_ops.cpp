@@ -12,15 +12,13 @@
 
 namespace {
 
-using fake::chance;
-using fake::Random;
-using fake::uniform;
+using fuzz::chance;
+using fuzz::Random;
+using fuzz::uniform;
 
 int64_t odd_value(Random& random) {
-  constexpr int64_t values[] = {0,       -1,        1,       2,          3,
-                                7,       255,       256,     65535,      1 << 20,
-                                1 << 30, INT32_MAX, 1L << 31, 1L << 40, INT64_MAX,
-                                INT64_MIN, 100,     1000,    5000,       12};
+  constexpr int64_t values[] = {0,       -1,        1,        2,        3,         7,         255, 256,  65535, 1 << 20,
+                                1 << 30, INT32_MAX, 1L << 31, 1L << 40, INT64_MAX, INT64_MIN, 100, 1000, 5000,  12};
   return values[uniform(random, 0, std::size(values) - 1)];
 }
 
@@ -168,7 +166,7 @@ void mutate(Random& random, Case& made) {
   }
   if (chance(random, 2)) {
     OrtValue& input = made.inputs[random() % made.inputs.size()];
-    const std::vector<int64_t> shape = input.info.shape;
+    const std::vector<int64_t> shape = input.shape;
     int64_t count = 1;
     for (const int64_t dim : shape) {
       count *= dim;
@@ -184,8 +182,8 @@ struct Axis {
 };
 
 Axis random_axis(Random& random) {
-  Axis axis{uniform(random, 1, 4), uniform(random, 1, 3), uniform(random, 1, 2), uniform(random, 0, 2),
-            uniform(random, 0, 2), uniform(random, 1, 20)};
+  Axis axis{uniform(random, 1, 4), uniform(random, 1, 3), uniform(random, 1, 2),
+            uniform(random, 0, 2), uniform(random, 0, 2), uniform(random, 1, 20)};
   if (chance(random, 25)) {
     axis = {1, 1, 1, 0, 0, uniform(random, 1, 20)};
   }
@@ -297,7 +295,7 @@ bool run_case(Random& random, const OrtCustomOp* op, Case& made) {
 
 // Output shape of a valid convolution, for the residual input.
 std::vector<int64_t> output_shape(const Case& made, bool packed) {
-  std::vector<int64_t> x = made.inputs[0].info.shape;
+  std::vector<int64_t> x = made.inputs[0].shape;
   if (packed) {
     x.insert(x.begin() + 1, x.back());
   }

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <random>
 
-namespace fake {
+namespace fuzz {
 
 using Random = std::mt19937_64;
 
@@ -21,4 +21,4 @@ T pick(Random& random, std::initializer_list<T> values) {
   return values.begin()[random() % values.size()];
 }
 
-}  // namespace fake
+}  // namespace fuzz

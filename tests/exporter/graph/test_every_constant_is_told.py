@@ -36,7 +36,7 @@ def source(tmp_path: Path, rng: np.random.Generator) -> Path:
         node("LSTM", ["e", "input_w", "state_w"], ["o"], hidden_size=size),
         node("Reshape", ["o", "flat"], ["f"]),
         node("MatMul", ["left", "f"], ["l"]),
-        node("Transpose", ["l"], ["lt"]),
+        node("Transpose", ["l"], ["lt"], perm=[1, 0]),
         node("Gemm", ["lt", "packed", "bias"], ["x"]),
         node("ReduceMax", ["x"], ["s"], keepdims=0),
         node("Cast", ["s"], ["c"], to=TensorProto.BOOL),
@@ -49,11 +49,9 @@ def source(tmp_path: Path, rng: np.random.Generator) -> Path:
         "flat": np.array([4, size]),
         "left": pruned(rng, 256, 4),
         "packed": pruned(rng, 256, WIDTH),
-        "bias": np.ones((256, WIDTH), np.float32),
+        "bias": np.ones((size, WIDTH), np.float32),
         "seen": pruned(rng, WIDTH, WIDTH),
     }
-    constants["flat"] = np.array([4, size])
-    nodes[4] = node("Transpose", ["l"], ["lt"], perm=[1, 0])
     ids = helper.make_tensor_value_info("ids", TensorProto.INT64, [4, 1])
     return write(tmp_path / "m.onnx", nodes, constants, inputs=[ids], opset=17, ir=8)
 

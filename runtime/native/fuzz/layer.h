@@ -1,0 +1,83 @@
+// One random layer: what a kernel is given, in plain numbers.
+#pragma once
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "buffer.h"
+#include "core/call.h"
+#include "random.h"
+
+namespace fuzz {
+
+using Pair = std::array<int64_t, 2>;  // vertical, horizontal
+
+enum class Family { f32_csr, f32_bit, bit_bit };
+inline constexpr std::array<const char*, 3> family_names = {"f32_csr", "f32_bit", "bit_bit"};
+
+// What a shape is made for.
+enum class Kind { any, pointwise, window, tiny_map, vector, many_rows, many_columns, depthwise, huge_window, far_taps };
+
+// Weights as rows of (column, value); a matrix product is a convolution of 1 x 1 pixels.
+struct Layer {
+  Family family = Family::f32_csr;
+  Kind kind = Kind::any;
+  bool conv = false, residual = false;
+  bool packed_x = false, packed_y = false;     // X, Y are packed signs
+  int64_t rank = 2;                            // spatial dimensions
+  int64_t rows = 1, channels = 1, groups = 1;  // `channels` of one group
+  Pair kernel{1, 1}, strides{1, 1}, dilations{1, 1}, begin{0, 0}, end{0, 0};
+  std::vector<int64_t> first;    // [rows + 1] entries of each row
+  std::vector<int64_t> columns;  // of each entry
+  std::vector<float> values;     // of each entry, as the operator must read it
+  std::vector<float> scale, bias;
+  sparse_export::Activation activation;
+
+  int64_t row_columns() const { return channels * kernel[0] * kernel[1]; }
+};
+
+// One call of a layer.
+struct Input {
+  std::vector<int64_t> lead;  // matrix product: the dimensions before the last
+  int64_t batch = 1;          // of a matrix product: the product of `lead`
+  Pair size{1, 1}, output{1, 1};
+  std::vector<float> x, z;
+  bool in_place = false;  // the output takes over Z's memory, as onnxruntime may have it
+  bool aligned = true;    // X and Z begin at a multiple of 64 bytes
+  size_t threads = 1;
+};
+
+// A layer and the components that stand for it.
+struct Case {
+  Layer layer;
+  std::vector<Buffer> packed;
+};
+
+// A layer of a random family, twin and epilogue.
+Case random_case(Random& random);
+
+// Weights of the layer's shape, in its own numbers and as its kernel's components.
+std::vector<Buffer> random_weights(Random& random, Layer& layer);
+
+// Sizes, values and threads of a call whose work stays small.
+Input random_input(Random& random, const Layer& layer);
+
+// NCHW, or rows, to packed signs: channels last, 1 = negative.
+std::vector<uint8_t> packed_signs(const std::vector<double>& data, int64_t batch, int64_t channels, int64_t area);
+
+// The shape of X (`channels` of it, `size` pixels) or of Y, as floats.
+std::vector<int64_t> shape_of(const Layer& layer, const Input& input, int64_t channels, const Pair& size);
+
+// What the layer computes in double precision, and how far float32 may be off: Y in the order of the operator.
+// For bit_bit the bound is 0: an exact sum, then float32 steps one by one.
+struct Expected {
+  std::vector<double> value, bound;
+};
+Expected expect(const Layer& layer, const Input& input);
+
+// One call of the kernels of the current target; `path` becomes the way they took: a layout, or the family's name.
+// `y` has the output's memory. Throws sparse_export::Error.
+void run_case(const Case& made, const Input& input, const Buffer& x, const float* z, Buffer& y, std::string& path);
+
+}  // namespace fuzz

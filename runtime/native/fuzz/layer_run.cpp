@@ -1,0 +1,130 @@
+// A random layer through the kernels of the current target, and which way they take: the program counts the ways, so
+// that none is left out unseen.
+#include <thread>
+
+#include "kernels/bit_bit/call.h"
+#include "kernels/f32_bit/call.h"
+#include "kernels/f32_csr/call.h"
+#include "layer.h"
+
+namespace fuzz {
+namespace {
+
+using namespace sparse_export;
+
+// Every thread gets a contiguous range; with one thread, iterations run backwards on the caller's.
+class TestPool final : public Pool {
+ public:
+  explicit TestPool(size_t threads) : threads_(threads) {}
+
+ private:
+  void run(size_t count, void (*body)(void*, size_t), void* data, bool) const override {
+    if (threads_ == 1) {
+      for (size_t i = count; i-- > 0;) {
+        body(data, i);
+      }
+      return;
+    }
+    std::vector<std::thread> threads;
+    for (size_t index = 0; index < threads_; ++index) {
+      threads.emplace_back([=, this] {
+        for (size_t i = count * index / threads_; i < count * (index + 1) / threads_; ++i) {
+          body(data, i);
+        }
+      });
+    }
+    for (std::thread& thread : threads) {
+      thread.join();
+    }
+  }
+
+  size_t threads_;
+};
+
+const char* name_of(const f32_csr::Plan& plan) {
+  using f32_csr::Layout;
+  switch (plan.layout) {
+    case Layout::vector:
+      return "vector";
+    case Layout::direct:
+      return "direct";
+    case Layout::pixels:
+      return plan.narrow ? "narrow" : "pixels";
+    case Layout::strips:
+      return "strips";
+    case Layout::plain:
+      return "plain";
+    default:
+      return "another";
+  }
+}
+
+ConvGeometry geometry_of(const Layer& layer) {
+  if (!layer.conv) {
+    return matrix_geometry({layer.rows, layer.channels});
+  }
+  ConvAttributes attributes{{layer.rows, layer.channels}, {}, {}, {}, layer.groups};
+  for (size_t axis = layer.rank == 1 ? 1 : 0; axis < 2; ++axis) {
+    attributes.shape.push_back(layer.kernel[axis]);
+    attributes.strides.push_back(layer.strides[axis]);
+    attributes.dilations.push_back(layer.dilations[axis]);
+    attributes.pads.push_back(layer.begin[axis]);
+  }
+  for (size_t axis = layer.rank == 1 ? 1 : 0; axis < 2; ++axis) {
+    attributes.pads.push_back(layer.end[axis]);
+  }
+  return conv_geometry(attributes);
+}
+
+std::string run_csr(const Pool& pool, size_t threads, const LayerCall& layer, const std::vector<Tensor>& components) {
+  const f32_csr::Weights weights = f32_csr::read_weights(components, layer.geometry.outputs, layer.geometry.columns());
+  const f32_csr::Call call{layer, weights};
+  f32_csr::run(pool, threads, call);
+  if (detect_target() == Target::reference || layer.size.batch == 0) {
+    return "no plan";
+  }
+  f32_csr::Plan plan;
+  f32_csr::kernels().plan(call, threads, plan);
+  return name_of(plan);
+}
+
+}  // namespace
+
+void run_case(const Case& made, const Input& input, const Buffer& x, const float* z, Buffer& y, std::string& path) {
+  const Layer& layer = made.layer;
+  std::vector<Tensor> components;
+  for (const Buffer& packed : made.packed) {
+    components.push_back(packed.tensor());
+  }
+  const ConvGeometry geometry = geometry_of(layer);
+  const Shape shape = shape_of(layer, input, layer.channels * layer.groups, input.size);
+  const ConvSize size = layer.conv ? conv_size(geometry, shape) : matrix_size(geometry, shape);
+  const Shape output = layer.conv ? conv_output(geometry, size) : matrix_output(geometry, shape);
+  require(output == shape_of(layer, input, layer.rows, input.output), "the output has another shape");
+  const LayerCall call{geometry,
+                       size,
+                       !layer.conv,
+                       layer.packed_x ? nullptr : static_cast<const float*>(x.data),
+                       {layer.scale.data(), layer.bias.data(), z, layer.activation},
+                       layer.packed_y ? nullptr : static_cast<float*>(y.data)};
+  const TestPool pool(input.threads);
+  path = family_names[static_cast<size_t>(layer.family)];
+  if (layer.family == Family::f32_csr) {
+    path = run_csr(pool, input.threads, call, components);
+    return;
+  }
+  const bit::Weights weights = bit::read_weights(components, geometry.outputs, geometry.columns());
+  if (layer.family == Family::f32_bit) {
+    f32_bit::run(pool, {call, weights});
+    return;
+  }
+  std::vector<bit_bit::SignRule> rules;
+  if (layer.packed_y) {
+    rules = bit_bit::sign_rules(weights, layer.scale.data(), layer.bias.data());
+  }
+  bit_bit::run(pool,
+               {call, weights, layer.packed_x ? static_cast<const uint8_t*>(x.data) : nullptr,
+                layer.packed_y ? static_cast<uint8_t*>(y.data) : nullptr, layer.packed_y ? rules.data() : nullptr});
+}
+
+}  // namespace fuzz

@@ -1,0 +1,27 @@
+// 1-bit weights, float activations: what the kernels of every target offer.
+#pragma once
+
+#include "core/dispatch.h"
+#include "core/pool.h"
+#include "core/units.h"
+#include "kernels/bit/weights.h"
+
+namespace sparse_export::f32_bit {
+
+struct Call : LayerCall {
+  const bit::Weights& weights;
+};
+
+struct Kernels {
+  // Computes one unit. False: out of memory.
+  bool (*run)(const Call& call, const Cut& cut, size_t unit) noexcept;
+};
+SPARSE_EXPORT_DECLARE(f32_bit, Kernels)
+
+// The kernels of the current target; throws `Error` where SPARSE_EXPORT_TARGET is unusable.
+const Kernels& kernels();
+
+// Plans and runs a call on the pool.
+void run(const Pool& pool, const Call& call);
+
+}  // namespace sparse_export::f32_bit

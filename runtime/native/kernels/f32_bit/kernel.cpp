@@ -1,0 +1,158 @@
+// 1-bit weights times float activations for every target without 16-entry tables: a block of weights becomes +-1 in
+// scratch that fits the first cache, never the whole weight.
+#include "core/epilogue_vector.h"
+#include "core/scratch.h"
+#include "input.h"
+
+namespace sparse_export::f32_bit {
+namespace {
+
+constexpr int64_t block_columns = 128, block_rows = 4;
+constexpr int64_t block_vectors = 2;  // of pixels, at a time
+
+// The signs of `lanes` weights whose bits start at `bits`, to be xor-ed to floats.
+inline IndexVec sign_bits(uint32_t bits) {
+  IndexVec select{};
+  for (int32_t i = 0; i < lanes; ++i) {
+    select[i] = 1 << i;
+  }
+  const IndexVec hit = (select & static_cast<int32_t>(bits)) != 0;
+  return hit & INT32_MIN;
+}
+
+inline Vec flip(Vec v, IndexVec signs) { return reinterpret_cast<Vec>(reinterpret_cast<IndexVec>(v) ^ signs); }
+
+// Sum of `count` values with the signs of the bits; the last bits of a row are zero.
+float dot(const uint8_t* bits, const float* x, int64_t count) {
+  Vec sum[4] = {};
+  int64_t j = 0;
+  for (; j + 4 * lanes <= count; j += 4 * lanes) {
+    SPARSE_EXPORT_UNROLL(4)
+    for (int64_t v = 0; v < 4; ++v) {
+      const int64_t at = j + v * lanes;
+      sum[v] += flip(load(x + at), sign_bits(static_cast<uint32_t>(bits[at / 8] >> (at % 8))));
+    }
+  }
+  float total = 0;
+  const Vec all = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+  for (int64_t i = 0; i < lanes; ++i) {
+    total += all[i];
+  }
+  for (; j < count; ++j) {
+    total += (bits[j / 8] >> (j % 8) & 1) != 0 ? -x[j] : x[j];
+  }
+  return total;
+}
+
+// Sums of `block_rows` rows and `block_vectors` vectors of pixels += weights x values.
+inline void accumulate(const float* values, int64_t pitch, const float* weights, int64_t count, float* sum,
+                       int64_t sum_pitch) {
+  Vec acc[block_rows][block_vectors];
+  SPARSE_EXPORT_UNROLL(4)
+  for (int64_t k = 0; k < block_rows; ++k) {
+    SPARSE_EXPORT_UNROLL(2)
+    for (int64_t v = 0; v < block_vectors; ++v) {
+      acc[k][v] = load(sum + k * sum_pitch + v * lanes);
+    }
+  }
+  for (int64_t j = 0; j < count; ++j) {
+    const Vec a = load(values + j * pitch), b = load(values + j * pitch + lanes);
+    SPARSE_EXPORT_UNROLL(4)
+    for (int64_t k = 0; k < block_rows; ++k) {
+      const Vec weight = broadcast(weights[k * block_columns + j]);
+      acc[k][0] += weight * a;
+      acc[k][1] += weight * b;
+    }
+  }
+  SPARSE_EXPORT_UNROLL(4)
+  for (int64_t k = 0; k < block_rows; ++k) {
+    SPARSE_EXPORT_UNROLL(2)
+    for (int64_t v = 0; v < block_vectors; ++v) {
+      store(sum + k * sum_pitch + v * lanes, acc[k][v]);
+    }
+  }
+}
+
+// A few rows of X: signed sums along the columns.
+void few_pixels(const Call& call, const Part& part) {
+  for (int64_t k = part.row; k < part.row + part.rows; ++k) {
+    for (int64_t p = part.pixel; p < part.pixel + part.pixels; ++p) {
+      const float product = dot(call.weights.row(k), call.x + p * call.weights.columns, call.weights.columns);
+      const int64_t at = p * call.weights.rows + k;
+      call.y[at] = finish(call.epilogue, k, product, at);
+    }
+  }
+}
+
+void finish_part(const Call& call, const Cut& cut, const Part& part, const float* sum, int64_t pitch) {
+  for (int64_t i = 0; i < part.rows; ++i) {
+    const int64_t k = part.group * cut.rows + part.row + i;
+    for (int64_t p = 0; p < part.pixels; ++p) {
+      const int64_t pixel = part.pixel + p;
+      const int64_t at =
+          call.matrix ? pixel * call.weights.rows + k : (part.image * call.weights.rows + k) * cut.pixels + pixel;
+      call.y[at] = finish(call.epilogue, k, sum[i * pitch + p], at);
+    }
+  }
+}
+
+// Rows [row, row + block_rows) of the weights as +-1; rows past the end repeat the last one.
+void expand(const bit::Weights& weights, int64_t row, int64_t last, int64_t first, int64_t count, float* to) {
+  for (int64_t k = 0; k < block_rows; ++k) {
+    const uint8_t* bits = weights.row(row + k < last ? row + k : last - 1) + first / 8;
+    for (int64_t j = 0; j < count; ++j) {
+      to[k * block_columns + j] = (bits[j / 8] >> (j % 8) & 1) != 0 ? -1.0F : 1.0F;
+    }
+  }
+}
+
+void gather(const InputBlock& block, int64_t pixels, int64_t count, float* values, int64_t pitch) {
+  for (int64_t j = 0; j < count; ++j) {
+    const float* from = block.base + block.column[j];
+    for (int64_t p = 0; p < pixels; ++p) {
+      values[j * pitch + p] = from[block.pixel[p]];
+    }
+  }
+}
+
+bool run_unit(const Call& call, const Cut& cut, size_t unit) noexcept {
+  const Part part = part_of(cut, unit);
+  if (call.matrix && part.pixels < lanes) {
+    few_pixels(call, part);
+    return true;
+  }
+  thread_local Scratch scratch;
+  const int64_t pitch = (part.pixels + block_vectors * lanes - 1) / (block_vectors * lanes) * block_vectors * lanes;
+  const int64_t rows = (part.rows + block_rows - 1) / block_rows * block_rows;
+  const int64_t values_size = block_columns * pitch, sum_size = rows * pitch, weights_size = block_rows * block_columns;
+  auto* values = reinterpret_cast<float*>(
+      scratch.reserve(static_cast<size_t>(values_size + sum_size + weights_size + window_floats(call, part)) * 4));
+  if (values == nullptr) {
+    return false;
+  }
+  float* sum = values + values_size;
+  float* weights = sum + sum_size;
+  std::memset(values, 0, static_cast<size_t>(values_size + sum_size) * 4);
+  InputBlock block;
+  fill_pixels(call, part, block);
+  const int64_t first_row = part.group * cut.rows + part.row;
+  for (int64_t first = 0; first < call.weights.columns; first += block_columns) {
+    const int64_t left = call.weights.columns - first, count = left < block_columns ? left : block_columns;
+    fill_block(call, part, first, count, weights + weights_size, block);
+    gather(block, part.pixels, count, values, pitch);
+    for (int64_t k = 0; k < part.rows; k += block_rows) {
+      expand(call.weights, first_row + k, first_row + part.rows, first, count, weights);
+      for (int64_t p = 0; p < part.pixels; p += block_vectors * lanes) {
+        accumulate(values + p, pitch, weights, count, sum + k * pitch + p, pitch);
+      }
+    }
+  }
+  finish_part(call, cut, part, sum, pitch);
+  return true;
+}
+
+}  // namespace
+
+extern const Kernels SPARSE_EXPORT_TARGET_NAME = {run_unit};
+
+}  // namespace sparse_export::f32_bit

@@ -1,0 +1,120 @@
+// A convolution or a matrix product around a kernel: what the twins of every family share.
+//
+// A family has
+//   static constexpr std::array<const char*, n> components;   // in the order of the operators' inputs
+//   using Weights;                                            // views into the components, checked
+//   static Weights read(const std::vector<Tensor>& components, int64_t rows, int64_t columns);
+//   static void prepare();                                    // throws where the CPU lacks the target
+#pragma once
+
+#include "ort/op.h"
+
+namespace sparse_export {
+
+enum class Twin { conv, matmul };
+
+inline const char* name_of(Twin twin) { return twin == Twin::conv ? "Conv" : "MatMul"; }
+
+// Where a layer's X becomes a size, and its output a shape.
+struct LayerShape {
+  ConvSize size;
+  Shape output;
+};
+
+template <Twin twin>
+LayerShape layer_shape(const ConvGeometry& geometry, const Shape& x) {
+  if constexpr (twin == Twin::conv) {
+    const ConvSize size = conv_size(geometry, x);
+    return {size, conv_output(geometry, size)};
+  } else {
+    return {matrix_size(geometry, x), matrix_output(geometry, x)};
+  }
+}
+
+template <Twin twin>
+ConvGeometry read_layer(const KernelInfo& info) {
+  return twin == Twin::conv ? read_conv(info) : read_matrix(info);
+}
+
+template <Twin twin>
+bool infer_layer(const ShapeContext& context, const std::vector<Dimension>& input, std::vector<Dimension>& output) {
+  return twin == Twin::conv ? infer_conv(context, input, output) : infer_matrix(context, input, output);
+}
+
+// What every layer reads when its kernel is created.
+template <class Family, Twin twin>
+class Layer {
+ public:
+  static constexpr auto components = Family::components;
+
+  static bool infer(const ShapeContext& context, std::vector<Dimension>& output) {
+    std::vector<Dimension> input;
+    return context.input_shape(0, input) && infer_layer<twin>(context, input, output);
+  }
+
+ protected:
+  Layer(const Variant& variant, const KernelInfo& info)
+      : geometry_(read_layer<twin>(info)),
+        weights_(Family::read(read_components(info, components.data(), components.size()), geometry_.outputs,
+                              geometry_.columns())),
+        activation_(read_activation(variant, info)),
+        inputs_(input_layout<Layer>(variant.residual)),
+        residual_(variant.residual) {
+    Family::prepare();  // an unusable SPARSE_EXPORT_TARGET fails here, when the session is created
+  }
+
+  const float* residual(const Context& context, const Shape& shape) const {
+    return residual_ ? context.floats(inputs_.residual, "Z", shape) : nullptr;
+  }
+
+  ConvGeometry geometry_;
+  typename Family::Weights weights_;
+  Activation activation_;
+  InputLayout inputs_;
+  bool residual_;
+};
+
+// A layer of float activations. The family also has
+//   static constexpr bool constant_scale;   // scale and bias must be initializers, finite, no scale zero
+//   void run(const Pool&, const LayerCall&, const Weights&) const;
+template <class Family, Twin twin>
+class FloatLayer : public Layer<Family, twin> {
+ public:
+  static constexpr bool constant_scale = Family::constant_scale;
+
+  FloatLayer(const Variant& variant, const KernelInfo& info) : Layer<Family, twin>(variant, info) {
+    if constexpr (constant_scale) {
+      scale_ = read_vector(info, this->inputs_.scale, "scale", this->geometry_.outputs, true);
+      bias_ = read_vector(info, this->inputs_.bias, "bias", this->geometry_.outputs, false);
+    }
+  }
+
+  void compute(const Context& context) const {
+    const Tensor x = read_x(context, element_float);
+    const auto [size, shape] = layer_shape<twin>(this->geometry_, x.shape);
+    const int64_t rows = this->geometry_.outputs;
+    Epilogue epilogue{scale_, bias_, nullptr, this->activation_};
+    if constexpr (!constant_scale) {
+      epilogue.scale = context.floats(this->inputs_.scale, "scale", rows);
+      epilogue.bias = context.floats(this->inputs_.bias, "bias", rows);
+    }
+    epilogue.residual = this->residual(context, shape);
+    const LayerCall call{this->geometry_, size,     twin == Twin::matmul,
+                         x.as<float>(),   epilogue, context.output(0, shape)};
+    family_.run(context, call, this->weights_);
+  }
+
+ private:
+  const float* scale_ = nullptr;
+  const float* bias_ = nullptr;
+  Family family_;
+};
+
+// The twins of a family of float activations; only convolutions have residuals.
+template <class Family>
+void add_float_layers(Operators& operators, const char* kernel, const char* prefix) {
+  operators.add_variants<FloatLayer<Family, Twin::conv>>(kernel, prefix, name_of(Twin::conv), true);
+  operators.add_variants<FloatLayer<Family, Twin::matmul>>(kernel, prefix, name_of(Twin::matmul), false);
+}
+
+}  // namespace sparse_export

@@ -1,0 +1,50 @@
+"""Runs every operator of the library on the target that SPARSE_EXPORT_TARGET names; prints one JSON object.
+
+Operator name -> what was wrong, or an empty string. A target is chosen once per process, so the test starts this
+program once for each.
+"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from sparse_export.runtime.session import InferenceSession
+
+from .layers import Layer, pool_case, shapes_of
+from .tables import OPERATORS, Operator
+
+
+def failure(operator: Operator) -> str:
+    """What the operator gets wrong, or an empty string; both with one thread and with two."""
+    rng = np.random.default_rng(7)
+    if operator.layer == "MaxPool":
+        model, x, expected = pool_case(rng)
+        y = InferenceSession(model).run(None, {"x": x})[0]
+        return "" if np.array_equal(y, expected) else "packed signs differ"
+    for shape in shapes_of(operator):
+        layer = Layer(operator, shape, rng)
+        for threads in (1, 2):
+            y = InferenceSession(layer.model(), threads=threads).run(None, layer.feeds)[0]
+            if y.shape != layer.expected.shape:
+                return f"{shape}: shape {y.shape}, not {layer.expected.shape}"
+            # Every number of these layers and every sum is exact in float32.
+            if not np.array_equal(y, layer.expected):
+                wrong = int(np.count_nonzero(y != layer.expected))
+                return f"{shape}, {threads} threads: {wrong} of {y.size} outputs differ"
+    return ""
+
+
+def main() -> None:
+    found = {}
+    for operator in OPERATORS:
+        try:
+            found[operator.name] = failure(operator)
+        except Exception as error:
+            found[operator.name] = f"{type(error).__name__}: {error}"
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
