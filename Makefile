@@ -7,10 +7,10 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find runtime/na
 TREE := build/tree/sparse_export
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint typecheck test compat demo benchmarks report fuzz campaign properties clean gpu
+.PHONY: help setup lint typecheck test demo benchmarks report fuzz fuzz-readers campaign properties clean compat field cost gpu js browser wheels crash-test generate
 
 help: ## Show the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 # torch first, by its exact version: a range may fetch gigabytes of GPU libraries.
 $(VENV)/.dependencies: constraints.txt pyproject.toml
@@ -27,9 +27,10 @@ $(VENV)/.installed: $(VENV)/.dependencies $(SOURCES)
 
 setup: $(VENV)/.installed ## Virtual environment with everything in it, native library built
 
-lint: setup ## Style
+lint: setup ## Style, and the arrows between rooms
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m tools.imports
 
 # mypy cannot follow the folder mapping of an editable install: show it the package as it is installed.
 typecheck: setup ## Types
@@ -43,6 +44,25 @@ $(VENV)/.browser: $(VENV)/.installed
 	command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium) >/dev/null 2>&1 \
 	  || echo "no chromium here: the browser tests are skipped"
 	touch $@
+
+# Where node is missing those tests say they are skipped.
+tests/js/node_modules/.installed: tests/js/package-lock.json
+	cd tests/js && npm ci --silent --no-audit --no-fund
+	touch $@
+
+js: tests/js/node_modules/.installed $(VENV)/.browser ## Exported files in node and in a browser
+	$(PY) -m pytest tests/js
+
+# csr: larger than the smallest format, but expanded faster when a page loads it.
+build/browser/index.html: tests/js/node_modules/.installed demo-out/model.csr.onnx $(wildcard examples/browser/*)
+	$(VENV)/bin/sparse-export demo-out/model.pt --force --format dense -o demo-out/model.dense.onnx
+	examples/browser/assemble.sh demo-out/model.dense.onnx demo-out/model.csr.onnx build/browser
+
+browser: build/browser/index.html ## examples/browser with the demo's net, on http://localhost:8000
+	$(PY) -m http.server --bind 127.0.0.1 --directory build/browser 8000
+
+picture: build/browser/index.html $(VENV)/.browser ## docs/figures/browser.png: digits drawn on that page (an idle minute)
+	node tests/js/draw.mjs build/browser "$$(command -v chromium)" docs/figures/browser.png
 
 # The oldest runtime that files are promised for, beside the newest one of the virtual environment.
 OLD_ORT := build/onnxruntime-1.20
@@ -58,6 +78,9 @@ test: lint typecheck $(VENV)/.browser $(OLD_ORT)/.installed ## Everything CI run
 
 demo: setup ## Train, prune, export, compare: the main job on real data
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" bash examples/demo/run.sh
+
+fuzz-readers: setup ## A million damaged files through every reader and the whole export
+	$(PY) -m tests.fuzz.readers --cases $(or $(CASES),1000000)
 
 properties: setup ## 2,500 property-based cases a format (about ten minutes)
 	HYPOTHESIS_PROFILE=thorough $(PY) -m pytest tests/contract
@@ -76,6 +99,10 @@ $(FUZZ)/build.ninja: setup
 fuzz: $(FUZZ)/build.ninja ## A million random packed inputs through the native operators, under sanitizers
 	$(CMAKE) --build $(FUZZ) --target fuzz_ops
 	$(FUZZ)/runtime/native/fuzz_ops $(or $(CASES),1000000)
+
+# Every system call of every writer killed, failed and cut short, through a preloaded shim (Linux, a C compiler).
+crash-test: setup ## A thousand kills and a thousand faults of whatever writes files (an idle quarter of an hour)
+	$(PY) -m tests.crash.campaign --kills $(or $(CASES),1000) --faults $(or $(CASES),1000)
 
 # Under sanitizers against double precision (exit code 77: not on this CPU), once more for data races alone, then
 # through onnxruntime against numpy. The targets are the library's own list.
@@ -100,8 +127,19 @@ benchmarks: setup demo-out/model.csr.onnx ## Every published figure, into benchm
 	$(PY) benchmarks/models.py --memory
 	$(PY) benchmarks/binary.py
 	$(VENV)/bin/sparse-export bench demo-out/model.pt demo-out/model.csr.onnx --peers --data demo-out/held-out.npz \
-	  --save benchmarks/results/vgg11.json --markdown benchmarks/results/vgg11.md --html benchmarks/results/vgg11.html
+	  --save benchmarks/results/vgg11.json --markdown benchmarks/results/vgg11.md --html benchmarks/results/vgg11.html --force
 	$(PY) -m tools.readme
+
+field: setup ## Trained networks of packages, pruned, exported, proven, measured: docs/field.md (two idle hours)
+	status=0; $(PY) benchmarks/field.py $(if $(TARGETS),--targets $(TARGETS)) || status=$$?; \
+	$(PY) -m tools.readme && exit $$status
+
+# Into exporter/plan/cost_table.json: what --optimize speed believes.
+cost: setup ## Fit the cost model to measured layers, for AVX2 and AVX-512 (an idle hour)
+	$(PY) benchmarks/fit_cost.py
+wheels: setup ## The files to publish, into dist, each tried in a fresh environment; FULL=1 with torch too
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) -m tools.wheels
+	$(PY) -m tools.wheel_smoke $(if $(FULL),--full)
 
 # Whatever python3 has torch: a machine with a GPU need not be set up. ONLY="vgg11 layers" runs a part.
 gpu: ## Every GPU figure, into benchmarks/results/gpu-*.json (eight minutes); says so where there is no GPU
@@ -112,6 +150,11 @@ demo-out/model.csr.onnx:
 
 report: setup ## The lab report, every experiment anew; FULL=1 for the long one
 	$(PY) -m tools.lab_report $(if $(FULL),--full)
+
+generate: setup ## Every derived file anew: README tables, docs/results.md, pictures, golden files that are missing
+	$(PY) -m tools.readme
+	$(PY) -m tools.picture
+	$(PY) -m tools.goldens.formats
 
 clean: ## Remove what was built
 	rm -rf build $(VENV) demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis

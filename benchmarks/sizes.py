@@ -1,4 +1,4 @@
-"""Sizes against the lab's theory, the entropy bound and named peers, all from one run.
+"""Sizes against the lab's theory, the order-0 entropy and named peers, all from one run.
 
 `python benchmarks/sizes.py` prints every size claim of this project with the target beside it, and writes
 benchmarks/results/sizes.json. A claim that does not hold makes the exit code 1.
@@ -112,21 +112,21 @@ def _densenet(table: Table, state: nets.State, folder: Path) -> None:
 
 
 def _archive(table: Table, state: nets.State, rate: float, least: float, folder: Path) -> None:
-    """Archive of the whole net against its dense file, the bound, and peers."""
+    """Archive of the whole net against its dense file, the order-0 entropy, and peers."""
     source, report = _save(state, folder, f"vgg-{rate}")
     dense = source.stat().st_size
     table.section(f"VGG-11 at {rate:.0%} zeros: the whole checkpoint")
     ratio = dense / report.file_bytes
     table.add("archive, dense file / archive", ratio, "x", f">= {least}", ratio >= least)
-    stored, bound = _positions(report.path, state)
-    over = 100 * (stored / bound - 1)
-    table.add("positions over the order-0 bound n H(p)", over, "%", "<= 3", over <= 3)
+    stored, entropy = _positions(report.path, state)
+    over = 100 * (stored / entropy - 1)
+    table.add("positions over the order-0 entropy n H(p)", over, "%", "<= 3", over <= 3)
     waterfall = accounting.waterfall(
-        [t.numpy() for t in state.values()], file=report.file_bytes, gzip=True, zstd=True
+        [t.numpy() for t in state.values()], file=report.file_bytes, compare=True
     )
     for name, size in waterfall.rows():
         table.add(name, size)
-    table.add("file over the order-0 bound", waterfall.over_bound_percent or 0.0, "%")
+    table.add("file over the order-0 entropy", waterfall.over_entropy_percent or 0.0, "%")
     for name, size in _peers(source, state).items():
         table.add(f"peer: {name}", size, "B", "> archive", size > report.file_bytes)
 

@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from ..errors import SparseExportError
-from ..text import clean
+from ..text import clean, shown
 from .console import error_line
 
 #: Subcommand -> (module, help line). `export` is the default one.
@@ -98,6 +98,8 @@ def main(args: list[str] | None = None) -> None:
 
 def run(args: list[str]) -> int:
     """Exit code of one command line."""
+    if writer := _writer():
+        writer.forget_published()
     try:
         result = cli.main(args=args, prog_name="sparse-export", standalone_mode=False)
         sys.stdout.flush()
@@ -112,10 +114,10 @@ def run(args: list[str]) -> int:
         error_line(clean(error.format_message()))
         return 2
     except SparseExportError as error:
-        error_line(clean(str(error)))
+        error_line(clean(str(error)) + _written())
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        error_line("interrupted; nothing was written")
+        error_line("interrupted" + (_written() or "; nothing was written"))
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -126,15 +128,28 @@ def run(args: list[str]) -> int:
         return _defect(error)
 
 
+def _writer() -> Any:
+    """The module that writes files, if anything was written at all: most commands never load it."""
+    return sys.modules.get(f"{__package__.rpartition('.')[0]}.exporter.files.atomic")
+
+
+def _written() -> str:
+    """What a command that failed has written before that and is there."""
+    writer = _writer()
+    found = writer.published() if writer else []
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    return f"; already written: {', '.join(map(shown, found[:3]))}{more}" if found else ""
+
+
 def _environment(error: OSError | MemoryError | ImportError) -> int:
     if isinstance(error, MemoryError):
-        error_line("not enough memory; close other programs or use a machine with more")
+        error_line("not enough memory; close other programs or use a machine with more" + _written())
         return 3
     if isinstance(error, ImportError):
         error_line(f"a package is missing or broken: {clean(str(error))}; try: pip install sparse-export")
         return 3
     where = f"{error.filename}: " if error.filename else ""
-    error_line(clean(f"{where}{error.strerror or error}"))
+    error_line(clean(f"{where}{error.strerror or error}") + _written())
     return 2
 
 
@@ -146,6 +161,6 @@ def _defect(error: Exception) -> int:
     last = traceback.extract_tb(error.__traceback__)[-1]
     error_line(
         clean(f"a defect of sparse-export: {type(error).__name__}: {error} ({last.filename}:{last.lineno}); ")
-        + "please report it with the output of the same command under SPARSE_EXPORT_DEBUG=1"
+        + f"please report it with the output of the same command under SPARSE_EXPORT_DEBUG=1{_written()}"
     )
     return 70

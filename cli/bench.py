@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from ..text import clean
-from . import console, options
+from . import bench_files, console, options
 
 RUNTIMES = ("onnxruntime", "onnxruntime-stock", "torch", "torch-compiled", "openvino")
 EPILOG = """\b
@@ -82,7 +82,12 @@ FILE = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
 @click.option("--data", type=FILE, help=".npz file with x and y (labels): adds the accuracy.")
 @click.option("--plan", type=FILE, help="Report of `export --json`: adds the reasons to the layers.")
 @click.option("--arch", metavar="NAME|FILE.py:FACTORY", help="Architecture of a state dict.")
-@click.option("--input-shape", type=options.ShapeType(), help="Input shape of a checkpoint, e.g. 1x3x32x32.")
+@click.option(
+    "--input-shape",
+    multiple=True,
+    type=options.NamedShapeType(),
+    help="Shape of an input, e.g. 1x3x32x32 or ids=1x128; repeat it for more, in their order or by name.",
+)
 @click.option(
     "--rounds", type=click.IntRange(1, 1000), default=8, show_default=True, help="Processes per model."
 )
@@ -109,6 +114,7 @@ FILE = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
 @click.option("--csv", "csv_", type=FILE, help="Write the figures as CSV; - prints them.")
 @click.option("--markdown", type=FILE, help="Write Markdown tables; - prints them.")
 @click.option("--html", type=FILE, help="Write the report as one self-contained page.")
+@click.option("--force", is_flag=True, help="Overwrite the files to write.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no tables.")
 def command(models: tuple[Path, ...], baseline: Path | None, quiet: bool, **given: Any) -> int:
     """Measure MODELS (.onnx, .pt) side by side: disk, load time, memory, latency, speed-up with interval.
@@ -137,10 +143,13 @@ def command(models: tuple[Path, ...], baseline: Path | None, quiet: bool, **give
         input=str(given["input_"]) if given["input_"] else None,
         data=str(given["data"]) if given["data"] else None,
     )
+    files = models if baseline is None else (*models, baseline)
+    bench_files.check(files, given)
     line = shlex.join(["sparse-export", *sys.argv[1:]])
     with _progress(quiet or given["as_json"]) as progress:
         found = run.run(request, settings, line, progress)
     _show(found, quiet, given)
+    bench_files.write(found, files, given)
     broken = run.broken_budgets(found)
     if found["interrupted"]:
         console.say("interrupted: these are the figures so far", quiet=quiet)
@@ -153,23 +162,11 @@ def command(models: tuple[Path, ...], baseline: Path | None, quiet: bool, **give
 
 
 def _show(found: dict[str, Any], quiet: bool, given: dict[str, Any]) -> None:
-    """Print and write what was asked for."""
-    from ..measure.pages import html, table
-
+    """Print what was asked for."""
     if given["as_json"]:
         console.print_json(found)
-    elif not quiet and Path("-") not in (given["csv_"], given["markdown"]):
+    elif not quiet and bench_files.STDOUT not in (given["csv_"], given["markdown"]):
         _print(found)
-    if given["save"]:
-        import json
-
-        _write(given["save"], json.dumps(found, indent=1, allow_nan=False) + "\n")
-    if given["csv_"]:
-        _write(given["csv_"], table.to_csv(found))
-    if given["markdown"]:
-        _write(given["markdown"], table.markdown(found))
-    if given["html"]:
-        _write(given["html"], html.render_bench(found))
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -181,19 +178,8 @@ def _print(found: dict[str, Any]) -> None:
     out = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
     table.print_tables(found, out)
     for note in found["notes"]:
-        out.print(f"note: {note}", markup=False)
-    out.print(table.machine_line(found), style="dim", markup=False)
-
-
-def _write(path: Path, text: str) -> None:
-    """Text into a file, whole or not at all; `-` is stdout."""
-    from ..exporter.files.atomic import atomic_file
-
-    if path == Path("-"):
-        click.echo(text, nl=False)
-        return
-    with atomic_file(path, force=True) as handle:
-        handle.write(text.encode())
+        out.print(f"note: {clean(note)}", markup=False)
+    out.print(clean(table.machine_line(found)), style="dim", markup=False)
 
 
 @contextmanager
@@ -205,7 +191,8 @@ def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeRemainingColumn(compact=True))
+    what = TextColumn("{task.description}", markup=False)
+    columns = (what, BarColumn(bar_width=24), TimeRemainingColumn(compact=True))
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting", total=None)
 

@@ -29,6 +29,7 @@ Examples:
 @click.option(
     "--layers", multiple=True, metavar="GLOB", help="Only these layers.  [default: all but first and last]"
 )
+@click.option("--evaluate", is_flag=True, help="With 'sign': measure the accuracy, which needs data.")
 @lab.arch_option
 @lab.data_options
 @lab.recipe_options
@@ -37,6 +38,7 @@ def command(
     model: Path,
     method: str,
     layers: tuple[str, ...],
+    evaluate: bool,
     arch: str | None,
     output: Path,
     force: bool,
@@ -47,6 +49,7 @@ def command(
     """Give MODEL weights of exactly plus or minus one number per output channel.
 
     Training steps on float masters clipped to [-1, 1] (BinaryConnect); what is written is binary.
+    'sign' trains nothing: it needs no data, no net, and takes .onnx files too.
     'xnor' needs sign activations: the lab's VGG-11 becomes 'vgg11-cifar-xnor'.
     """
     from ..training import runs
@@ -54,6 +57,15 @@ def command(
     spec, recipe = lab.take(values)
     with lab.epoch_bar(quiet) as bar:
         outcome = runs.run_binarize(
-            model, output, arch, spec, recipe, method, layers=layers, force=force, progress=bar
+            model,
+            output,
+            arch,
+            spec,
+            recipe,
+            method,
+            layers=layers,
+            evaluate=evaluate,
+            force=force,
+            progress=bar,
         )
     lab.show(outcome, as_json)

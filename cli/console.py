@@ -15,13 +15,18 @@ from ..text import clean
 
 def error_line(text: str) -> None:
     """One line on stderr."""
-    click.echo(f"sparse-export: error: {text}", err=True)
+    click.echo(f"sparse-export: error: {clean(text)}", err=True)
 
 
 def say(text: str, *, quiet: bool = False) -> None:
     """Talk, on stderr."""
     if not quiet:
-        click.echo(text, err=True)
+        click.echo(clean(text), err=True)
+
+
+def result(text: str) -> None:
+    """The line that sums up, on stdout."""
+    click.echo(clean(text))
 
 
 def print_json(value: Any) -> None:
@@ -62,7 +67,7 @@ def progress(quiet: bool = False) -> Iterator[Callable[[str, int, int], None]]:
 
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         TimeElapsedColumn(),
     )

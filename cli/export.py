@@ -35,7 +35,10 @@ Examples:
     help="Format of the weights; auto: the smallest of all for each.",
 )
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: MODEL.<format>.onnx]"
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="File to write.  [default: MODEL.<format>.onnx, .speed.onnx, .tuned.onnx]",
 )
 @click.option(
     "--values",
@@ -51,20 +54,28 @@ Examples:
 @options.source_options
 @options.speed_options
 @options.tolerance_options
+@options.limit_options
 @click.option("--no-verify", is_flag=True, help="Skip the comparison of the written file with the source.")
 @click.option(
     "--external-data", is_flag=True, help="Put the weights in an aligned data file beside the model."
 )
 @click.option(
-    "--archive", is_flag=True, help="Write the checkpoint itself, losslessly: MODEL.packed.safetensors."
+    "--archive", is_flag=True, help="Write the checkpoint itself, masks folded: MODEL.packed.safetensors."
 )
 @click.option(
-    "--no-fold", is_flag=True, help="In an archive, keep pruning pairs (weight_orig, weight_mask) apart."
+    "--no-fold",
+    is_flag=True,
+    help="In an archive, keep pruning pairs (weight_orig, weight_mask) apart, not the folded weight.",
 )
 @click.option(
-    "--plain-zeros", is_flag=True, help="In an archive, store -0.0 as 0: equal numbers, fewer bytes."
+    "--exact-zeros", is_flag=True, help="In an archive, keep the signs of zeros (-0.0) in pruned weights too."
 )
-@click.option("--compare", is_flag=True, help="Also run zstd -19 over the dense weights, to compare sizes.")
+@click.option("--plain-zeros", is_flag=True, hidden=True, help="Now the default: see --exact-zeros.")
+@click.option(
+    "--compare",
+    is_flag=True,
+    help="Also run gzip -6 and zstd -19 over the dense tensors: some seconds for each 10 MB.",
+)
 @click.option("--report", "html", type=click.Path(path_type=Path), help="Write an HTML report of the export.")
 @click.option("--card", type=click.Path(path_type=Path), help="Write a short Markdown model card.")
 @click.option("--force", is_flag=True, help="Overwrite the output.")
@@ -82,23 +93,33 @@ def command(
     card: Path | None,
     archive: bool,
     no_fold: bool,
+    exact_zeros: bool,
     plain_zeros: bool,
     **arguments: Any,
 ) -> None:
-    """Pack MODEL (.pt, .pth, .safetensors, .pt2, .onnx) into a smaller ONNX file for any onnxruntime."""
+    """Pack MODEL into a smaller ONNX file for any onnxruntime.
+
+    MODEL: .pt, .pth, .ckpt, .bin, .safetensors, .pt2, .onnx, an *.index.json of shards, or a folder with one.
+    """
     from ..exporter import api
-    from ..exporter.files.atomic import check_target
+    from ..exporter.files.targets import SourceFiles, check_targets
     from . import render
 
+    if exact_zeros and plain_zeros:
+        raise click.UsageError("--plain-zeros and --exact-zeros are opposites")
     if archive:
-        keep = {"fold_masks": not no_fold, "plain_zeros": plain_zeros}
-        _archive(model, as_json, quiet, no_verify, keep, arguments)
+        keep = {"fold_masks": not no_fold, "exact_zeros": exact_zeros}
+        _archive(model, as_json, quiet, no_verify, keep, arguments | {"report": html, "card": card})
         return
-    if no_fold or plain_zeros:
-        raise click.UsageError("--no-fold and --plain-zeros go with --archive: a graph has no masks")
-    for document in (html, card):
-        if document:
-            check_target(document, force=arguments["force"], sources=[model])
+    if no_fold or exact_zeros or plain_zeros:
+        raise click.UsageError("--no-fold and --exact-zeros go with --archive: a graph has no masks")
+    force, sources = arguments["force"], SourceFiles(model, arguments["arch"])
+    arguments["output"] = arguments["output"] or api.default_output(
+        model, format_, arguments["optimize"], arguments["measure"]
+    )
+    if model.exists():
+        output = None if arguments["dry_run"] else arguments["output"]
+        check_targets({"-o": output, "--report": html, "--card": card}, force=force, sources=sources)
     with console.progress(quiet or as_json) as progress:
         report = api.export(model, format=format_, verify=not no_verify, progress=progress, **arguments)
     report.command = shlex.join(["sparse-export", *sys.argv[1:]])
@@ -106,7 +127,7 @@ def command(
         console.print_json(report.to_json())
     elif not quiet:
         render.export(report, verbose=arguments["verbose"], dry_run=arguments["dry_run"])
-    _write_documents(report.to_json(), html, card, arguments["force"])
+    _write_documents(report.to_json(), html, card, force, [*sources, *report.files])
 
 
 def _archive(
@@ -114,11 +135,15 @@ def _archive(
 ) -> None:
     """Write the archive; options that are about a graph have no meaning here and are refused."""
     from ..exporter import archive
+    from ..exporter.files import shards
     from . import render
 
     given = [
         name
-        for name in ("arch", "input_shape", "layers", "binarize", "external_data", "measure", "compare")
+        for name in (
+            *("arch", "input_shape", "input", "dynamic", "weights", "prefix", "strict"),
+            *("layers", "binarize", "external_data", "measure", "compare", "report", "card"),
+        )
         if arguments[name]
     ]
     if given:
@@ -141,20 +166,22 @@ def _archive(
     if as_json:
         console.print_json(render.archive_json(report))
     elif not quiet:
-        render.archive(report, model.stat().st_size, verified=not no_verify)
+        render.archive(report, shards.size(model), verified=not no_verify)
 
 
-def _write_documents(report: dict[str, Any], html: Path | None, card: Path | None, force: bool) -> None:
+def _write_documents(
+    report: dict[str, Any], html: Path | None, card: Path | None, force: bool, others: list[Path]
+) -> None:
     """The report as a page and as a model card, where asked for."""
     from ..exporter.files.atomic import atomic_file
 
     if html:
         from ..measure.pages.html import render_export_report
 
-        with atomic_file(html, force=force) as file:
+        with atomic_file(html, force=force, sources=others) as file:
             file.write(render_export_report(report).encode())
     if card:
         from ..measure.pages.card import render
 
-        with atomic_file(card, force=force) as file:
+        with atomic_file(card, force=force, sources=[*others, *([html] if html else [])]) as file:
             file.write(render(report).encode())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from . import console
+from . import console, options
 
 EPILOG = """\b
 Examples:
@@ -18,6 +18,7 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--trust-checkpoint", is_flag=True, help="Unpickle a whole module; runs code from the file.")
+@options.limit_options
 @click.option("--compare", is_flag=True, help="Also run gzip -6 and zstd -19 over the dense tensors.")
 @click.option("--json", "as_json", is_flag=True, help="Print the contents as JSON.")
 def command(file: Path, trust_checkpoint: bool, compare: bool, as_json: bool) -> None:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .console import print_json, progress
+from .console import print_json, progress, result
 from .options import together
 
 if TYPE_CHECKING:
-    from ..training.runs import DataSpec, Outcome
+    from ..training.outcome import Outcome
+    from ..training.runs import DataSpec
     from ..training.train import Progress, Recipe
 
 FILE = click.Path(path_type=Path)
@@ -127,4 +128,4 @@ def show(outcome: Outcome, as_json: bool) -> None:
     parts = [f"{outcome.nonzeros:,} of {outcome.weights:,} weights non-zero"]
     if outcome.accuracy is not None:
         parts.insert(0, f"held-out accuracy {outcome.accuracy:.2%}")
-    click.echo(f"{outcome.output}  {outcome.arch}: {', '.join(parts)}")
+    result(f"{outcome.output}  {outcome.arch}: {', '.join(parts)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -32,6 +33,23 @@ class ShapeType(click.ParamType[tuple[int, ...]]):
         return tuple(int(part) for part in parts)
 
 
+class NamedShapeType(click.ParamType[tuple[Any, ...]]):
+    """`1x3x32x32`, or `NAME=1x3x32x32` as a pair of the name and the shape; `NAME=` for a scalar."""
+
+    name = "[NAME=]SHAPE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Any, ...]:
+        if isinstance(value, tuple):
+            return value
+        name, equals, shape = str(value).rpartition("=")
+        if equals and not name:
+            self.fail(f"'{value}' names no input; write NAME=SHAPE, for example ids=1x128", param, ctx)
+        sizes = () if equals and not shape else ShapeType().convert(shape, param, ctx)
+        return (name, sizes) if equals else sizes
+
+
 class Tolerance(click.ParamType[float]):
     """A finite number that is not negative."""
 
@@ -58,11 +76,62 @@ def together(*wanted: Any) -> Callable[[FunctionT], FunctionT]:
     return decorate
 
 
+def _limit(ctx: click.Context, param: click.Parameter, value: float | None) -> None:
+    """Put a limit for reading in force while the command runs."""
+    from ..exporter.files import budget
+
+    if value is not None:
+        size = int(value * 10**9)
+        limits = {"dense": size} if param.name == "max_dense" else {"memory": size}
+        ctx.with_resource(budget.raised(**limits))
+
+
+#: What reading a file that nobody vouches for may cost.
+limit_options = together(
+    click.option(
+        "--max-dense",
+        type=click.FloatRange(0, 1e6, min_open=True),
+        metavar="GB",
+        expose_value=False,
+        callback=_limit,
+        help="What the file may expand to.  [default: 1000 times its size]",
+    ),
+    click.option(
+        "--max-memory",
+        type=click.FloatRange(0, 1e6, min_open=True),
+        metavar="GB",
+        expose_value=False,
+        callback=_limit,
+        help="Memory for reading, beside three times the file.  [default: 0.2]",
+    ),
+)
+
 #: How to read the model: architecture, input shapes, trust.
 source_options = together(
     click.option("--arch", metavar="NAME|FILE.py:FACTORY", help="Architecture of a state dict."),
-    click.option("--input-shape", multiple=True, type=ShapeType(), help="Shape of an input, e.g. 1x3x32x32."),
+    click.option(
+        "--input-shape",
+        multiple=True,
+        type=NamedShapeType(),
+        help="Shape of an input, e.g. 1x3x32x32 or ids=1x128; repeat it for more, in their order or by name.",
+    ),
+    click.option(
+        "--input",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help=".npz file with arrays for the inputs, by name.  [default: seeded ones that the model takes]",
+    ),
     click.option("--input-dtype", multiple=True, metavar="DTYPE", help="Dtype of an input, e.g. int64."),
+    click.option(
+        "--dynamic",
+        multiple=True,
+        metavar="NAME:AXIS",
+        help="Keep this dimension of an input open too, e.g. input_ids:1; the batch is open anyway.",
+    ),
+    click.option(
+        "--weights", metavar="ema|KEY", help="Which of several state dicts in the file, e.g. state_dict_ema."
+    ),
+    click.option("--prefix", metavar="PREFIX", help="Take only the tensors under this prefix, e.g. model."),
+    click.option("--strict", is_flag=True, help="Refuse tensors in the file that the net does not have."),
     click.option(
         "--trust-checkpoint", is_flag=True, help="Unpickle a whole module; runs code from the file."
     ),
@@ -75,7 +144,7 @@ speed_options = together(
         type=click.Choice(["size", "speed"]),
         default="size",
         show_default=True,
-        help="Pack what gets smaller, or only what gets faster too.",
+        help="Pack what gets smaller, or only what is expected to get faster too (MODEL.speed.onnx).",
     ),
     click.option("--measure", is_flag=True, help="Time each layer here, dense and packed; write the faster."),
     click.option(
@@ -107,9 +176,11 @@ binarize_options = together(
 #: How close the outputs must be.
 tolerance_options = together(
     click.option(
-        "--rtol", type=Tolerance(), help="Tolerance relative to the largest output.  [default: 0.001]"
+        "--rtol",
+        type=Tolerance(),
+        help="Tolerance relative to the output's own channel and row.  [default: room for rounding]",
     ),
-    click.option("--atol", type=Tolerance(), help="Absolute tolerance.  [default: 1e-05]"),
+    click.option("--atol", type=Tolerance(), help="Absolute tolerance.  [default: 0]"),
     click.option(
         "--seed", type=click.IntRange(0, 2**31), default=0, show_default=True, help="Seed of the inputs."
     ),

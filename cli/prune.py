@@ -10,17 +10,20 @@ from . import lab
 
 EPILOG = """\b
 Examples:
-  sparse-export prune dense.pt --amount 0.9235 -o pruned.pt
-  sparse-export prune vgg.pt --amount 0.9 --structure block:4x1 -o blocks.pt
+  sparse-export prune dense.pt --rate 0.9235 -o pruned.pt
+  sparse-export prune vgg.pt --rate 0.9 --structure block:4x1 -o blocks.pt
   sparse-export prune vgg.pt --structure 2:4 --layers 'features.*' -o half.pt
-  sparse-export prune vgg.pt --amount 0.98 --remove-dead -o connected.pt
-  sparse-export prune vgg.pt --amount 0.9 --bn-reestimate --evaluate -o repaired.pt
+  sparse-export prune vgg.pt --rate 0.98 --remove-dead -o connected.pt
+  sparse-export prune model.onnx --rate 0.9 -o pruned.onnx
+  sparse-export prune tagger.pt --rate 0.8 --kinds rnn --kinds embedding -o small.pt
+  sparse-export prune vgg.pt --rate 0.9 --bn-reestimate --evaluate -o repaired.pt
 """
 
 
 @click.command(epilog=EPILOG)
 @click.argument("model", type=lab.FILE)
-@click.option("--amount", type=float, metavar="RATE", help="Fraction of the weights to zero, in [0, 1).")
+@click.option("--rate", type=float, metavar="RATE", help="Fraction of the weights to zero, in [0, 1).")
+@click.option("--amount", type=float, hidden=True, help="The same as --rate.")
 @click.option("--target-nnz", type=click.IntRange(1), metavar="N", help="Instead: how many weights to keep.")
 @click.option(
     "--scope",
@@ -38,6 +41,12 @@ Examples:
     help="What is zeroed together: weights, blocks of outputs x inputs, all but N of M inputs, outputs.",
 )
 @click.option("--layers", multiple=True, metavar="GLOB", help="Only these layers (repeatable).")
+@click.option(
+    "--kinds",
+    multiple=True,
+    metavar="KIND",
+    help="conv, linear, convtranspose, rnn (LSTM, GRU), embedding, attention.  [default: conv, linear]",
+)
 @click.option(
     "--remove-dead",
     is_flag=True,
@@ -58,12 +67,14 @@ Examples:
 @lab.output_options
 def command(
     model: Path,
+    rate: float | None,
     amount: float | None,
     target_nnz: int | None,
     scope: str,
     criterion: str,
     structure: str,
     layers: tuple[str, ...],
+    kinds: tuple[str, ...],
     remove_dead: bool,
     keep_masks: bool,
     evaluate: bool,
@@ -79,7 +90,10 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Zero the least important weights of MODEL's convolutions and linear layers.
+    """Zero the least important weights of MODEL: a checkpoint, or an .onnx file.
+
+    A checkpoint whose net is not known is pruned as it is; only --evaluate, --bn-reestimate and
+    --remove-dead need its --arch. Pruned are convolutions and linear layers, others by --kinds or --layers.
 
     The rate counts all weights of the chosen layers, those that are zero already included; what
     --remove-dead zeroes comes on top. A neuron without inputs still gave a constant (its bias), so
@@ -87,12 +101,17 @@ def command(
     """
     from ..training import prune, runs
 
+    if rate is not None and amount is not None:
+        raise click.UsageError("--amount is another word for --rate: give one")
+    rate = amount if rate is None else rate
     spec = lab.data_spec(source, data_dir, download, image_size)
     outcome = runs.run_prune(
         model,
         output,
         arch,
-        lambda net: prune.masks(net, amount, target_nnz, scope, criterion, structure, layers, seed),
+        lambda weights: prune.choose(weights, rate, target_nnz, scope, criterion, structure, seed),
+        layers,
+        kinds,
         force=force,
         keep_masks=keep_masks,
         remove_dead=remove_dead,

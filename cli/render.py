@@ -15,6 +15,7 @@ from .console import human
 if TYPE_CHECKING:
     from ..exporter.archive import Report as ArchiveReport
     from ..exporter.prove.compare import Verification
+    from ..exporter.prove.verdict import OutputVerdict
     from ..exporter.report.report import Report
     from ..exporter.report.waterfall import Waterfall
 
@@ -47,24 +48,28 @@ def export(report: Report, *, verbose: bool, dry_run: bool) -> None:
         out.print()
         out.print(_waterfall_table(report.waterfall))
         out.print()
-    packed = sum(row["format"] != "dense" for row in report.layers)
-    kept = len(report.layers) - packed
-    out.print(
-        f"{packed} of {len(report.layers)} weights packed"
-        + (f", {kept} kept dense" + ("" if verbose or dry_run else " (-v says why)") if kept else "")
-        + f"; density {report.nnz / report.size:.2%}"
-        if report.size
-        else "no layer with constant weights"
-    )
+    out.print(_tally(report, told=verbose or dry_run))
     if dry_run:
         out.print("dry run: nothing was written")
         return
     if report.verification:
-        out.print(verification(report.verification))
+        out.print(verification(report.verification), markup=False, soft_wrap=True)
     else:
         out.print("[yellow]not verified (--no-verify)[/]")
     for path in report.files:
         out.print(f"wrote {_safe(str(path))}", soft_wrap=True)
+
+
+def _tally(report: Report, told: bool) -> str:
+    """How many weights were packed; `told` where the reasons of the others are on the screen."""
+    weights = report.weights
+    if not weights:
+        return "the model has no constant weight of 1 kB and more"
+    packed = sum(row["format"] != "dense" for row in weights)
+    kept = len(weights) - packed
+    why = "" if told else " (-v says why)"
+    dense = f", {kept} kept dense{why}" if kept else ""
+    return f"{packed} of {len(weights)} weights packed{dense}; density {report.density:.2%}"
 
 
 def _byte_table(
@@ -92,9 +97,9 @@ def _size_table(report: Report) -> Table:
 
 
 def _waterfall_table(waterfall: Waterfall) -> Table:
-    """All tensors, from dense over the theory to the file, and the entropy bound below."""
+    """All tensors, from dense over the theory to the file, and the order-0 entropy beside it."""
     table = _byte_table("all tensors", "dense", waterfall.dense, waterfall.rows())
-    over = waterfall.over_bound_percent
+    over = waterfall.over_entropy_percent
     if over is not None:
         table.add_row(f"  the file is {abs(over):.1f} % {'over' if over >= 0 else 'under'} it", "", "", "")
     return table
@@ -112,7 +117,7 @@ def _plan_table(report: Report) -> Table:
         if row["format"] == "dense":
             nbytes = human(row["dense_bytes"])
         table.add_row(
-            _safe(row["name"]), f"{row['density']:.1%}", row["format"], nbytes, _safe(row["reason"])
+            _safe(row["name"]), f"{row['density']:.1%}", _safe(row["format"]), nbytes, _safe(row["reason"])
         )
     return table
 
@@ -140,21 +145,50 @@ def contents(report: Report) -> None:
     out.print(
         f"{len(report.layers)} tensors, {report.packed_bytes:,} B in {report.source_bytes:,} B of file"
         + (f", {report.dense_bytes:,} B dense" if report.dense_bytes != report.packed_bytes else "")
-        + (f"; {report.nnz:,} of {report.size:,} values are not zero" if report.size else "")
+        + (
+            f"; density {report.density:.2%}: {report.nnz:,} of the {report.size:,} weights are not zero"
+            if report.size
+            else ""
+        )
     )
 
 
 def _format_cell(row: dict[str, Any]) -> str:
-    return f"{row['format']} {row['dtype']}"
+    return _safe(f"{row['format']} {row['dtype']}")
 
 
 def verification(result: Verification) -> str:
-    """The verification in one or two lines."""
-    return (
-        f"verified against {result.reference} on {result.inputs} inputs: max abs {result.max_abs:.2e}, "
-        f"mean abs {result.mean_abs:.2e},\n  relative {result.max_rel:.2e}, top-1 agreement "
-        f"{result.top1_agreement:.2%}" + (f"; {result.tensors} tensors bit for bit" if result.tensors else "")
+    """The verification in a few lines: what was compared, how far apart it is, what shows nothing."""
+    numbers = (
+        f"max abs {result.max_abs:.2e}, mean abs {result.mean_abs:.2e},\n"
+        f"  relative {result.max_rel:.2e}, top-1 agreement {result.top1_agreement:.2%}"
     )
+    against = f"{result.reference} on {result.inputs} inputs"
+    if result.unproven:
+        text = f"not proven against {against}: {result.unproven}"
+    elif result.values:
+        limit = ", within the tolerance given" if result.judged else ""
+        text = f"differs from {against} by {numbers},\n  as asked for by --values {result.values}{limit}"
+    else:
+        text = f"verified against {against}: {numbers}"
+    if result.tensors:
+        text += f"; {result.tensors} tensors bit for bit" + (" as stored" if result.values else "")
+    if len(result.outputs) > 1:
+        text += "".join(map(_output_line, result.outputs))
+    if result.runtimes:
+        text += f"\n  in {' and in '.join(result.runtimes)}"
+    return clean_lines([text, *(f"  {note}" for note in result.notes)])
+
+
+def _output_line(verdict: OutputVerdict) -> str:
+    top1 = f", top-1 {verdict.top1:.2%}" if verdict.top1 is not None else ""
+    numbers = f"max abs {verdict.max_abs:.2e}, relative {verdict.max_rel:.2e}{top1}"
+    return f"\n  output {clean(verdict.name)}: {numbers}"
+
+
+def clean_lines(lines: list[str]) -> str:
+    """Lines joined, each of them safe for a terminal."""
+    return "\n".join(clean(part) for line in lines for part in line.split("\n"))
 
 
 def archive(report: ArchiveReport, source_bytes: int, *, verified: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from . import lab
-from .console import print_json, progress, say
+from .console import print_json, progress, result, say
 
 EPILOG = """\b
 Examples:
@@ -122,4 +122,4 @@ def command(
     if as_json:
         print_json(rows)
     else:
-        click.echo(f"{output / 'rows.csv'}  {len(rows)} rows")
+        result(f"{output / 'rows.csv'}  {len(rows)} rows")

@@ -22,6 +22,7 @@ Examples:
 @options.binarize_options
 @options.source_options
 @options.tolerance_options
+@options.limit_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def command(source: Path, file: Path, as_json: bool, quiet: bool, **arguments: Any) -> None:

@@ -17,6 +17,7 @@ from .report.report import Report
 
 if TYPE_CHECKING:
     from ..formats import Packed
+    from ..runtime.inputs import Feeds
     from .graph.index import GraphIndex
     from .plan.plan import TensorPlan
     from .plan.values import Spec
@@ -61,7 +62,7 @@ def export(
     format
         Format of every weight it fits, or "auto": for each weight the smallest of all.
     output
-        Default: the model's name with `.<format>.onnx`, beside it.
+        Default: see `default_output`.
     values
         How non-zeros are stored: "fp32" (as they are), "fp16", "bf16", "int8" or "codebook:N".
     layers
@@ -71,28 +72,35 @@ def export(
     measure
         With "speed": time every layer here, dense and packed, on `threads` threads, and believe that instead.
     compare
-        Also compress the dense weights with `zstd -19`, to stand beside the packed file.
+        Also compress the dense weights with `gzip -6` and `zstd -19`, to stand beside the packed file: some
+        seconds for each 10 MB.
     rtol, atol
-        Tolerance of the verification: |a - b| <= atol + rtol * max |b|.
+        Tolerance of the verification: |a - b| <= atol + rtol * max |b| of the value's own channel and row.
+        Where one is given the other is 0; by default rounding alone may differ (see `prove.verdict`), and
+        lossy values are reported, not judged.
     **options
-        How the model is read, as `source.open_source` takes it: arch, input_shape, input_dtype,
+        How the model is read, as `source.open_source` takes it: arch, input_shape, input_dtype, input,
         trust_checkpoint, binarize, binarize_alpha, verbose.
 
     Raises
     ------
     InputError
-        If the model cannot be read or the output not be written.
+        If the model cannot be read, no inputs are found that it takes, or the output cannot be written.
     VerificationError
         If the file does not compute what the source computes; no file is left.
     """
-    from .files.atomic import check_target
     from .files.onnx_write import save
+    from .files.targets import SourceFiles, check_target
     from .graph.find import find
     from .graph.index import GraphIndex
     from .plan import plan as planning
     from .plan.values import parse
+    from .prove.compare import VALUES_KEY
+    from .prove.evidence import gather
     from .prove.proof import Proof
-    from .rewrite.write import rewrite
+    from .rewrite import smallest
+    from .rewrite.outcome import outcome
+    from .rewrite.settle import settled
     from .source import open_source
 
     started = time.perf_counter()
@@ -101,10 +109,16 @@ def export(
         raise InputError(f"optimize must be 'size' or 'speed', not '{optimize}'")
     overrides = planning.parse_overrides(layers)
     spec = parse(values)
-    target = Path(output) if output is not None else path.with_name(f"{path.stem}.{format}.onnx")
+    target = Path(output) if output is not None else default_output(path, format, optimize, measure)
+    sources = SourceFiles(path, options.get("arch"))
     if path.exists() and not dry_run:
-        check_target(target, force=force, sources=[path])
+        check_target(target, force=force, sources=sources)
     source = open_source(path, say=lambda text: progress(text, 0, 0), **options)
+    evidence = None
+    if verify or measure:
+        progress("looking for inputs", 0, 0)
+        evidence = gather(source, seed)
+        source.example_shapes = source.example_shapes or evidence.shapes
     index = GraphIndex(source.model)
     plans = planning.make(
         index,
@@ -115,26 +129,54 @@ def export(
         optimize,
         lambda done, total: progress("planning", done, total),
     )
-    packed = _settle(index, source, plans, optimize, threads if measure else None, dry_run, progress)
+    smallest.settle(index, source.model, plans)
+    feeds = evidence.one() if evidence and measure else None
+    packed = _settle(index, source, plans, optimize, feeds, threads, dry_run, progress)
     report = Report.begin(source, target, format, plans)
-    report.notes += _remarks(plans, spec)
+    report.notes += _remarks(index, plans, spec)
     if not dry_run:
-        proof = Proof(rtol, atol, seed) if verify else None
+        proof = Proof(rtol, atol)
         progress("writing", 0, 0)
-        packed_model = rewrite(index, source.model, plans, packed)
+        given = source.original is not None and not options.get("binarize")
+        packed_model, remarks = outcome(source, index, plans, packed, given=given)
+        report.notes += remarks
+        report.layers = [plan.to_json() for plan in plans]
+        lossy = next((plan.values for plan in plans if plan.packed and parse(plan.values).lossy), None)
+        if lossy:
+            packed_model.metadata_props.add(key=VALUES_KEY, value=lossy)
 
         def check(path: Path) -> None:
-            if proof:
+            if verify and evidence:
                 progress("verifying", 0, 0)
-                report.verification = proof.of_written(source, index, plans, packed, path)
+                report.verification = proof.of_written(source, evidence, index, plans, packed, path)
 
         report.files = save(
-            packed_model, target, check=check, force=force, external_data=external_data, sources=[path]
+            packed_model, target, check=check, force=force, external_data=external_data, sources=sources
         )
         progress("accounting for the bytes", 0, 0)
-        report.measure(source.model, compare)
+        dense = settled(index, source.model, plans)
+        report.measure(dense, compare)
+        if dense is not source.model and report.dense_file_bytes is not None:
+            report.dense_file_bytes = min(report.dense_file_bytes, source.model.ByteSize())
     report.seconds = time.perf_counter() - started
     return report
+
+
+def default_output(model: Path, format: str, optimize: str = "size", measure: bool = False) -> Path:
+    """Where `export` writes when it is not told: beside the model, what was asked for in the name.
+
+    Examples
+    --------
+    >>> [str(default_output(Path("net.pt"), *way)) for way in (("auto",), ("csr",), ("auto", "speed"))]
+    ['net.auto.onnx', 'net.csr.onnx', 'net.speed.onnx']
+    >>> str(default_output(Path("net.pt"), "csr", "speed", measure=True))
+    'net.csr.tuned.onnx'
+    """
+    from .files import shards
+
+    way = "tuned" if measure else "speed" if optimize == "speed" else ""
+    words = [format] if format != "auto" or not way else []
+    return model.with_name(".".join([shards.stem(model), *words, *([way] if way else []), "onnx"]))
 
 
 def _settle(
@@ -142,25 +184,30 @@ def _settle(
     source: Source,
     plans: Sequence[TensorPlan],
     optimize: str,
-    measure_on: int | None,
+    feeds: Feeds | None,
+    threads: int,
     dry_run: bool,
     progress: Progress,
 ) -> dict[str, Packed]:
     """The packed weights, once every layer that would get slower went back to dense in `plans`.
 
-    `measure_on` is how many threads to time the layers on, None for trusting the cost model; a dry run packs
-    only what is measured.
+    `feeds` are the inputs to time the net with, None for trusting the cost model; a dry run packs only what
+    is measured.
     """
     from .plan.pack import pack
+    from .rewrite import smallest
 
-    if optimize == "speed" and measure_on is None:
+    if optimize == "speed" and feeds is None:
         from .plan.cost import keep_slow_layers_dense
+        from .rewrite.sign_rules import signed_weights
 
-        keep_slow_layers_dense(source.model, plans, source.example_shapes)
+        signed = signed_weights(index, plans)
+        keep_slow_layers_dense(source.model, plans, source.example_shapes, signed)
+        smallest.settle(index, source.model, plans, only_drop=True)
     packed: dict[str, Packed] = {}
-    if measure_on is not None or not dry_run:
+    if feeds is not None or not dry_run:
         packed = pack(plans, lambda done, total: progress("packing", done, total))
-    if measure_on is not None:
+    if feeds is not None:
         from .tune import keep_measured_slow_layers_dense
 
         keep_measured_slow_layers_dense(
@@ -169,23 +216,27 @@ def _settle(
             plans,
             packed,
             source.example_shapes,
-            threads=measure_on,
+            feeds,
+            threads=threads,
             progress=lambda done, total: progress("measuring", done, total),
         )
+        smallest.settle(index, source.model, plans, only_drop=True)
+        packed = {plan.name: packed[plan.name] for plan in plans if plan.packed}
     return packed
 
 
-def _remarks(plans: Sequence[TensorPlan], spec: Spec) -> list[tuple[str, str]]:
+def _remarks(index: GraphIndex, plans: Sequence[TensorPlan], spec: Spec) -> list[tuple[str, str]]:
     """What the user should know about the plan, as notes of the report."""
     from ..formats.choice import KERNELS
+    from .graph import zeros
 
-    notes = []
+    notes = [note.text for note in zeros.notes(index, [plan.name for plan in plans if plan.packed])]
     expanded = sorted({plan.format for plan in plans if plan.packed} - set(KERNELS))
     if expanded:
         names = ", ".join(expanded)
         notes.append(f"{names}: no native kernel, so they run expanded; --optimize speed avoids it")
     if spec.lossy:
-        notes.append(f"values stored as {spec}: lossy; zeros stay zero, outputs differ as verified")
+        notes.append(f"values stored as {spec}: lossy; zeros stay zero, outputs differ by what is said below")
     return [("info", note) for note in notes]
 
 
@@ -199,7 +250,10 @@ def verify(
     progress: Progress = _silent,
     **options: Unpack[SourceOptions],
 ) -> Verification:
-    """Compare an exported file with its source in stock onnxruntime.
+    """Compare an exported file with its source, in stock onnxruntime and with the operators registered.
+
+    A file that says it was written with lossy values is compared with the source's weights stored the same
+    way; how far it is from the source itself is reported, and judged where a tolerance is given.
 
     Parameters
     ----------
@@ -209,20 +263,24 @@ def verify(
     Raises
     ------
     VerificationError
-        If the outputs differ beyond the tolerance.
+        If the outputs differ beyond the tolerance, or in names, order, types or shapes.
     InputError
-        If one of the two cannot be read.
+        If one of the two cannot be read, or no input shows what the source computes.
     """
-    from . import checkpoint
+    from .files import kinds
+    from .files.onnx_read import read_onnx
+    from .prove.evidence import gather
     from .prove.proof import Proof
     from .source import open_source
 
     opened = open_source(Path(source), say=lambda text: progress(text, 0, 0), **options)
-    written = checkpoint.load(Path(file)).onnx_model
-    if written is None:
+    if kinds.identify(Path(file)) != "onnx":
         raise InputError(f"{file}: is no ONNX file")
+    written = read_onnx(Path(file))
+    progress("looking for inputs", 0, 0)
+    evidence = gather(opened, seed)
     progress("verifying", 0, 0)
-    return Proof(rtol, atol, seed).of_outputs(opened, written, Path(file))
+    return Proof(rtol, atol).of_file(opened, evidence, written, Path(file))
 
 
 def inspect(file: str | Path, *, trust_checkpoint: bool = False, compare: bool = False) -> Report:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import onnx
 
 from ..errors import InputError
-from ..formats.base import Array
+from ..runtime.inputs import read_npz
+from ..text import clean, shown
+from .files import shards
 from .graph.index import GraphIndex
-from .graph.normalize import normalize
-from .prove import compare
+from .graph.normalize import normalized
+from .reference import OnnxReference, Reference, TorchReference
+from .trace import dynamic as dynamic_axes
+
+if TYPE_CHECKING:
+    from .checkpoint import Checkpoint
+    from .trace.resolve import Resolved
+
+#: `1x3x32x32` for the next input, or a pair of a name and a shape.
+Shape = tuple[int, ...] | tuple[str, tuple[int, ...]]
 
 
 @dataclass
@@ -23,28 +33,48 @@ class Source:
 
     Attributes
     ----------
+    model
+        What is packed: of a recent opset, computed weights folded.
+    original
+        The model of an .onnx file as it was given; None for checkpoints.
     reference
-        Runs the original: the torch module where there is one, the ONNX model otherwise.
+        Runs the original: the file in stock onnxruntime, or the torch module.
+    arch
+        What a checkpoint's net is called; None for .onnx files.
+    example_shapes
+        Of the inputs that a module was traced with.
+    input_shape, input
+        Sizes and arrays of the user's for its inputs.
     notes
         (level, text) pairs: the doctor's note of the checkpoint and the tracing.
+    sparse
+        Initializers that an .onnx file holds sparse; the model has them dense.
     """
 
     path: Path
     model: onnx.ModelProto
-    reference: compare.Run
-    reference_name: str
+    reference: Reference
     arch: str | None = None
+    original: onnx.ModelProto | None = None
     example_shapes: list[tuple[int, ...]] | None = None
+    input_shape: Sequence[Shape] = ()
+    input: Path | None = None
     notes: list[tuple[str, str]] = field(default_factory=list)
+    sparse: Mapping[str, onnx.SparseTensorProto] = field(default_factory=dict)
 
 
 class SourceOptions(TypedDict, total=False):
     """How a source is read: what everything that opens one hands on to `open_source`."""
 
     arch: str | None
-    input_shape: Sequence[tuple[int, ...]] | None
+    input_shape: Sequence[Shape] | None
     input_dtype: Sequence[str] | None
+    input: str | Path | None
     trust_checkpoint: bool
+    weights: str | None
+    prefix: str | None
+    strict: bool
+    dynamic: Sequence[str]
     binarize: Sequence[str]
     binarize_alpha: str
     verbose: bool
@@ -54,9 +84,14 @@ def open_source(
     path: Path,
     *,
     arch: str | None = None,
-    input_shape: Sequence[tuple[int, ...]] | None = None,
+    input_shape: Sequence[Shape] | None = None,
     input_dtype: Sequence[str] | None = None,
+    input: str | Path | None = None,
     trust_checkpoint: bool = False,
+    weights: str | None = None,
+    prefix: str | None = None,
+    strict: bool = False,
+    dynamic: Sequence[str] = (),
     binarize: Sequence[str] = (),
     binarize_alpha: str = "mean",
     verbose: bool = False,
@@ -69,9 +104,17 @@ def open_source(
     arch
         Architecture of a state dict: a name, or `file.py:factory`.
     input_shape, input_dtype
-        One for each input; found out for the nets that are known.
+        One for each input, in their order, or (name, shape) pairs; found out for the nets that are known.
+    input
+        .npz file of arrays for the inputs, by name.
     trust_checkpoint
         Allow pickles that run code.
+    weights, prefix
+        Which of several state dicts (its key, or "ema"), and which names of it, are the net's.
+    strict
+        Refuse a checkpoint that holds other tensors beside the net's.
+    dynamic
+        "NAME:AXIS" of input dimensions to keep open beside the batch, where torch traces the net.
     binarize, binarize_alpha
         Patterns over the names of latent weights to replace by alpha * sign(W), here and in the reference;
         alpha is "mean" (of |W|, per output) or "one".
@@ -83,52 +126,143 @@ def open_source(
     InputError
         If the file cannot be read, a weight is NaN, or no graph can be had for it.
     """
+    say(f"reading {path.name}")
+    arrays = Path(input) if input is not None else None
+    shapes = list(input_shape or ())
+    located = shards.locate(path)
+    if shards.identify(located) == "onnx":  # no step of this way needs torch
+        dynamic_axes.refuse(path, dynamic, "an .onnx file")
+        return _from_onnx(located, shapes, arrays, binarize, binarize_alpha)
     from . import checkpoint
     from .graph import latent
     from .trace import resolve as architecture
 
-    say(f"reading {path.name}")
-    loaded = checkpoint.load(path, trust_checkpoint=trust_checkpoint)
-    notes = [(note.level, note.text) for note in loaded.notes]
-    if loaded.kind == "onnx":
-        assert loaded.onnx_model is not None
-        model = normalize(latent.fold_weights(latent.lower_bipolar(loaded.onnx_model)))
-        if binarize:
-            notes += latent.binarize_model(model, binarize, binarize_alpha)
-        _refuse_nan(path, GraphIndex(model))
-        shapes = list(input_shape) if input_shape else None
-        return Source(path, model, compare.runner(model), "onnxruntime", None, shapes, notes)
+    loaded = checkpoint.load(path, trust_checkpoint=trust_checkpoint, weights=weights, prefix=prefix)
     checkpoint.refuse_nan(loaded)
-    resolved = architecture.resolve(
-        loaded,
-        arch,
-        list(input_shape) if input_shape else None,
-        list(input_dtype) if input_dtype else None,
-    )
+    notes = [(note.level, note.text) for note in loaded.notes]
+    resolved = _resolved(loaded, arch, shapes, input_dtype, arrays, strict=strict, dynamic=dynamic)
+    _refuse_inputs(path, resolved)
     say(f"tracing {resolved.arch_name or 'the module'}")
     if binarize:
         notes += latent.binarize_module(resolved.module, binarize, binarize_alpha)
-    model = latent.fold_weights(normalize(architecture.to_onnx(resolved, verbose=verbose)))
+    model = normalized(architecture.to_onnx(resolved, verbose=verbose)).model
     notes += [(note.level, note.text) for note in resolved.notes]
-    shapes = [tuple(example.shape) for example in resolved.example_inputs]
-    return Source(path, model, _torch_runner(resolved.module), "torch", resolved.arch_name, shapes, notes)
+    examples = [tuple(example.shape) for example in resolved.example_inputs]
+    name = resolved.arch_name or "a module"
+    reference = TorchReference(resolved.module)
+    return Source(path, model, reference, name, None, examples, (), arrays, notes)
 
 
-def _torch_runner(module: Any) -> compare.Run:
-    """A function that runs the torch module on the ONNX model's feeds, in their order."""
+def _from_onnx(
+    path: Path,
+    shapes: Sequence[Shape],
+    arrays: Path | None,
+    binarize: Sequence[str],
+    alpha: str,
+) -> Source:
+    """The source in an .onnx file, whose reference is the file itself."""
+    from .files.onnx_read import read_onnx
+    from .graph import latent
+
+    original = read_onnx(path)
+    given = onnx.ModelProto()
+    given.CopyFrom(original)
+    reference = OnnxReference(path, graph=given)
+    if any(node.op_type == "BipolarQuant" for node in given.graph.node):
+        # An operator of no runtime of ours: what it means is spelled out before anything else is done.
+        given = latent.lower_bipolar(given)
+        reference = OnnxReference(given, "onnxruntime, its BipolarQuant spelled out", shown(path))
+    normal = normalized(original)
+    model = normal.model
+    notes = [(note.level, note.text) for note in normal.notes]
+    if binarize:
+        notes += latent.binarize_model(model, binarize, alpha)
+        asked = _with_weights_of(given, model, binarize)
+        reference = OnnxReference(asked, "onnxruntime, binarized as asked for", shown(path))
+    _refuse_nan(path, GraphIndex(model))
+    return Source(path, model, reference, None, given, None, shapes, arrays, notes, normal.sparse)
+
+
+def _with_weights_of(given: onnx.ModelProto, model: onnx.ModelProto, globs: Sequence[str]) -> onnx.ModelProto:
+    """The given graph with the weights binarized in `model`; `model` where it does not hold them itself."""
+    from .graph.latent import fits
+
+    new = {
+        tensor.name: tensor
+        for tensor in model.graph.initializer
+        if any(fits(tensor.name, glob) for glob in globs)
+    }
+    asked = onnx.ModelProto()
+    asked.CopyFrom(given)
+    own = {tensor.name: tensor for tensor in asked.graph.initializer}
+    if any(name not in own or list(own[name].dims) != list(new[name].dims) for name in new):
+        return model
+    for name, tensor in new.items():
+        own[name].CopyFrom(tensor)
+    return asked
+
+
+def _resolved(
+    loaded: Checkpoint,
+    arch: str | None,
+    shapes: Sequence[Shape],
+    dtypes: Sequence[str] | None,
+    arrays: Path | None,
+    *,
+    strict: bool,
+    dynamic: Sequence[str],
+) -> Resolved:
+    """The net of a checkpoint, with the inputs that are given, or examples, to trace it with."""
     import torch
 
-    def flatten(value: Any) -> list[Array]:
-        if isinstance(value, torch.Tensor):
-            return [value.numpy()]
-        items = value.values() if isinstance(value, dict) else value
-        return [array for item in items for array in flatten(item)]
+    from .trace import resolve as architecture
 
-    def run(feeds: dict[str, Array]) -> list[Array]:
+    given = read_npz(arrays) if arrays is not None else {}
+    if given:
+        shapes = [array.shape for array in given.values()]
+        dtypes = [str(array.dtype) for array in given.values()]
+    plain = [item[1] if len(item) == 2 and isinstance(item[0], str) else item for item in shapes]
+    resolved = architecture.resolve(
+        loaded, arch, plain or None, list(dtypes) if dtypes else None, strict=strict, dynamic=dynamic
+    )
+    if given and loaded.program is None:
+        names = _argument_names(resolved.module)
+        order = [name for name in names if name in given] if set(given) <= set(names) else list(given)
+        resolved.example_inputs = tuple(torch.from_numpy(np.array(given[name])) for name in order)
+    return resolved
+
+
+def _argument_names(module: Any) -> list[str]:
+    import inspect
+
+    try:
+        return list(inspect.signature(module.forward).parameters)
+    except (TypeError, ValueError):
+        return []
+
+
+def _refuse_inputs(path: Path, resolved: Resolved) -> None:
+    """Refuse, before the work of tracing, a module that does not take its example inputs.
+
+    Raises
+    ------
+    InputError
+        With what the module said.
+    """
+    import torch
+
+    try:
         with torch.no_grad():
-            return flatten(module(*[torch.from_numpy(array) for array in feeds.values()]))
-
-    return run
+            resolved.module(*resolved.example_inputs)
+    except Exception as error:  # the net's own code runs here, so anything can come out
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        why = shown(lines[0]) if lines else type(error).__name__
+        shapes = ", ".join("x".join(map(str, item.shape)) or "()" for item in resolved.example_inputs)
+        dtypes = ", ".join(str(item.dtype)[6:] for item in resolved.example_inputs)
+        raise InputError(
+            f"{shown(path)}: {clean(resolved.arch_name)} does not take an input of {shapes} {dtypes} "
+            f"({why}); give --input-shape and --input-dtype, or the inputs with --input data.npz"
+        ) from error
 
 
 def _refuse_nan(path: Path, index: GraphIndex) -> None:

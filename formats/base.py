@@ -153,9 +153,13 @@ class Format(ABC):
     operator_inputs: ClassVar[tuple[str, ...]] = ()
     #: Component that goes into the operator's `scale` input instead (alpha of each channel); None: ones.
     scale_component: ClassVar[str | None] = None
-    #: Body in ONNX text that computes `dense` (float, flat [size]) from the components and the names that
-    #: `exporter.functions` defines before it: shape, rows, cols, size (int64, 1-D), zero1 = [0], axis0 = 0.
+    #: Body in ONNX text that decodes the components, with names that `rewrite.functions` defines before it:
+    #: shape, rows, cols, size (int64, 1-D), zero1 = [0], axis0 = 0, rows_i, cols_i (int32 scalars).
+    #: With `operator_entries` it gives `entries` (float [n]) and `position` (int32 [n], row-major; a position
+    #: may occur twice with the same value); otherwise `dense` (float [rows, cols]), every row multiplied by
+    #: `row_scale` (float, [rows, 1] or a scalar).
     operator_decode: ClassVar[str] = ""
+    operator_entries: ClassVar[bool] = False
 
     @abstractmethod
     def applies_to(self, stats: TensorStats) -> bool:

@@ -19,23 +19,55 @@ from .base import (
 from .parts import bits
 
 #: ONNX text: int64 `position` of every bit set in `mask`.
+#: ONNX text: int32 `position` [nnz] of the bits set in `mask`, nnz being the int64 [1] `{count}`. For every
+#: value its byte is found by counting up where bytes begin, and its bit by a table: arrays are as long as the
+#: mask has bytes or values, never as long as it has bits.
 POSITIONS_OF_MASK = (
-    """
-        mask_shape = Constant <value_ints = [1, -1]> ()
-        mask_row = Reshape (mask, mask_shape)
-"""
-    + bits.UNPACK_BITS.format(source="mask_row", target="flags")
+    bits.BIT_TABLE.replace("{target}", "bit")
     + """
-        minus1 = Constant <value_ints = [-1]> ()
-        flags_flat = Reshape (flags, minus1)
-        flags_bool = Cast <to = 9> (flags_flat)
-        mask_bits = Shape (flags_flat)
-        flags_count = Squeeze (mask_bits)
-        flags_zero = Constant <value = int64 {0}> ()
-        flags_one = Constant <value = int64 {1}> ()
-        places = Range (flags_zero, flags_count, flags_one)
+        bit_table_i = Cast <to = 6> (bit_table)
+        bit_axis = Constant <value = int64 {{1}}> ()
+        bit_ranks = CumSum (bit_table_i, bit_axis)
+        bit_ones = Constant <value_ints = [1]> ()
+        bit_counts = ReduceSum <keepdims = 0> (bit_table_i, bit_ones)
+        bit_one = Constant <value = int32 {{1}}> ()
+        bit_eight = Constant <value = int32 {{8}}> ()
+        bit_none = Constant <value = int32 {{0}}> ()
+        slot_range = Range (bit_none, bit_eight, bit_one)
+        bit_is_set = Cast <to = 9> (bit_table_i)
+        bit_rank0 = Sub (bit_ranks, bit_one)
+        bit_slot = Where (bit_is_set, bit_rank0, bit_eight)
+        nine_shape = Constant <value_ints = [256, 9]> ()
+        nine_blank = ConstantOfShape <value = int32[1] {{0}}> (nine_shape)
+        eight_shape = Shape (bit_table_i)
+        slot_rows = Expand (slot_range, eight_shape)
+        nth_set = ScatterElements <axis = 1> (nine_blank, bit_slot, slot_rows)
+        nine_flat = Constant <value_ints = [-1]> ()
+        nth_set_flat = Reshape (nth_set, nine_flat)
+        mask_i = Cast <to = 6> (mask)
+        byte_counts = Gather <axis = 0> (bit_counts, mask_i)
+        byte_ends = CumSum (byte_counts, axis0)
+        byte_begins = Sub (byte_ends, byte_counts)
+        value_slots = Add ({count}, bit_ones)
+        value_blank = ConstantOfShape <value = int32[1] {{0}}> (value_slots)
+        mask_shape = Shape (mask_i)
+        byte_ones = ConstantOfShape <value = int32[1] {{1}}> (mask_shape)
+        byte_marks = ScatterElements <reduction = "add"> (value_blank, byte_ends, byte_ones)
+        byte_marked = Slice (byte_marks, zero1, {count})
+        value_byte = CumSum (byte_marked, axis0)
+        count0 = Squeeze ({count})
+        count_i = Cast <to = 6> (count0)
+        value_range = Range (bit_none, count_i, bit_one)
+        value_begin = Gather <axis = 0> (byte_begins, value_byte)
+        value_rank = Sub (value_range, value_begin)
+        value_mask = Gather <axis = 0> (mask_i, value_byte)
+        bit_nine = Constant <value = int32 {{9}}> ()
+        nth_row = Mul (value_mask, bit_nine)
+        nth_index = Add (nth_row, value_rank)
+        value_bit = Gather <axis = 0> (nth_set_flat, nth_index)
+        value_start = Mul (value_byte, bit_eight)
+        position = Add (value_start, value_bit)
 """
-    + bits.COMPACT.format(flags="flags_bool", items="places", target="position")
 )
 
 
@@ -57,10 +89,11 @@ class Bitmask(Format):
     summary = "1 bit a weight and the non-zeros; any pattern, density about 0.15 to 0.97"
     operator = "Bitmask"
     operator_inputs = ("mask", "values")
+    operator_entries = True
     operator_decode = (
-        POSITIONS_OF_MASK
-        + "        values_f = Cast <to = 1> (values)\n"
-        + bits.PLACE.format(values="values_f")
+        "        value_count = Shape (values)\n"
+        + POSITIONS_OF_MASK.format(count="value_count")
+        + "        entries = Cast <to = 1> (values)\n"
     )
 
     def applies_to(self, stats: TensorStats) -> bool:

@@ -48,12 +48,9 @@ class Bitpack(Format):
         + """
         axis1 = Constant <value_ints = [1]> ()
         signs_cut = Slice (signs, zero1, cols, axis1)
-        signs_f = Cast <to = 1> (signs_cut)
-        minus2 = Constant <value = float {-2.0}> ()
-        plus1 = Constant <value = float {1.0}> ()
-        doubled = Mul (signs_f, minus2)
-        weights = Add (doubled, plus1)
-        dense = Reshape (weights, size)
+        is_negative = Cast <to = 9> (signs_cut)
+        minus_scale = Neg (row_scale)
+        dense = Where (is_negative, minus_scale, row_scale)
     """
     )
 

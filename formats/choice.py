@@ -57,7 +57,7 @@ def choose(
     """
     asked = [fmt for fmt in candidates if fmt.name != "dense"]
     sizes = {fmt.name: fmt.nbytes(stats) for fmt in asked if fmt.applies_to(stats)}
-    ranked = sorted(sizes, key=lambda name: (sizes[name], _rank(name)))
+    ranked = sorted(sizes, key=lambda name: (sizes[name], preference(name)))
     sizes["dense"] = stats.nbytes if dense_bytes is None else dense_bytes
     place = sum(sizes[name] + overhead < sizes["dense"] for name in ranked)
     ranked.insert(place, "dense")
@@ -74,5 +74,6 @@ def choose(
     return Choice(chosen, runner_up, {name: sizes[name] for name in ranked}, reason)
 
 
-def _rank(name: str) -> int:
+def preference(name: str) -> int:
+    """Place of a format among those that tie, the first first."""
     return PREFERENCE.index(name) if name in PREFERENCE else len(PREFERENCE)

@@ -21,15 +21,13 @@ from .base import (
 from .parts import bits
 
 
-def lookup(count: str) -> str:
-    """ONNX text: float `entries` [n], looked up in `table` by the bit planes `indices`; `count` holds n."""
+def lookup() -> str:
+    """ONNX text: float `looked_up` [8 b], from `table` by the bit planes `indices`; padding included."""
     return (
         bits.UNPACK_PLANES.format(source="indices", target="index")
-        + f"""
-        index_long = Cast <to = 7> (index)
-        index_cut = Slice (index_long, zero1, {count})
+        + """
         table_f = Cast <to = 1> (table)
-        entries = Gather <axis = 0> (table_f, index_cut)
+        looked_up = Gather <axis = 0> (table_f, index)
 """
     )
 
@@ -53,7 +51,17 @@ class Codebook(Format):
     summary = "up to 256 distinct values: 1 to 8 bits a weight and their table"
     operator = "Codebook"
     operator_inputs = ("indices", "table")
-    operator_decode = lookup("size") + "        dense = Identity (entries)\n"
+    operator_decode = (
+        bits.UNPACK_PLANES.format(source="indices", target="index")
+        + """
+        index_cut = Slice (index, zero1, size)
+        index_shape = Concat <axis = 0> (rows, cols)
+        index_rows = Reshape (index_cut, index_shape)
+        table_f = Cast <to = 1> (table)
+        matrix = Gather <axis = 0> (table_f, index_rows)
+        dense = Mul (matrix, row_scale)
+    """
+    )
 
     def applies_to(self, stats: TensorStats) -> bool:
         return distinct(stats) is not None

@@ -24,7 +24,7 @@ from .base import (
     check_header,
     require,
 )
-from .parts import bits, row_gaps
+from .parts import row_gaps
 
 
 class Csr(Format):
@@ -45,10 +45,14 @@ class Csr(Format):
     summary = "non-zeros with 8/16/32-bit in-row gaps; any pattern, density below about 0.8"
     operator = "Sparse"
     operator_inputs = ("indptr", "gaps", "values")
+    operator_entries = True
     operator_decode = (
-        row_gaps.POSITIONS_DECODE.format(rows="rows", cols="cols")
-        + "        values_f = Cast <to = 1> (values)\n"
-        + bits.PLACE.format(values="values_f")
+        row_gaps.POSITIONS_DECODE.format(rows="rows", out="csr")
+        + """
+        csr_start = Mul (csr_row, cols_i)
+        position = Add (csr_start, csr_column)
+        entries = Cast <to = 1> (values)
+    """
     )
 
     def applies_to(self, stats: TensorStats) -> bool:

@@ -38,12 +38,8 @@ class Palette(Format):
     summary = "gaps of 2 to 8 bits and up to 256 distinct non-zeros: pruned and clustered"
     operator = "Palette"
     operator_inputs = ("gaps", "indices", "table")
-    operator_decode = (
-        flat_gaps.POSITIONS_DECODE
-        + "        entry_count = Shape (position)\n"
-        + lookup("entry_count")
-        + bits.PLACE.format(values="entries")
-    )
+    operator_entries = True
+    operator_decode = flat_gaps.POSITIONS_DECODE + lookup() + flat_gaps.SPREAD.format(values="looked_up")
 
     def applies_to(self, stats: TensorStats) -> bool:
         return _table(stats) is not None

@@ -26,26 +26,32 @@ from .bitmask import POSITIONS_OF_MASK, check_mask
 from .bitpack import check_scales, find_scales, sign_bit
 from .parts import bits, flat_gaps
 
-#: ONNX text: scatters +1 and -1, as `signs` says, to `position`.
-SCATTER_SIGNS = (
+#: ONNX text: float `plus_minus` [8 b]: +1 or -1 as the bits of `signs` say, padding included.
+PLUS_MINUS = (
     """
         sign_shape = Constant <value_ints = [1, -1]> ()
         sign_row = Reshape (signs, sign_shape)
 """
     + bits.UNPACK_BITS.format(source="sign_row", target="sign_bits")
     + """
-        sign_flat_shape = Constant <value_ints = [-1]> ()
-        sign_flat = Reshape (sign_bits, sign_flat_shape)
-        sign_count = Shape (position)
-        sign_cut = Slice (sign_flat, zero1, sign_count)
-        sign_f = Cast <to = 1> (sign_cut)
-        sign_two = Constant <value = float {-2.0}> ()
-        sign_one = Constant <value = float {1.0}> ()
-        sign_doubled = Mul (sign_f, sign_two)
-        plus_minus = Add (sign_doubled, sign_one)
+        sign_flags = Cast <to = 9> (sign_bits)
+        sign_flat = Squeeze (sign_flags, zero1)
+        sign_minus = Constant <value = float {-1.0}> ()
+        sign_plus = Constant <value = float {1.0}> ()
+        plus_minus = Where (sign_flat, sign_minus, sign_plus)
 """
-    + bits.PLACE.format(values="plus_minus")
 )
+#: The same for a mask, whose bits say how many signs there are.
+_COUNT_MASK = """
+        mask_row_shape = Constant <value_ints = [1, -1]> ()
+        count_index = Cast <to = 6> (mask)
+        count_bits = Gather <axis = 0> (sign_bits_table, count_index)
+        count_bits_i = Cast <to = 6> (count_bits)
+        count_axes = Constant <value_ints = [0, 1]> ()
+        count_sum = ReduceSum <keepdims = 0> (count_bits_i, count_axes)
+        count_long = Cast <to = 7> (count_sum)
+        nnz = Unsqueeze (count_long, zero1)
+"""
 
 
 class Signmask(Format):
@@ -66,7 +72,13 @@ class Signmask(Format):
     operator = "SignMask"
     operator_inputs = ("mask", "signs")
     scale_component = "scales"
-    operator_decode = POSITIONS_OF_MASK + SCATTER_SIGNS
+    operator_entries = True
+    operator_decode = (
+        PLUS_MINUS
+        + _COUNT_MASK
+        + POSITIONS_OF_MASK.format(count="nnz")
+        + "        entries = Slice (plus_minus, zero1, nnz)\n"
+    )
 
     def applies_to(self, stats: TensorStats) -> bool:
         return find_scales(stats, allow_zeros=True) is not None
@@ -115,7 +127,8 @@ class Signgaps(Format):
     operator = "SignGaps"
     operator_inputs = ("gaps", "signs")
     scale_component = "scales"
-    operator_decode = flat_gaps.POSITIONS_DECODE + SCATTER_SIGNS
+    operator_entries = True
+    operator_decode = flat_gaps.POSITIONS_DECODE + PLUS_MINUS + flat_gaps.SPREAD.format(values="plus_minus")
 
     def applies_to(self, stats: TensorStats) -> bool:
         return find_scales(stats, allow_zeros=True) is not None

@@ -32,26 +32,21 @@ DENSEST = 0.75
 
 DECODE = (
     flat_gaps.POSITIONS_DECODE
-    + "        entry_count = Shape (position)\n"
-    + lookup("entry_count")
+    + lookup()
     + """
         low_f = Cast <to = 1> (low)
         byte_power = Constant <value = float[3] {1.0, 256.0, 65536.0}> ()
         number = MatMul (byte_power, low_f)
         hidden = Constant <value = float {8388608.0}> ()
         is_negative = GreaterOrEqual (number, hidden)
-        negative = Cast <to = 1> (is_negative)
-        sign_part = Mul (negative, hidden)
-        mantissa = Sub (number, sign_part)
-        significand = Add (mantissa, hidden)
-        unit = Constant <value = float {1.0}> ()
-        two = Constant <value = float {2.0}> ()
-        twice = Mul (negative, two)
-        sign = Sub (unit, twice)
-        signed = Mul (significand, sign)
-        values = Mul (signed, entries)
+        plus = Add (number, hidden)
+        minus = Neg (number)
+        signed = Where (is_negative, minus, plus)
+        number_size = Shape (number)
+        powers = Slice (looked_up, zero1, number_size)
+        values = Mul (signed, powers)
 """
-    + bits.PLACE.format(values="values")
+    + flat_gaps.SPREAD.format(values="values")
 )
 
 
@@ -78,6 +73,7 @@ class Split(Format):
     )
     operator = "Split"
     operator_inputs = ("gaps", "low", "indices", "table")
+    operator_entries = True
     operator_decode = DECODE
 
     def applies_to(self, stats: TensorStats) -> bool:

@@ -16,7 +16,7 @@ from .base import (
     check_header,
     require,
 )
-from .parts import bits, flat_gaps
+from .parts import flat_gaps
 
 
 class Tight(Format):
@@ -37,10 +37,11 @@ class Tight(Format):
     summary = "non-zeros with gaps of 2 to 8 bits; the smallest for fp16 and int8 values, without a kernel"
     operator = "Tight"
     operator_inputs = ("gaps", "values")
+    operator_entries = True
     operator_decode = (
         flat_gaps.POSITIONS_DECODE
         + "        values_f = Cast <to = 1> (values)\n"
-        + bits.PLACE.format(values="values_f")
+        + flat_gaps.SPREAD.format(values="values_f")
     )
 
     def applies_to(self, stats: TensorStats) -> bool:

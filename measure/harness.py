@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .subjects import Options, Subject, job, printable
+from ..text import one_line
+from .subjects import Options, Subject, job
 
 Progress = Callable[[str], None]
 
@@ -88,7 +89,7 @@ def measure(
                 _read_through(one.subject.files)
             result = run_worker(order_, options.timeout)
             if "error" in result:
-                one.error, one.error_kind = printable(result["error"]), result.get("kind")
+                one.error, one.error_kind = one_line(result["error"]), result.get("kind")
             else:
                 one.rounds.append({"round": round_, **result})
     except KeyboardInterrupt:

@@ -1,8 +1,8 @@
-"""Inputs for a model: seeded random tensors of its own shapes, or the arrays of an .npz file."""
+"""Inputs of a bench run: found once, on the baseline, in a process of their own; or of an .npz file."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,87 +10,135 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..runtime import trials
+from ..runtime.inputs import (
+    Feeds,
+    InputSpec,
+    as_shapes,
+    batch_keys,
+    given,
+    make,
+    named_shapes,
+    read_npz,
+    sizes_in,
+)
+from ..text import shown
 
-Feeds = dict[str, NDArray[Any]]
+__all__ = ["Feeds", "InputSpec", "arranged", "find", "labelled", "read_npz", "repeated", "seeded"]
 
 
-@dataclass(frozen=True)
-class InputSpec:
-    """One model input: a dimension is an int, or None / a name where the model leaves it open."""
-
-    name: str
-    shape: tuple[int | str | None, ...]
-    dtype: str
-
-
-def concrete_shape(spec: InputSpec, batch: int) -> tuple[int, ...]:
-    """The shape with the batch filled in.
+def seeded(specs: Sequence[InputSpec], batch: int, seed: int) -> Feeds:
+    """Seeded inputs by the shapes alone, for what nothing more is known of.
 
     Raises
     ------
     InputError
-        If the model fixes another batch, or leaves open a dimension that is not the first.
+        If the model fixes another batch, or leaves open a dimension that is not the batch.
     """
-    if not spec.shape:
-        return ()
-    first, *rest = spec.shape
-    if isinstance(first, int) and first > 0 and first != batch:
+    for spec in specs:
+        _refuse_other_batch(spec, batch)
+    return make(specs, dict.fromkeys(batch_keys(specs), batch), seed)
+
+
+def _refuse_other_batch(spec: InputSpec, batch: int) -> None:
+    first = spec.key(0) if spec.shape else batch
+    states = len(spec.shape) > 1 and isinstance(spec.key(1), str)
+    if isinstance(first, int) and first != batch and not states:
         raise InputError(
-            f"input '{spec.name}' has a fixed batch of {first}; batch {batch} cannot be measured"
+            f"input '{shown(spec.name)}' has a fixed batch of {first}; batch {batch} cannot be measured"
         )
-    for axis, size in enumerate(rest, start=1):
-        if not isinstance(size, int) or size <= 0:
-            raise InputError(
-                f"input '{spec.name}' leaves dimension {axis} open ({size}); "
-                "give the inputs with --input file.npz"
-            )
-    return (batch, *(int(size) for size in rest if size is not None))
 
 
-def random_inputs(specs: list[InputSpec], batch: int, seed: int) -> Feeds:
-    """Seeded inputs: standard normal for floats, 0 or 1 for integers (any vocabulary has both)."""
-    rng = np.random.default_rng(seed)
-    feeds = {}
+def repeated(arrays: Feeds, specs: Sequence[InputSpec], batch: int) -> Feeds:
+    """Given arrays, cut or repeated along the axis that is the batch; what has none stays as it is."""
+    keys = batch_keys(specs)
+    result = dict(arrays)
     for spec in specs:
-        shape = concrete_shape(spec, batch)
-        dtype = np.dtype(spec.dtype)
-        if dtype.kind == "f":
-            feeds[spec.name] = rng.standard_normal(shape, dtype=np.float32).astype(dtype)
-        else:
-            feeds[spec.name] = rng.integers(0, 2, size=shape).astype(dtype)
-    return feeds
+        axes = [axis for axis in range(len(spec.shape)) if spec.key(axis) in keys]
+        if spec.name not in arrays or not axes:
+            continue
+        array, axis = np.asarray(arrays[spec.name]), axes[0]
+        size = array.shape[axis]
+        if size != batch:
+            whole = np.concatenate([array] * -(-batch // max(1, size)), axis=axis)
+            array = np.take(whole, range(batch), axis=axis)
+        result[spec.name] = np.ascontiguousarray(array)
+    return result
 
 
-def read_npz(path: str | Path) -> Feeds:
-    """Arrays of an .npz file by name.
+def find(job: dict[str, Any]) -> dict[str, Any]:
+    """Write the inputs of every batch size into `job["feeds"]`: batch to file, or to why there is none.
+
+    Runs in a process of its own: what it loads would show in the memory that is measured.
+    """
+    specs, attempt = _model(job)
+    arrays = given(read_npz(job["input"]), specs, job["input"]) if job["input"] else {}
+    files, errors, told = {}, {}, ""
+    for batch in job["batches"]:
+        try:
+            feeds, recipe = _found(specs, attempt, arrays, job, batch)
+        except InputError as error:
+            errors[str(batch)] = str(error)
+            continue
+        told = trials.told(recipe) if recipe.guessed else ""
+        path = Path(job["feeds"]) / f"inputs{batch}.npz"
+        arrays_out: dict[str, Any] = {name: np.asarray(value, _text(value)) for name, value in feeds.items()}
+        np.savez(path, **arrays_out)
+        files[str(batch)] = str(path)
+    return {"files": files, "errors": errors, "told": told}
+
+
+def _text(value: Any) -> Any:
+    """Text goes into a file as text: objects would be pickled."""
+    return np.str_ if isinstance(value, np.ndarray) and value.dtype.kind == "O" else None
+
+
+def _found(
+    specs: Sequence[InputSpec], attempt: trials.Attempt, arrays: Feeds, job: dict[str, Any], batch: int
+) -> tuple[Feeds, trials.Recipe]:
+    for spec in specs:
+        _refuse_other_batch(spec, batch)
+    fitted = repeated(arrays, specs, batch)
+    shapes = as_shapes(job["input_shape"]) if Path(job["path"]).suffix == ".onnx" else []
+    sizes = {**named_shapes(shapes, specs), **dict.fromkeys(batch_keys(specs), batch)}
+    sizes |= sizes_in(fitted, specs)
+    recipe = trials.search(specs, attempt, given=fitted, sizes=sizes, seed=job["seed"], batches=(batch,))
+    return recipe.feeds(specs, fitted, job["seed"], batch), recipe
+
+
+def _model(job: dict[str, Any]) -> tuple[list[InputSpec], trials.Attempt]:
+    """What the model takes, with what its graph demands, and how it is run."""
+    path = Path(job["path"])
+    if path.suffix == ".onnx":
+        from ..exporter.files.onnx_read import read_onnx
+        from ..exporter.prove.demands import inputs_of
+        from ..runtime.stock import Session
+
+        specs, session = inputs_of(read_onnx(path)), Session(path)
+        return specs, session.run
+    from ..exporter.reference import TorchReference
+    from .runners.base import load_module, torch_inputs
+
+    module, examples = load_module(str(path), job["architecture"], job["input_shape"])
+    return torch_inputs(examples), TorchReference(module).run
+
+
+def arranged(arrays: Feeds, specs: Sequence[InputSpec], where: str) -> Feeds:
+    """Arrays of a file for these inputs: by name, or by their order where the names are another runtime's.
 
     Raises
     ------
     InputError
-        If it is not an .npz archive of plain arrays (object arrays would run code).
+        If an input gets none.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: not a readable .npz file ({error})") from error
-
-
-def fit(feeds: Feeds, specs: list[InputSpec], batch: int, where: str) -> Feeds:
-    """The arrays of a file for these inputs: by name (a single one by position), repeated to the batch."""
-    if len(specs) == 1 and len(feeds) == 1:
-        feeds = {specs[0].name: next(iter(feeds.values()))}
-    missing = [spec.name for spec in specs if spec.name not in feeds]
+    if not set(arrays) >= {spec.name for spec in specs} and len(arrays) == len(specs):
+        arrays = dict(zip((spec.name for spec in specs), arrays.values(), strict=True))
+    missing = [spec.name for spec in specs if spec.name not in arrays]
     if missing:
-        raise InputError(f"{where}: no array named {', '.join(missing)} (found {', '.join(feeds) or 'none'})")
-    fitted = {}
-    for spec in specs:
-        array = feeds[spec.name].astype(spec.dtype, copy=False)
-        if array.ndim:
-            repeats = -(-batch // max(1, array.shape[0]))
-            array = np.concatenate([array] * repeats)[:batch] if array.shape[0] != batch else array
-        fitted[spec.name] = np.ascontiguousarray(array)
-    return fitted
+        raise InputError(
+            f"{where}: no array named {', '.join(missing)} (found {', '.join(arrays) or 'none'})"
+        )
+    return given({spec.name: arrays[spec.name] for spec in specs}, specs, where)
 
 
 def labelled(path: str | Path) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import SparseExportError
+from ..text import one_line
 from . import inputs
 from .onnx_files import all_files, read_model
-from .subjects import Subject, printable
+from .subjects import Subject
 
 #: Batches of seeded calibration inputs for static INT8; a single one leaves ranges to chance.
 CALIBRATION_BATCHES = 8
@@ -36,16 +37,10 @@ def _save(model: Any, target: Path) -> None:
 
 def make_int8(dense: Path, target: Path, seed: int, given: str | None) -> None:
     """Static INT8 in QDQ form, weights per channel, calibrated on `--input` or on seeded inputs."""
-    from onnxruntime import InferenceSession
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    from .runners.base import onnx_inputs
-
-    specs = onnx_inputs(InferenceSession(str(dense), providers=["CPUExecutionProvider"]))
-    batches = [inputs.random_inputs(specs, _batch(specs), seed + i) for i in range(CALIBRATION_BATCHES)]
-    if given:
-        batches = [inputs.fit(inputs.read_npz(given), specs, _batch(specs), given)]
+    batches = calibration(dense, seed, given)
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -68,10 +63,22 @@ def make_int8(dense: Path, target: Path, seed: int, given: str | None) -> None:
     prepared.unlink()
 
 
-def _batch(specs: list[inputs.InputSpec]) -> int:
-    """The batch that the model fixes, or 1."""
-    first = specs[0].shape[0] if specs and specs[0].shape else 1
-    return first if isinstance(first, int) and first > 0 else 1
+def calibration(dense: Path, seed: int, given: str | None) -> list[inputs.Feeds]:
+    """The given inputs, or several seeded ones that the model takes."""
+    from ..exporter.files.onnx_read import read_onnx
+    from ..exporter.prove.demands import inputs_of
+    from ..runtime import trials
+    from ..runtime.inputs import given as named
+    from ..runtime.inputs import sizes_in
+    from ..runtime.stock import Session
+
+    specs = inputs_of(read_onnx(dense))
+    arrays = named(inputs.read_npz(given), specs, given) if given else {}
+    sizes = sizes_in(arrays, specs)
+    recipe = trials.search(specs, Session(dense).run, given=arrays, sizes=sizes, seed=seed, batches=(1,))
+    batch = (recipe.batches or (1,))[0]
+    count = 1 if specs and len(arrays) == len(specs) else CALIBRATION_BATCHES
+    return [recipe.feeds(specs, arrays, seed + place, batch) for place in range(count)]
 
 
 def make_fp16(dense: Path, target: Path, *_: Any) -> None:
@@ -198,7 +205,7 @@ def make(
             raise
         except Exception as error:  # these tools fail in ways of their own; the run goes on without the peer
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            yield None, f"{label}: not made ({printable(reason)})"
+            yield None, f"{label}: not made ({one_line(reason)})"
             continue
         files = tuple(all_files(target))
         yield Subject(f"p{number}", label, target, "onnxruntime", "peer", files=files), ""

@@ -137,6 +137,8 @@ def run(request: Request, options: Options, command: str, progress: Progress = _
         notes: list[str] = []
         if request.peers:
             subjects, notes = _with_peers(subjects, base, request, options, folder, progress)
+        options, told = _with_inputs(base, options, folder, progress)
+        notes += told
         dense = next((s for s in subjects if s.id == DENSE_PEER), None)
         if dense is not None and request.baseline is None:
             base = dense
@@ -182,6 +184,36 @@ def _with_peers(
         else:
             found.append(peer)
     return found, notes
+
+
+def _with_inputs(
+    base: Subject, options: Options, folder: Path, progress: Progress
+) -> tuple[Options, list[str]]:
+    """The options with files of inputs that the baseline takes, the same for all subjects.
+
+    Raises
+    ------
+    InputError
+        If there are none for any batch size.
+    """
+    progress("looking for inputs", 0, 0)
+    order = {
+        **job(base, options, 1, 1, 1),
+        "find": True,
+        "feeds": str(folder),
+        "input": options.input,
+        "batches": list(options.batch),
+    }
+    found = harness.run_worker(order, options.timeout)
+    if "error" in found:
+        family = MissingDependencyError if found["kind"] == "MissingDependencyError" else InputError
+        raise family(f"{base.label}: {found['error']}")
+    if not found["files"]:
+        raise InputError(f"{base.label}: {next(iter(found['errors'].values()))}")
+    files = tuple((int(batch), path) for batch, path in found["files"].items())
+    errors = tuple((int(batch), text) for batch, text in found["errors"].items())
+    told = [f"{base.label}: {found['told']}"] if found["told"] else []
+    return replace(options, feeds=files, no_feeds=errors), told
 
 
 def _export_dense(base: Subject, options: Options, folder: Path, progress: Progress) -> Path:

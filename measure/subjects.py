@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, UnsupportedError
+from ..text import clean
 
 CHECKPOINTS = {".pt", ".pth", ".ckpt", ".bin", ".safetensors"}
 _TORCH = ("torch", "torch-compiled")
@@ -15,7 +16,10 @@ _TORCH = ("torch", "torch-compiled")
 
 @dataclass(frozen=True)
 class Options:
-    """Settings of a whole bench run; every subject is measured at every `threads` x `batch`."""
+    """Settings of a whole bench run; every subject is measured at every `threads` x `batch`.
+
+    `feeds` are files of inputs by batch size, `no_feeds` the reasons where none were found.
+    """
 
     threads: tuple[int, ...] = (1,)
     batch: tuple[int, ...] = (1,)
@@ -28,8 +32,10 @@ class Options:
     input: str | None = None
     data: str | None = None
     architecture: str | None = None
-    input_shape: tuple[int, ...] | None = None
+    input_shape: tuple[Any, ...] | None = None
     timeout: float = 600.0
+    feeds: tuple[tuple[int, str], ...] = ()
+    no_feeds: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,11 +68,6 @@ class Subject:
     variant: str | None = None
     note: str = ""
     files: tuple[Path, ...] = field(default=())
-
-
-def printable(text: str) -> str:
-    """Text on one line without control characters: names inside files cannot drive the terminal."""
-    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def is_packed(path: Path) -> bool:
@@ -120,7 +121,7 @@ def from_paths(
         files = tuple(all_files(path)) if onnx else (path,)
         for runtime in _applicable(path, runtimes) if runtimes else default_runtimes(path):
             for target in targets if targets and packed and runtime == "onnxruntime" else [None]:
-                label = printable(path.name) + _suffix(
+                label = clean(path.name) + _suffix(
                     runtime, packed, target, bool(runtimes and len(runtimes) > 1)
                 )
                 subjects.append(
@@ -158,7 +159,8 @@ def job(subject: Subject, options: Options, threads: int, batch: int, round_: in
         "min_runs": -(-options.min_runs // options.rounds),
         "min_seconds": options.min_seconds / options.rounds,
         "seed": options.seed,
-        "input": options.input,
+        "feeds": dict(options.feeds).get(batch),
+        "no_feeds": dict(options.no_feeds).get(batch),
         "architecture": options.architecture,
         "input_shape": list(options.input_shape) if options.input_shape else None,
         "target": subject.target,

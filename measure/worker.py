@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ..errors import SparseExportError
+from ..errors import InputError, SparseExportError
 from . import memory
 
 Job = dict[str, Any]
@@ -44,9 +44,11 @@ def _feeds(job: Job, runner: Any) -> dict[str, Any]:
     from . import inputs
 
     specs = runner.inputs()
-    if job.get("input"):
-        return inputs.fit(inputs.read_npz(job["input"]), specs, job["batch"], job["input"])
-    return inputs.random_inputs(specs, job["batch"], job["seed"])
+    if job.get("no_feeds"):
+        raise InputError(job["no_feeds"])
+    if job.get("feeds"):
+        return inputs.arranged(inputs.read_npz(job["feeds"]), specs, job["feeds"])
+    return inputs.seeded(specs, job["batch"], job["seed"])
 
 
 def _time_runs(job: Job, runner: Any, feeds: dict[str, Any]) -> tuple[list[float], float]:
@@ -122,10 +124,24 @@ def evaluate(job: Job) -> dict[str, Any]:
     right = 0
     for start in range(0, len(x), step):
         part = x[start : start + step]
-        feeds = inputs.fit({spec.name: part}, [spec], fixed or len(part), job["data"])
+        filled = inputs.repeated({spec.name: part}, [_any_batch(spec)], fixed or len(part))
+        feeds = inputs.arranged(filled, [spec], job["data"])
         scores = np.asarray(runner.run(feeds)[0])[: len(part)]
         right += int((scores.argmax(axis=-1) == y[start : start + step]).sum())
     return {"accuracy": right / len(x), "samples": len(x)}
+
+
+def _any_batch(spec: Any) -> Any:
+    from dataclasses import replace
+
+    return replace(spec, shape=(None, *spec.shape[1:]))
+
+
+def find_inputs(job: Job) -> dict[str, Any]:
+    """The inputs of a run, written beside it."""
+    from . import inputs
+
+    return inputs.find(job)
 
 
 def export_dense(job: Job) -> dict[str, Any]:
@@ -133,9 +149,11 @@ def export_dense(job: Job) -> dict[str, Any]:
     import onnx
 
     from ..exporter.source import open_source
+    from ..runtime.inputs import as_shapes
 
-    shapes = [tuple(job["input_shape"])] if job["input_shape"] else None
-    source = open_source(Path(job["path"]), arch=job["architecture"], input_shape=shapes)
+    source = open_source(
+        Path(job["path"]), arch=job["architecture"], input_shape=as_shapes(job["input_shape"])
+    )
     onnx.save(source.model, job["export"])
     return {"written": job["export"]}
 
@@ -155,7 +173,8 @@ def main() -> None:
     if job.get("cpus"):
         os.sched_setaffinity(0, job["cpus"])
     try:
-        work = export_dense if job.get("export") else evaluate if job.get("data") else measure
+        measured = evaluate if job.get("data") else measure
+        work = find_inputs if job.get("find") else export_dense if job.get("export") else measured
         result = work(job)
     except SparseExportError as error:
         result = {"error": str(error), "kind": type(error).__name__}

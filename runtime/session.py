@@ -1,4 +1,4 @@
-"""Sessions that run packed layers on their packed bytes: the library's path, registering it, sessions."""
+"""The native operator library: its path, and registering it with session options."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
-from ..errors import InputError, MissingDependencyError
+from ..errors import MissingDependencyError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import onnxruntime
+
+    from .inference import InferenceSession as InferenceSession
 
 LIBRARY_VARIABLE = "SPARSE_EXPORT_LIBRARY"
 _SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 LIBRARY_NAME = f"libsparse_export_ops{_SUFFIX}"
+#: Session options that have the library: with a second one in them onnxruntime refuses to make a session.
+_registered: WeakSet[Any] = WeakSet()
 
 
 def library_path() -> Path:
@@ -66,7 +69,7 @@ def register(session_options: onnxruntime.SessionOptions) -> onnxruntime.Session
     Parameters
     ----------
     session_options
-        Changed in place.
+        Changed in place, unless they have been registered with before.
 
     Returns
     -------
@@ -78,68 +81,21 @@ def register(session_options: onnxruntime.SessionOptions) -> onnxruntime.Session
     MissingDependencyError
         If the library is missing or this onnxruntime cannot load it.
     """
+    if session_options in _registered:
+        return session_options
     path = library_path()
     try:
         session_options.register_custom_ops_library(str(path))
     except Exception as error:  # onnxruntime has no stable base class for its failures
         raise MissingDependencyError(f"onnxruntime cannot load {path}: {error}") from error
+    _registered.add(session_options)
     return session_options
 
 
-class InferenceSession:
-    """An ``onnxruntime.InferenceSession`` with the native operators registered.
+def __getattr__(name: str) -> Any:
+    """`InferenceSession` derives from onnxruntime's class: made when it is first asked for."""
+    if name != "InferenceSession":
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    from .inference import InferenceSession
 
-    Parameters
-    ----------
-    path
-        Model file, or the bytes of one.
-    session_options
-        Used (and changed: the library is registered) when given.
-    threads
-        Threads within an operator; 0 leaves the choice to onnxruntime. Ignored with `session_options`.
-    providers
-        Execution providers; the packed layers run on the CPU.
-
-    Raises
-    ------
-    InputError
-        If the file does not exist.
-    MissingDependencyError
-        If onnxruntime or the library is missing.
-
-    Notes
-    -----
-    Every attribute of the wrapped session is available: ``run``, ``get_inputs``, ``io_binding``, ...
-    """
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str] | bytes,
-        session_options: onnxruntime.SessionOptions | None = None,
-        *,
-        threads: int = 0,
-        providers: Sequence[Any] = ("CPUExecutionProvider",),
-    ) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise MissingDependencyError("onnxruntime is not installed: pip install onnxruntime") from error
-        if not isinstance(path, bytes) and not Path(path).is_file():
-            raise InputError(f"{os.fspath(path)}: no such file")
-        if session_options is None:
-            session_options = onnxruntime.SessionOptions()
-            session_options.intra_op_num_threads = threads
-        register(session_options)
-        model = path if isinstance(path, bytes) else os.fspath(path)
-        self.session = onnxruntime.InferenceSession(model, session_options, providers=list(providers))
-
-    def run(
-        self, output_names: Sequence[str] | None, feeds: dict[str, Any], run_options: Any = None
-    ) -> list[Any]:
-        """Outputs for these inputs, as ``onnxruntime.InferenceSession.run`` gives them."""
-        return list(self.session.run(output_names, feeds, run_options))
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "session":  # only reached when __init__ failed
-            raise AttributeError(name)
-        return getattr(self.session, name)
+    return InferenceSession

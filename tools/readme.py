@@ -1,4 +1,4 @@
-"""Fill the generated parts of README.md: the format table, measured results, and the demo's real output.
+"""Fill the generated parts of README.md; write docs/results.md and docs/field.md.
 
 Usage: python -m tools.readme [--demo FILE] [--check]
 """
@@ -6,13 +6,16 @@ Usage: python -m tools.readme [--demo FILE] [--check]
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
 from sparse_export import formats
-from tools import results
+from tools import field_page, results
 
 README = Path(__file__).resolve().parents[1] / "README.md"
+FIELD = README.parent / "docs" / "field.md"
+RESULTS = README.parent / "docs" / "results.md"
 
 
 def format_table() -> str:
@@ -41,12 +44,17 @@ def main() -> int:
     arguments = parser.parse_args()
     before = README.read_text()
     text = replace(before, "formats", format_table())
-    text = replace(text, "results", results.render())
+    text = replace(text, "results", results.highlights())
     if arguments.demo:
         text = replace(text, "demo", f"```\n{arguments.demo.read_text().strip()}\n```")
+    pages = {README: text, RESULTS: results.page()}
+    measured = results.RESULTS / "field.json"
+    if measured.exists():
+        pages[FIELD] = field_page.page(json.loads(measured.read_text()))
     if arguments.check:
-        return int(text != before)
-    README.write_text(text)
+        return int(any(not path.exists() or path.read_text() != page for path, page in pages.items()))
+    for path, page in pages.items():
+        path.write_text(page)
     return 0
 
 

@@ -16,6 +16,8 @@ from ..exporter.nets import cifar
 from . import prune
 from .train import Constraint
 
+NOTHING_LEFT = "no layer is left to binarize: first and last stay float; name some with --layers GLOB"
+
 #: Method -> (what it does, whether it trains, whether weights are scaled, whether activations are signs).
 METHODS: dict[str, tuple[str, bool, bool, bool]] = {
     "sign": ("alpha sign(W), no training", False, True, False),
@@ -38,9 +40,7 @@ def layers_of(model: nn.Module, globs: Iterable[str] = ()) -> list[str]:
     if not globs:
         names = names[1:-1]
     if not names:
-        raise InputError(
-            "no layer is left to binarize: first and last stay float; name some with --layers GLOB"
-        )
+        raise InputError(NOTHING_LEFT)
     return names
 
 

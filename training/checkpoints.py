@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save as serialize
 from torch import nn
 
 from ..errors import InputError
@@ -18,10 +19,21 @@ from ..exporter.nets.cifar import MODELS, create
 State = dict[str, torch.Tensor]
 
 
-def write(path: str | Path, value: Any, *, force: bool = True) -> None:
-    """Save a value with torch.save so that the path holds either the old file or the whole new one."""
-    with atomic_file(Path(path), force=force) as handle:
-        torch.save(value, handle)
+def write(path: str | Path, value: Any, *, force: bool = True, sources: Iterable[Path] = ()) -> None:
+    """Save a value so that the path holds either the old file or the whole new one.
+
+    With torch.save, or as safetensors (a state dict, tied tensors written twice) where the name says so.
+
+    Raises
+    ------
+    InputError
+        If the system refuses the write, or the path is one of `sources`, or exists and `force` is not given.
+    """
+    with atomic_file(Path(path), force=force, sources=sources) as handle:
+        if Path(path).suffix == ".safetensors":
+            handle.write(serialize({name: t.detach().clone().contiguous() for name, t in value.items()}))
+        else:
+            torch.save(value, handle)
 
 
 def read_state(path: str | Path) -> State:
@@ -59,6 +71,11 @@ def classes_of(state: Mapping[str, torch.Tensor]) -> int:
     """Rows of the last weight or bias: the number of classes of a classifier."""
     sized = [tensor.shape[0] for key, tensor in state.items() if tensor.dim() and "running" not in key]
     return int(sized[-1]) if sized else 0
+
+
+def is_known(path: str | Path) -> bool:
+    """Whether the checkpoint is of a built-in net."""
+    return recognise(read_state(path)) is not None
 
 
 def load_model(path: str | Path, arch: str | None = None) -> tuple[nn.Module, str]:

@@ -6,9 +6,8 @@ whether all of its weights stay or go. `masks` only decides; `apply` zeroes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -17,30 +16,24 @@ from torch import nn
 from torch.nn.utils import prune as torch_prune
 
 from ..errors import InputError
+from .targets import KINDS, prunable, weights
+
+__all__ = [
+    "CRITERIA",
+    "KINDS",
+    "SCOPES",
+    "Masks",
+    "Structure",
+    "apply",
+    "attach",
+    "choose",
+    "masks",
+    "prunable",
+]
 
 SCOPES = ("global", "layer", "sensitivity")
 CRITERIA = ("l1", "l2", "random")
-#: Kinds of layers that are pruned.
-KINDS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 Masks = dict[str, torch.Tensor]
-
-
-def prunable(model: nn.Module, layers: Iterable[str] = ()) -> dict[str, nn.Module]:
-    """Name -> every convolution and linear layer, or those that a glob of `layers` matches.
-
-    Raises
-    ------
-    InputError
-        If a glob matches no such layer, or the net has none.
-    """
-    found = {name: module for name, module in model.named_modules() if isinstance(module, KINDS)}
-    if not found:
-        raise InputError("the net has no convolution and no linear layer to prune")
-    globs = list(layers)
-    for glob in globs:
-        if not any(fnmatchcase(name, glob) for name in found):
-            raise InputError(f"no layer matches '{glob}'; layers: {', '.join(list(found)[:6])}, …")
-    return {n: m for n, m in found.items() if not globs or any(fnmatchcase(n, g) for g in globs)}
 
 
 @dataclass(frozen=True)
@@ -84,7 +77,9 @@ class Structure:
 
 
 def _matrix(weight: torch.Tensor) -> torch.Tensor:
-    return weight.detach().reshape(weight.shape[0], -1)
+    matrix = weight.detach().reshape(weight.shape[0], -1)
+    # Half precision neither ranks finely enough nor is known to numpy in all its forms.
+    return matrix if matrix.dtype in (torch.float32, torch.float64) else matrix.float()
 
 
 def _entry_scores(weight: torch.Tensor, criterion: str, generator: torch.Generator) -> torch.Tensor:
@@ -106,16 +101,30 @@ def masks(
     structure: str = "unstructured",
     layers: Iterable[str] = (),
     seed: int = 0,
+    kinds: Iterable[str] = (),
 ) -> Masks:
-    """Layer name -> bool tensor of the weight's shape: True stays.
+    """Weight name -> bool tensor of the weight's shape: True stays. As `choose`, of a net's weights."""
+    return choose(weights(model, layers, kinds), rate, target_nnz, scope, criterion, structure, seed)
+
+
+def choose(
+    chosen: Mapping[str, torch.Tensor],
+    rate: float | None = None,
+    target_nnz: int | None = None,
+    scope: str = "global",
+    criterion: str = "l1",
+    structure: str = "unstructured",
+    seed: int = 0,
+) -> Masks:
+    """Weight name -> bool tensor of the weight's shape: True stays.
 
     Parameters
     ----------
     rate
-        Fraction of the chosen layers' weights that is zero afterwards, in [0, 1); rounded to a whole
-        number of weights (of units, for a structure) as torch.nn.utils.prune does.
+        Fraction of the chosen weights that is zero afterwards, in [0, 1); rounded to a whole number of
+        weights (of units, for a structure) as torch.nn.utils.prune does.
     target_nnz
-        Instead of a rate: the number of weights of the chosen layers to keep.
+        Instead of a rate: the number of the chosen weights to keep.
     scope
         "global": one ranking; "layer": the same rate in each layer; "sensitivity": one ranking of
         the scores in units of their layer's standard deviation (Han et al. 2015 prune below a
@@ -123,7 +132,6 @@ def masks(
     """
     if scope not in SCOPES or criterion not in CRITERIA:
         raise InputError(f"scope: {', '.join(SCOPES)}; criterion: {', '.join(CRITERIA)}")
-    chosen = {n: m.weight for n, m in prunable(model, layers).items() if isinstance(m.weight, torch.Tensor)}
     shape = Structure.parse(structure)
     generator = torch.Generator().manual_seed(seed)
     scores = {name: _entry_scores(weight, criterion, generator) for name, weight in chosen.items()}
@@ -196,17 +204,25 @@ def _n_of_m(scores: torch.Tensor, keep: int, group: int) -> torch.Tensor:
 
 def apply(model: nn.Module, chosen: Masks) -> None:
     """Zero, in place, every weight whose mask is False. The zeros are +0.0."""
-    modules: dict[str, Any] = dict(model.named_modules())
     with torch.no_grad():
         for name, mask in chosen.items():
-            modules[name].weight.masked_fill_(~mask, 0.0)
+            module, parameter = _owner(model, name)
+            getattr(module, parameter).masked_fill_(~mask, 0.0)
 
 
 def attach(model: nn.Module, chosen: Masks) -> None:
     """Reparametrise as torch.nn.utils.prune does: the state dict then holds weight_orig and weight_mask."""
-    modules = dict(model.named_modules())
     for name, mask in chosen.items():
-        torch_prune.custom_from_mask(modules[name], "weight", mask)  # type: ignore[no-untyped-call]
+        torch_prune.custom_from_mask(*_owner(model, name), mask)  # type: ignore[no-untyped-call]
+
+
+def _owner(model: nn.Module, name: str) -> tuple[Any, str]:
+    """The module that has the weight of that name, and the parameter's name in it."""
+    modules: dict[str, Any] = dict(model.named_modules())
+    if name in modules and isinstance(getattr(modules[name], "weight", None), torch.Tensor):
+        return modules[name], "weight"
+    layer, _, parameter = name.rpartition(".")
+    return modules[layer], parameter
 
 
 def count_nonzero(model: nn.Module) -> tuple[int, int]:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError
-from . import prune
+from . import prune, targets
 from .data import Data
 from .train import Constraint, Recipe
 
@@ -30,7 +30,7 @@ class Masked(Constraint):
     Parameters
     ----------
     model
-        Its convolution and linear weights that hold zeros are masked where they do.
+        Its layers' weights that hold zeros, of whatever kind, are masked where they do.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -40,7 +40,7 @@ class Masked(Constraint):
 
     def find(self) -> None:
         """Take the present zeros as the masks."""
-        weights = [module.weight for module in prune.prunable(self.model).values()]
+        weights = targets.weights(self.model, kinds=targets.MODULES).values()
         self.zeros = [
             (w, w.detach() == 0) for w in weights if isinstance(w, nn.Parameter) and bool((w == 0).any())
         ]

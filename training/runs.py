@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from ..errors import InputError
-from ..exporter.files.atomic import check_target
+from ..exporter.files.targets import check_target
 from ..exporter.nets import cifar
 from . import binarize as binary
-from . import checkpoints, data, neurons, prune, retrain, train
+from . import checkpoints, data, files, neurons, prune, retrain, targets, train
+from .outcome import Outcome
 from .train import Recipe, Resume
 
 
@@ -38,33 +39,21 @@ def _load(spec: DataSpec) -> data.Data:
     return data.load(spec.source, spec.directory, spec.download, spec.image_size)
 
 
-@dataclass
-class Outcome:
-    """What a step did; `as_json` of it is what the command prints."""
-
-    output: str
-    arch: str
-    accuracy: float | None
-    nonzeros: int
-    weights: int
-    history: train.History | None = None
-    #: Weights of dead neurons that pruning removed beyond its rate; None where that was not asked for.
-    dead: int | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self) | {"sparsity": 1 - self.nonzeros / self.weights}
-
-
 def _outcome(output: Path, arch: str, model: nn.Module, score: float | None, history: Any = None) -> Outcome:
     return Outcome(str(output), arch, score, *prune.count_nonzero(model), history)
 
 
-def begin(output: Path, settings: dict[str, Any], force: bool, sources: Iterable[Path] = ()) -> Resume:
-    """Where the run's state is kept; an output that exists is refused unless this run was writing it."""
+def begin(
+    output: Path, settings: dict[str, Any], force: bool, sources: Iterable[Path] = ()
+) -> tuple[Resume, bool]:
+    """Where the run's state is kept, and whether the output may be overwritten.
+
+    An output that exists is refused, unless `force` is given or a state says that this run was writing it.
+    """
     resume = Resume(output, settings)
-    check_target(output, force=force or resume.path.exists(), sources=sources)
-    return resume
+    force = force or resume.path.exists()
+    check_target(output, force=force, sources=sources)
+    return resume, force
 
 
 def check_fit(model: nn.Module, samples: data.Data) -> None:
@@ -119,7 +108,9 @@ def run_train(
     settings = {"step": "train", "arch": arch, **asdict(spec), **asdict(recipe), "rewind_epoch": rewind_epoch}
     if rewind_epoch is not None and not 0 < rewind_epoch <= recipe.epochs:
         raise InputError(f"epoch {rewind_epoch} to rewind to is not one of the {recipe.epochs} trained")
-    resume = begin(output, settings, force)
+    resume, force = begin(output, settings, force)
+    if rewind_epoch is not None:
+        check_target(early_path(output, rewind_epoch), force=force)
     samples = spec.load()
     torch.manual_seed(recipe.seed)
     model = cifar.create(arch, samples.classes)
@@ -127,11 +118,11 @@ def run_train(
 
     def keep(epoch: int) -> None:
         if epoch == rewind_epoch:
-            checkpoints.write(early_path(output, epoch), model.state_dict())
+            checkpoints.write(early_path(output, epoch), model.state_dict(), force=force)
 
     history = train.fit(model, samples, recipe, resume=resume, progress=progress, after_epoch=keep)
     score = history.accuracy[-1] if history.accuracy else train.accuracy(model, samples.test)
-    checkpoints.write(output, model.state_dict())
+    checkpoints.write(output, model.state_dict(), force=force)
     resume.finish()
     return _outcome(output, arch, model, score, history)
 
@@ -140,7 +131,9 @@ def run_prune(
     source: Path,
     output: Path,
     arch: str | None,
-    choose: Callable[[nn.Module], prune.Masks],
+    choose: Callable[[dict[str, torch.Tensor]], prune.Masks],
+    layers: Iterable[str] = (),
+    kinds: Iterable[str] = (),
     *,
     force: bool = False,
     keep_masks: bool = False,
@@ -150,14 +143,32 @@ def run_prune(
 ) -> Outcome:
     """Prune a checkpoint; with `keep_masks` as torch.nn.utils.prune leaves it, else with plain zeros.
 
-    With `remove_dead` also what leads to or from a neuron that pruning left without inputs or outputs.
+    An .onnx file, and a state dict whose net is not known, are pruned as they are.
+
+    Parameters
+    ----------
+    choose
+        Masks of the weights that `layers` and `kinds` choose (`targets.chosen`).
+    remove_dead
+        Also zero what leads to or from a neuron that pruning left without inputs or outputs.
     """
     check_target(output, force=force, sources=[source])
+    if files.is_graph(source) and (remove_dead or evaluate is not None or arch is not None):
+        raise InputError(f"{source}: --arch, --evaluate, --bn-reestimate and --remove-dead need a checkpoint")
+    if files.is_graph(source) or (
+        arch is None and not remove_dead and evaluate is None and not checkpoints.is_known(source)
+    ):
+        return files.prune_file(source, output, choose, layers, kinds, force=force, keep_masks=keep_masks)
     model, name = checkpoints.load_model(source, arch)
-    masks = choose(model)
+    weights = targets.weights(model, layers, kinds)
+    masks = choose(weights)
     dead = None
     if remove_dead:
+        if not set(masks) <= set(prune.prunable(model)):
+            raise InputError("--remove-dead follows convolutions and linear layers: leave out other kinds")
         masks, dead = _without_dead(model, masks)
+    left = sum(int(weight.detach()[masks[n]].count_nonzero()) for n, weight in weights.items())
+    size = sum(weight.numel() for weight in weights.values())
     if keep_masks:
         prune.attach(model, masks)
     else:
@@ -169,7 +180,9 @@ def run_prune(
         if reestimate:
             retrain.reestimate_batchnorm(model, samples)
         score = train.accuracy(model, samples.test)
-    checkpoints.write(output, model.state_dict())
+    checkpoints.write(output, model.state_dict(), force=force, sources=[source])
+    if kinds or not targets.has_default(model):  # counted are the weights that were chosen
+        return Outcome(str(output), name, score, left, size, dead=dead)
     return replace(_outcome(output, name, model, score), dead=dead)
 
 
@@ -222,7 +235,8 @@ def run_retrain(
     settings = {"step": "retrain", "source": checkpoints.digest(source), **asdict(spec), **asdict(recipe)}
     settings |= {"schedule": schedule, "gradual_to": gradual_to, "reestimate": reestimate}
     settings["rewind_to"] = checkpoints.digest(rewind_to) if rewind_to and rewind_to.is_file() else None
-    resume = begin(output, settings, force, [source])
+    sources = [source, rewind_to] if rewind_to else [source]
+    resume, force = begin(output, settings, force, sources)
     samples = spec.load()
     check_fit(model, samples)
     if rewind_to is not None:
@@ -234,7 +248,7 @@ def run_retrain(
     if reestimate:
         retrain.reestimate_batchnorm(model, samples)
     score = train.accuracy(model, samples.test)
-    checkpoints.write(output, model.state_dict())
+    checkpoints.write(output, model.state_dict(), force=force, sources=sources)
     resume.finish()
     return _outcome(output, name, model, score, history)
 
@@ -248,29 +262,42 @@ def run_binarize(
     method: str,
     *,
     layers: Iterable[str] = (),
+    evaluate: bool = True,
     force: bool = False,
     progress: train.Progress | None = None,
 ) -> Outcome:
-    """Binarize a checkpoint; the written weights are exactly plus or minus one number per output channel."""
+    """Binarize a checkpoint; the written weights are exactly plus or minus one number per output channel.
+
+    Where nothing is trained (`method` "sign"), no data are read unless `evaluate` is set, and neither an
+    .onnx file nor a state dict needs its net.
+    """
     if method not in binary.METHODS:
         raise InputError(f"method '{method}': {', '.join(binary.METHODS)}")
     _, trains, scaled, signs = binary.METHODS[method]
+    evaluate = evaluate or trains
+    if files.is_graph(source) and (evaluate or arch is not None):
+        raise InputError(
+            f"{source}: an .onnx file is only binarized as it is: --method sign, without a net or data"
+        )
+    if files.is_graph(source) or (arch is None and not evaluate and not checkpoints.is_known(source)):
+        return files.binarize_file(source, output, layers, force=force)
     model, name = checkpoints.load_model(source, arch)
     globs = list(layers)
     settings = {"step": "binarize", "source": checkpoints.digest(source), "method": method, "layers": globs}
-    resume = begin(output, settings | asdict(spec) | asdict(recipe), force, [source])
+    resume, force = begin(output, settings | asdict(spec) | asdict(recipe), force, [source])
     if signs:
         model, name = binary.with_sign_activations(model, name, model.state_dict())
     names = binary.layers_of(model, globs)
-    samples = spec.load()
-    check_fit(model, samples)
+    samples = spec.load() if evaluate else None
+    if samples is not None:
+        check_fit(model, samples)
     constraint = binary.Binary(model, names, scaled)
     history = None
-    if trains:
+    if trains and samples is not None:
         # Weight decay would pull the masters to zero, where signs flip at random.
         history = train.fit(model, samples, replace(recipe, weight_decay=0.0), [constraint], resume, progress)
     constraint.enter(1.0)
-    score = train.accuracy(model, samples.test)
-    checkpoints.write(output, model.state_dict())
+    score = None if samples is None else train.accuracy(model, samples.test)
+    checkpoints.write(output, model.state_dict(), force=force, sources=[source])
     resume.finish()
     return _outcome(output, name, model, score, history)

@@ -1,4 +1,4 @@
-"""The archive: every tensor of a checkpoint, bit for bit, near the entropy bound.
+"""The archive: every tensor of a checkpoint, losslessly, near the order-0 entropy.
 
 A valid safetensors file: one U8 tensor a chunk (`chunk0`, ...) and `index`, a zstd-coded JSON that says how
 to read them (docs/format-spec.md). Chunks of about 8 MB are coded in parallel and written as they are
@@ -8,12 +8,17 @@ done, so memory does not grow with the checkpoint.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from ..files import atomic
+from ..files import shards
+from ..files.atomic import atomic_file
+from ..files.failures import ours
+from ..files.targets import SourceFiles, check_target
 from .masks import drop_signs_of_zeros, fold
 from .read import Archive, Report
 from .source import open_source
+from .tree import leaves
 from .unpacker import arrays, load, unpack
 from .writer import Plan, write_file
 
@@ -23,12 +28,7 @@ Progress = Callable[[str, int, int], None]
 
 def default_target(source: Path) -> Path:
     """`model.packed.safetensors` in the working directory, for any name of a checkpoint."""
-    name = source.name
-    for suffix in (".safetensors.index.json", ".index.json", source.suffix):
-        if suffix and name.endswith(suffix):
-            name = name[: -len(suffix)]
-            break
-    return Path(f"{name}.packed.safetensors")
+    return Path(f"{shards.stem(source)}.packed.safetensors")
 
 
 def write(
@@ -37,7 +37,7 @@ def write(
     *,
     force: bool = False,
     fold_masks: bool = True,
-    plain_zeros: bool = False,
+    exact_zeros: bool = False,
     trust_checkpoint: bool = False,
     check: bool = True,
     threads: int | None = None,
@@ -48,13 +48,14 @@ def write(
     Parameters
     ----------
     source
-        `.pt`, `.pth`, `.safetensors`, or the `*.index.json` of sharded safetensors.
+        `.pt`, `.pth`, `.safetensors`, the `*.index.json` of shards, or a folder that holds one of them.
     out
         Target, `default_target(source)` if None.
     fold_masks
         Store `weight_orig` x `weight_mask` as `weight`; otherwise both as they are.
-    plain_zeros
-        Store -0.0, which weight x mask leaves behind, as 0: not bit for bit, but a bit a zero smaller.
+    exact_zeros
+        Keep the signs of a pruned weight's zeros too. They are left by weight x mask, cost a bit a zero, and
+        no comparison of numbers sees them; everything else is kept bit for bit either way.
     check
         Decode the file that was written and compare every tensor's checksum with the source's before it gets
         its name.
@@ -66,22 +67,25 @@ def write(
     """
     source = Path(source)
     target = Path(out) if out is not None else default_target(source)
-    atomic.check_target(target, force=force, sources=[source])
-    opened = open_source(source, trust_checkpoint=trust_checkpoint)
+    sources = SourceFiles(source)
+    check_target(target, force=force, sources=sources)
+    with ours(source):
+        opened = open_source(source, trust_checkpoint=trust_checkpoint)
+        leaves(opened.tree)  # refuses names that no archive may have
     if fold_masks:
         fold(opened)
-    if plain_zeros:
+    if not exact_zeros:
         drop_signs_of_zeros(opened)
-    with atomic.atomic_file(target, force=force, source=source) as file:
+    with atomic_file(target, force=force, sources=sources) as file:
         plan = Plan(opened)
         write_file(file, plan, threads, progress)
         file.flush()
-        if check:
-            with Archive(Path(file.name)) as archive:
+        with Archive(Path(file.name), trusted=True) as archive:
+            if check:
                 for _ in archive.chunks(threads, lambda d, t: progress("verifying", d, t)):
                     pass
-    with Archive(target) as archive:
-        return archive.report()
+            report = archive.report()  # before the file has its name: afterwards nothing may fail
+    return replace(report, path=target)
 
 
 def info(path: Path) -> Report:

@@ -18,6 +18,7 @@ import numpy as np
 from ...errors import CorruptFileError
 from ..files.container.header import DTYPES
 from ..files.container.strict_json import strict_json
+from .sparse import is_layout
 from .tree import Tree, from_json, to_json
 
 VALUES, POSITIONS, SIGNS = 0, 1, 2
@@ -38,6 +39,8 @@ class TensorColumns:
     kind: list[int] = field(default_factory=list)
     #: Strides, in elements, of tensors that were not row-major; {} for most files.
     strides: dict[str, list[int]] = field(default_factory=dict)
+    #: Layouts of tensors that were sparse in torch; left out of the file where there are none.
+    layouts: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -93,6 +96,8 @@ class Index:
     def to_bytes(self) -> bytes:
         """The index as JSON."""
         columns = {name: asdict(getattr(self, name)) for name in _COLUMNS}
+        if not self.tensors.layouts:
+            del columns["tensors"]["layouts"]
         head = {"tree": to_json(self.tree), "metadata": self.metadata, "notes": self.notes}
         return json.dumps(head | columns, separators=(",", ":"), ensure_ascii=False).encode()
 
@@ -139,8 +144,9 @@ def require(condition: bool, where: str, rule: str) -> None:
 def _columns(raw: Any, cls: type, where: str) -> Any:
     """One group of columns: lists of one length, of plain integers (or what the column is for)."""
     names = list(cls.__dataclass_fields__)  # type: ignore[attr-defined]
+    names = [name for name in names if name != "layouts" or (isinstance(raw, dict) and name in raw)]
     require(isinstance(raw, dict) and list(raw) == names, where, f"columns are {', '.join(names)}")
-    lists = {name: raw[name] for name in names if name != "strides"}
+    lists = {name: raw[name] for name in names if name not in ("strides", "layouts")}
     require(all(isinstance(column, list) for column in lists.values()), where, "a column is no list")
     require(len({len(column) for column in lists.values()}) == 1, where, "columns differ in length")
     for name, column in lists.items():
@@ -163,15 +169,28 @@ def _check_tensors(index: Index, where: str) -> None:
     require(isinstance(tensors.strides, dict), where, "strides are no object")
     for dtype, shape, kind in zip(tensors.dtype, tensors.shape, tensors.kind, strict=True):
         require(len(shape) <= 8 and all(0 <= n < 1 << 48 for n in shape), where, "a shape is out of range")
-        require(math.prod(shape) * DTYPES[dtype].itemsize < 1 << 48, where, "a tensor is over 2^48 bytes")
+        # Empty axes must not hide that the others overflow: a library multiplies them all the same.
+        whole = math.prod(max(1, n) for n in shape) * DTYPES[dtype].itemsize
+        require(whole < 1 << 48, where, "a tensor is over 2^48 bytes")
         require(kind in (PLAIN, SCALED) and (kind == PLAIN or len(shape) > 0), where, "unknown tensor kind")
         require(kind == PLAIN or DTYPES[dtype].kind in "fV", where, "scaled tensors are floats")
+    require(isinstance(tensors.layouts, dict), where, "layouts are no object")
+    for key, layout in tensors.layouts.items():
+        known = _is_tensor(key, tensors)
+        require(
+            known and is_layout(layout, tensors.shape[int(key)]), where, "a layout does not fit its tensor"
+        )
     for key, strides in tensors.strides.items():
-        known = key.isascii() and key.isdigit() and len(key) < 9 and int(key) < len(tensors.dtype)
+        known = _is_tensor(key, tensors)
         shape = tensors.shape[int(key)] if known else []
-        fits = isinstance(strides, list) and len(strides) == len(shape) and all(_small(n) for n in strides)
+        fits = isinstance(strides, list) and len(strides) == len(shape)
+        fits = fits and all(type(n) is int and 0 <= n < 1 << 48 for n in strides)
         require(known and fits, where, "strides do not fit their tensor")
         require(fills(shape, strides), where, "strides do not fill the tensor's memory")
+
+
+def _is_tensor(key: str, tensors: TensorColumns) -> bool:
+    return key.isascii() and key.isdigit() and len(key) < 9 and int(key) < len(tensors.dtype)
 
 
 def fills(shape: Iterable[int], strides: Iterable[int]) -> bool:

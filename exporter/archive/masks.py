@@ -11,9 +11,12 @@ import numpy as np
 
 from ...formats.base import Array
 from ..files.container.header import DTYPES
+from .pairs import hooked
 from .source import Source, SourceTensor
 from .tree import Leaf, Tree
 
+#: A weight with more than one zero in so many elements has been pruned.
+PRUNED = 20
 #: Bit pattern of 1 in the dtypes a mask can have.
 _ONES = {"F32": 0x3F800000, "F16": 0x3C00, "BF16": 0x3F80, "F64": 0x3FF0000000000000, "BOOL": 1, "U8": 1}
 
@@ -21,29 +24,32 @@ _ONES = {"F32": 0x3F800000, "F16": 0x3C00, "BF16": 0x3F80, "F64": 0x3FF000000000
 def fold(source: Source) -> None:
     """Replace every pair `X_orig`, `X_mask` by the `X` it stands for, at the place of `X_orig`; note it.
 
-    A pair whose mask holds anything but 0 and 1 is kept as it is.
+    A pair whose mask holds anything but 0 and 1 is kept as it is. So are masks of other names: the net that
+    has them as its own buffers would miss them.
     """
-    folded, kept = [], []
+    folded: list[str] = []
+    kept: list[str] = []
 
     def visit(tree: Tree) -> Tree:
         if not isinstance(tree, dict):
             return tree
+        found = {p.weight: p for p in hooked(str(key) for key in tree) if _are_leaves(tree, p.weight, p.mask)}
+        good = {
+            n: p for n, p in found.items() if _is_pair(*(source.tensors[tree[x].index] for x in (n, p.mask)))
+        }
+        kept.extend(found[name].name for name in found if name not in good)
+        folded.extend(pair.name for pair in good.values())
+        masks = {pair.mask for pair in good.values()}
         result: dict[Any, Tree] = type(tree)()
         if isinstance(tree, OrderedDict):
             result.__dict__.update(tree.__dict__)
         for key, value in tree.items():
-            base = str(key).removesuffix("_orig").removesuffix("_mask")
-            orig, mask = tree.get(f"{base}_orig"), tree.get(f"{base}_mask")
-            if not (isinstance(orig, Leaf) and isinstance(mask, Leaf)) or base in tree or base == key:
+            if key in good:
+                parts = (source.tensors[tree[name].index] for name in (key, good[key].mask))
+                source.tensors.append(_product(*parts))
+                result[good[key].name] = Leaf(len(source.tensors) - 1)
+            elif key not in masks:
                 result[key] = visit(value)
-            elif not _is_pair(source.tensors[orig.index], source.tensors[mask.index]):
-                result[key] = value
-                if str(key).endswith("_orig"):
-                    kept.append(base)
-            elif str(key).endswith("_orig"):
-                source.tensors.append(_product(source.tensors[orig.index], source.tensors[mask.index]))
-                result[base] = Leaf(len(source.tensors) - 1)
-                folded.append(base)
         return result
 
     source.tree = visit(source.tree)
@@ -54,6 +60,10 @@ def fold(source: Source) -> None:
         )
     if kept:
         source.notes.append(f"{len(kept)} pruning pairs kept as they are: their masks are not 0 and 1")
+
+
+def _are_leaves(tree: dict[Any, Tree], *names: str) -> bool:
+    return all(isinstance(tree.get(name), Leaf) for name in names)
 
 
 def _is_pair(orig: SourceTensor, mask: SourceTensor) -> bool:
@@ -84,11 +94,41 @@ def _product(orig: SourceTensor, mask: SourceTensor) -> SourceTensor:
 
 
 def drop_signs_of_zeros(source: Source) -> None:
-    """Read every -0.0 of the float tensors as +0.0; note it."""
-    source.tensors = [
-        _plain(tensor) if DTYPES[tensor.dtype].kind in "fV" else tensor for tensor in source.tensors
-    ]
-    source.notes.append("-0.0 stored as 0: numbers are equal, bits are not (--plain-zeros)")
+    """Read the -0.0 of pruned weights, which weight x mask leaves behind, as +0.0; note how many.
+
+    A weight is pruned where it has two dimensions or more and a twentieth of it is zero: below that, and in
+    anything else, a sign costs next to nothing and may mean something.
+    """
+    count = weights = 0
+    for place, tensor in enumerate(source.tensors):
+        if (
+            len(tensor.shape) < 2
+            or DTYPES[tensor.dtype].kind not in "fV"
+            or DTYPES[tensor.dtype].itemsize < 2
+        ):
+            continue
+        zeros, negative = _count_zeros(tensor)
+        if negative and zeros * PRUNED >= math.prod(tensor.shape):
+            source.tensors[place] = _plain(tensor)
+            count += negative
+            weights += 1
+    if count:
+        source.notes.append(
+            f"{count:,} negative zeros of {weights} pruned tensors stored as 0: equal numbers (torch.equal);"
+            " --exact-zeros keeps their signs"
+        )
+
+
+def _count_zeros(tensor: SourceTensor) -> tuple[int, int]:
+    """Zeros of either sign, and negative ones."""
+    size, zeros, negative = math.prod(tensor.shape), 0, 0
+    for start in range(0, size, 1 << 20):
+        part = tensor.read(start, min(size, start + (1 << 20)))
+        below = int(np.count_nonzero(part == part.dtype.type(1 << (part.dtype.itemsize * 8 - 1))))
+        zeros += part.size - int(np.count_nonzero(part)) + below
+        negative += below
+    tensor.release()
+    return zeros, negative
 
 
 def _plain(tensor: SourceTensor) -> SourceTensor:

@@ -16,8 +16,11 @@ import numpy as np
 
 from ...errors import CorruptFileError, InputError
 from ...formats.base import Array
-from ..files.container import Container
+from ..files import budget, sandbox
+from ..files.budget import INDEX_BYTES, INDEX_TIMES
+from ..files.container import Container, open_regular
 from ..files.container.header import DTYPES
+from ..files.failures import ours
 from . import chunk as archive_chunk
 from . import index as archive_index
 from .chunk import Row
@@ -66,7 +69,7 @@ class Report:
 
 
 class Archive:
-    """An archive opened for reading.
+    """An archive opened for reading; unless `trusted`, its index is parsed in a child under limits first.
 
     Raises
     ------
@@ -74,21 +77,30 @@ class Archive:
         If the file is no archive, or its header or index breaks a rule.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, trusted: bool = False) -> None:
         self.path = Path(path)
+        if not trusted:
+            with ours(self.path):
+                _probe(self.path)
         self.container = Container(self.path)
         try:
             self.index, self.index_bytes = self._read_index()
+            self.names = self._names()
         except BaseException:
             self.container.__exit__()
             raise
-        self.names = leaves(self.index.tree)
 
     def __enter__(self) -> Archive:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.container.__exit__()
+
+    def _names(self) -> list[tuple[str, int]]:
+        try:
+            return leaves(self.index.tree)
+        except CorruptFileError as error:
+            raise CorruptFileError(f"{self.path}: {error}") from None
 
     def _read_index(self) -> tuple[Index, int]:
         where, metadata = str(self.path), self.container.metadata
@@ -255,13 +267,28 @@ class Archive:
         return packed, entries
 
 
+def _probe(path: Path) -> None:
+    """Open the archive in a child: what its index costs to parse is the child's."""
+    size = open_regular(path).seek(0, os.SEEK_END)
+    limits = budget.current()
+    # Only the index is read: streams, however large, take no part.
+    memory, seconds = limits.address_space(0), limits.time(size)
+    sandbox.run(_open, path, memory=memory, seconds=seconds, subject=path)
+
+
+def _open(path: Path) -> None:
+    with Archive(path, trusted=True):
+        pass
+
+
 def _expand_index(stored: bytes, where: str) -> bytes:
     """The index's JSON, refused before decoding if it says it is larger than any index."""
     import zstandard
 
     try:
         size = zstandard.frame_content_size(stored)
-        if not 0 < size <= archive_index.INDEX_LIMIT or size > 1000 * len(stored) + 4096:
+        most = min(archive_index.INDEX_LIMIT, INDEX_BYTES + INDEX_TIMES * len(stored))
+        if not 0 < size <= most:
             raise CorruptFileError(f"{where}: index says it is {size} bytes")
         return zstandard.ZstdDecompressor().decompress(stored, max_output_size=size, allow_extra_data=False)
     except zstandard.ZstdError as error:

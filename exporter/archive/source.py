@@ -6,34 +6,37 @@ whose pages are given back after use. So a checkpoint of any size passes through
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ...errors import CorruptFileError, InputError, UnsupportedError
+from ...errors import InputError, UnsupportedError
 from ...formats.base import Array
 from ...text import shown
-from ..files import kinds, torch_file
+from ..files import kinds, shards, torch_file
 from ..files.container import Container
 from ..files.container.header import DTYPE_NAMES
-from ..files.container.strict_json import strict_json
+from ..files.tensors import identity, refuse_growth
+from ..nets import torchvision
+from . import sparse
 from .index import fills
-from .tree import Leaf, Tree, build
-
-_SHARD = re.compile(r"[^/\\]+\.safetensors")
+from .tree import Leaf, Tree, build, leaves
 
 
 @dataclass
 class SourceTensor:
-    """One tensor: `read(start, stop)` gives the bit patterns of a range of its elements, row-major."""
+    """One tensor: `read(start, stop)` gives the bit patterns of a range of its elements, row-major.
+
+    `layout` is how torch held a sparse one (`sparse.py`).
+    """
 
     dtype: str
     shape: tuple[int, ...]
     read: Callable[[int, int], Array]
     release: Callable[[], None] = lambda: None
     strides: tuple[int, ...] | None = None
+    layout: str | None = None
 
 
 @dataclass
@@ -62,8 +65,9 @@ def open_source(path: Path, *, trust_checkpoint: bool = False) -> Source:
     InputError
         If it cannot be read, or is no checkpoint of tensors.
     """
-    if path.name.endswith(".index.json"):
-        return _sharded(path)
+    path = shards.locate(path)
+    if shards.is_index(path):
+        return _sharded(path, trust_checkpoint)
     kind = kinds.identify(path)
     if kind == "safetensors":
         return _safetensors(path)
@@ -71,8 +75,10 @@ def open_source(path: Path, *, trust_checkpoint: bool = False) -> Source:
         raise UnsupportedError(
             f"{shown(path)}: an archive holds a checkpoint; export this file without --archive"
         )
+    if trust_checkpoint:  # a whole module may be one of torchvision's
+        torchvision.importable()
     loaded = torch_file.read_torch(path, zipped=kind == "torch-zip", trust=trust_checkpoint, mmap=True)
-    return _torch(loaded, shown(path), mapped=kind == "torch-zip")
+    return _torch(loaded, path, mapped=kind == "torch-zip")
 
 
 def _safetensors(path: Path) -> Source:
@@ -93,38 +99,32 @@ def _entry(container: Container, name: str) -> SourceTensor:
     return SourceTensor(DTYPE_NAMES[entry.dtype], entry.shape, read)
 
 
-def _sharded(path: Path) -> Source:
+def _sharded(path: Path, trust: bool) -> Source:
     """All shards that the index names, in its order; every shard must hold exactly what it says."""
-    kinds.regular_file(path)
-    if path.stat().st_size > 64 << 20:
-        raise CorruptFileError(f"{shown(path)}: index is over 64 MB")
-    index = strict_json(path.read_bytes(), shown(path))
-    names = index.get("weight_map") if isinstance(index, dict) else None
-    if not isinstance(names, dict) or not names or not all(isinstance(v, str) for v in names.values()):
-        raise CorruptFileError(f"{shown(path)}: no 'weight_map' of tensor names to files")
-    shards: dict[str, Container] = {}
-    for file in dict.fromkeys(names.values()):
-        if not _SHARD.fullmatch(file):
-            raise CorruptFileError(f"{shown(path)}: shard '{file[:80]}' is not a file name beside the index")
-        shards[file] = Container(path.parent / file)
-    tensors = []
-    for name, file in names.items():
-        if name not in shards[file].entries:
-            raise CorruptFileError(f"{shown(path)}: tensor '{name}' is not in shard '{file}'")
-        tensors.append(_entry(shards[file], name))
-    extra = [n for file, shard in shards.items() for n in shard.entries if names.get(n) != file]
-    if extra:
-        raise CorruptFileError(f"{shown(path)}: shards hold tensors the index leaves out: {extra[0]}")
-    first = next(iter(shards.values()))
-    note = f"{len(shards)} shards become one archive; unpack writes one file"
-    return Source(tensors, {n: Leaf(i) for i, n in enumerate(names)}, [note], first.metadata)
+    index = shards.read_index(path)
+    opened = {name: open_source(file, trust_checkpoint=trust) for name, file in index.files.items()}
+    held = {name: dict(leaves(source.tree)) for name, source in opened.items()}
+    index.check({name: list(tensors) for name, tensors in held.items()})
+    places: dict[tuple[str, int], int] = {}
+    tensors: list[SourceTensor] = []
+    layout: dict[str, Tree] = {}
+    for name, file in index.weight_map.items():
+        key = (file, held[file][name])
+        if key not in places:  # tied within a shard
+            places[key] = len(tensors)
+            tensors.append(opened[file].tensors[key[1]])
+        layout[name] = Leaf(places[key])
+    notes = [f"{len(opened)} shards become one archive; unpack writes one file"]
+    notes += [note for source in opened.values() for note in source.notes]
+    return Source(tensors, layout, notes, next(iter(opened.values())).metadata)
 
 
-def _torch(loaded: Any, where: str, *, mapped: bool) -> Source:
+def _torch(loaded: Any, path: Path, *, mapped: bool) -> Source:
     """Everything inside an object that torch loaded; the same tensor twice is one tensor."""
     import torch
 
     notes: list[str] = []
+    where, size = shown(path), path.stat().st_size
     if isinstance(loaded, torch.nn.Module):
         notes.append("a whole module was given: its state dict is archived, its code is not")
         loaded = loaded.state_dict()
@@ -132,26 +132,26 @@ def _torch(loaded: Any, where: str, *, mapped: bool) -> Source:
     known: dict[Any, int] = {}
 
     def leaf(tensor: Any) -> Leaf:
-        if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_complex():
-            raise UnsupportedError(f"{where}: sparse, meta, quantized and complex tensors cannot be archived")
-        storage = tensor.untyped_storage()
-        key = (
-            storage.data_ptr(),
-            tensor.storage_offset(),
-            tuple(tensor.shape),
-            tensor.stride(),
-            tensor.dtype,
-        )
-        if not storage.nbytes() or key not in known:
+        if tensor.is_meta or tensor.is_quantized or tensor.is_complex():
+            raise UnsupportedError(f"{where}: meta, quantized and complex tensors cannot be archived")
+        dense = tensor.layout == torch.strided
+        key = (*identity(tensor), tensor.is_neg()) if dense and tensor.numel() else id(tensor)
+        if key not in known:
             known[key] = len(found)
             found.append(tensor)
         return Leaf(known[key])
 
-    tree = build(loaded, leaf, notes)
+    layout = build(loaded, leaf, notes)
     if not found:
         raise InputError(f"{where}: holds no tensors, nothing to archive")
-    _note_overlaps(found, notes)
-    return Source([_torch_tensor(t, where, mapped) for t in found], tree, notes)
+    _note_overlaps([tensor for tensor in found if tensor.layout == torch.strided], notes)
+    made = [
+        _torch_tensor(t, where, mapped)
+        if t.layout == torch.strided
+        else _sparse_tensor(t, where, size, notes)
+        for t in found
+    ]
+    return Source(made, layout, notes)
 
 
 def _note_overlaps(tensors: list[Any], notes: list[str]) -> None:
@@ -183,6 +183,22 @@ def _torch_tensor(tensor: Any, where: str, mapped: bool) -> SourceTensor:
     storage = tensor.untyped_storage()
     release = _releaser(storage.data_ptr(), storage.nbytes()) if mapped else (lambda: None)
     return SourceTensor(code, tuple(tensor.shape), read, release, strides)
+
+
+def _sparse_tensor(tensor: Any, where: str, size: int, notes: list[str]) -> SourceTensor:
+    """A sparse tensor as its dense values, and the layout that unpack gives it back in."""
+    try:
+        refuse_growth("a tensor", tensor, size)
+    except UnsupportedError as error:
+        raise UnsupportedError(f"{where}: {error}") from None
+    layout, exact = sparse.layout_of(tensor)
+    if not exact:
+        notes.append(
+            f"a sparse tensor of shape {list(tensor.shape)} comes back with the same values, but"
+            + (" dense" if layout is None else " coalesced, without stored zeros, and with 64-bit indices")
+        )
+    made = _torch_tensor(tensor.to_dense(), where, mapped=False)
+    return replace(made, layout=layout)
 
 
 _TORCH_DTYPES = {

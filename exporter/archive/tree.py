@@ -12,6 +12,7 @@ from typing import Any
 
 from ...errors import CorruptFileError
 from ...text import shown
+from ..files.budget import MAX_NAME, MAX_NAMES
 
 Tree = Any
 MAX_DEPTH = 64
@@ -119,16 +120,34 @@ def from_json(value: Any, tensors: int, depth: int = 0) -> Tree:
     raise CorruptFileError("tree holds a value of an unknown kind")
 
 
-def leaves(tree: Tree, path: str = "") -> list[tuple[str, int]]:
-    """(dotted name, tensor) of every leaf, in order; what a flat file calls the tensors."""
-    if isinstance(tree, Leaf):
-        return [(path, tree.index)]
-    items: list[tuple[Any, Tree]] = []
-    if isinstance(tree, dict):
-        items = list(tree.items())
-    elif isinstance(tree, (list, tuple)):
-        items = list(enumerate(tree))
-    return [found for key, item in items for found in leaves(item, f"{path}.{key}" if path else str(key))]
+def leaves(tree: Tree) -> list[tuple[str, int]]:
+    """(dotted name, tensor) of every leaf, in order; what a flat file calls the tensors.
+
+    Raises
+    ------
+    CorruptFileError
+        If the names are longer than any file's: a long key above many leaves costs their product.
+    """
+    found: list[tuple[str, int]] = []
+    pending: list[tuple[str, Tree]] = [("", tree)]
+    left = MAX_NAMES
+    while pending:
+        path, item = pending.pop()
+        if isinstance(item, Leaf):
+            left -= len(path)
+            if len(path) > MAX_NAME or left < 0:
+                raise CorruptFileError(f"the names of its tensors are too long: {shown(path)}")
+            found.append((path, item.index))
+        elif isinstance(item, dict):
+            pending += [(_join(path, key), inner) for key, inner in reversed(item.items())]
+        elif isinstance(item, (list, tuple)):
+            pending += [(_join(path, i), item[i]) for i in range(len(item) - 1, -1, -1)]
+    return found
+
+
+def _join(path: str, key: Any) -> str:
+    """The name below `path`; one that is too long already grows no more."""
+    return path if len(path) > MAX_NAME else f"{path}.{key}" if path else str(key)
 
 
 def fill(tree: Tree, tensor: Callable[[int], Any]) -> Any:

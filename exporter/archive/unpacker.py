@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import CorruptFileError, InputError
-from ...formats.base import MAX_DENSE_BYTES, Array
-from ..files import atomic
+from ...errors import InputError
+from ...formats.base import Array
+from ..files import atomic, budget
 from ..files.container.header import DTYPES, header_bytes, storage_order
+from ..files.failures import ours
+from . import sparse
 from .index import PLAIN
 from .read import Archive, Step, silent
 from .source import torch_dtype
@@ -26,7 +28,7 @@ def unpack(
     *,
     force: bool = False,
     threads: int | None = None,
-    max_dense: int = MAX_DENSE_BYTES,
+    max_dense: int | None = None,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> list[str]:
     """Write the checkpoint that an archive holds; return what its reader should know.
@@ -36,7 +38,7 @@ def unpack(
     out
         `.pt` or `.pth` for torch.save, `.safetensors` for a flat file of the tensors.
     max_dense
-        Refuse archives that expand to more bytes than this.
+        Refuse archives that expand to more bytes than this; by default, what the budget in force allows.
 
     Raises
     ------
@@ -65,16 +67,16 @@ def unpack(
         return archive.index.notes
 
 
-def load(path: Path, *, threads: int | None = None, max_dense: int = MAX_DENSE_BYTES) -> Any:
+def load(path: Path, *, threads: int | None = None, max_dense: int | None = None) -> Any:
     """The object that was archived, its tensors as torch tensors (tied ones as one)."""
-    with Archive(Path(path)) as archive:
+    with ours(path), Archive(Path(path)) as archive:
         _refuse_large(archive, max_dense)
         return _object(archive, threads, silent)
 
 
-def arrays(path: Path, *, threads: int | None = None, max_dense: int = MAX_DENSE_BYTES) -> dict[str, Array]:
+def arrays(path: Path, *, threads: int | None = None, max_dense: int | None = None) -> dict[str, Array]:
     """Dotted name to array of every tensor; torch is not needed."""
-    with Archive(Path(path)) as archive:
+    with ours(path), Archive(Path(path)) as archive:
         _refuse_large(archive, max_dense)
         dense = _dense(archive, threads, silent)
         tensors = archive.index.tensors
@@ -84,13 +86,13 @@ def arrays(path: Path, *, threads: int | None = None, max_dense: int = MAX_DENSE
         }
 
 
-def _refuse_large(archive: Archive, limit: int) -> None:
+def _refuse_large(archive: Archive, limit: int | None) -> None:
     tensors = archive.index.tensors
     total = sum(
         math.prod(shape) * DTYPES[d].itemsize for d, shape in zip(tensors.dtype, tensors.shape, strict=True)
     )
-    if total > limit:
-        raise CorruptFileError(f"{archive.path}: expands to {total} bytes, over the limit of {limit}")
+    with budget.raised(dense=limit):
+        budget.current().refuse_growth(total, archive.path.stat().st_size, str(archive.path))
 
 
 def _dense(archive: Archive, threads: int | None, step: Step) -> list[Array]:
@@ -129,7 +131,8 @@ def _object(archive: Archive, threads: int | None, step: Step) -> Any:
             if strides is not None:
                 strided = torch.empty_strided(tensors.shape[index], strides, dtype=dtype)
                 result = strided.copy_(result)
-            made[index] = result
+            layout = tensors.layouts.get(str(index))
+            made[index] = result if layout is None else sparse.restore(result, layout)
         return made[index]
 
     return fill(archive.index.tree, tensor)
@@ -161,4 +164,8 @@ def _write_safetensors(archive: Archive, file: Any, threads: int | None, step: S
         notes.append(f"{tied} tied tensors are written twice: a safetensors file cannot share them; .pt can")
     if archive.index.tensors.strides:
         notes.append("memory layouts other than row-major are not kept in a safetensors file; .pt keeps them")
+    if archive.index.tensors.layouts:
+        notes.append(
+            "sparse tensors are written dense: a safetensors file has no others; .pt keeps them sparse"
+        )
     return notes

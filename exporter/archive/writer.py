@@ -46,6 +46,8 @@ class Plan:
             columns.kind.append(PLAIN if scales is None else SCALED)
             if tensor.strides is not None:
                 columns.strides[str(place)] = list(tensor.strides)
+            if tensor.layout is not None:
+                columns.layouts[str(place)] = tensor.layout
             family = (tensor.dtype, names[place].rpartition(".")[2], len(tensor.shape) > 1)
             parts = [tensor] if scales is None else [_alphas(scales), _signs(tensor)]
             for part in parts:
@@ -119,7 +121,7 @@ def _note_signs(index: Index) -> None:
     cost = sum(sum(s) for kind, s in zip(segments.kind, segments.streams, strict=True) if kind == SIGNS)
     if cost > 1024:
         index.notes.append(
-            f"the signs of -0.0 (left by weight x mask) take {cost:,} bytes; --plain-zeros stores them as 0"
+            f"the signs of -0.0 (left by weight x mask) take {cost:,} bytes: kept as asked for"
         )
 
 

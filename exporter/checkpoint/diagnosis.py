@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...errors import UnsupportedError
 from ...notes import Note
 from ...text import counted, listed, shown
+from ..files.tensors import identity
 
 if TYPE_CHECKING:
     import torch
@@ -86,51 +86,6 @@ def distinct(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         seen.add(key)
         kept[name] = tensor
     return kept
-
-
-def identity(tensor: torch.Tensor) -> tuple[object, ...]:
-    """A key that two tensors share exactly when they are the same view of the same storage."""
-    return (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
-
-
-def refuse_unsupported(name: str, tensor: torch.Tensor) -> None:
-    """Raise if no step after loading can work with this kind of tensor.
-
-    Raises
-    ------
-    UnsupportedError
-        For meta, quantised, complex, fp8 and sub-byte tensors, naming the tensor.
-    """
-    import torch
-
-    kind = str(tensor.dtype).removeprefix("torch.")
-    if tensor.is_meta:
-        raise UnsupportedError(
-            f"'{shown(name)}' is a meta tensor: a shape without data; save the model with its weights loaded"
-        )
-    if tensor.is_quantized:
-        raise UnsupportedError(
-            f"'{shown(name)}' is quantised ({kind}); save the float model (dequantize() it first)"
-        )
-    if tensor.is_complex():
-        raise UnsupportedError(f"'{shown(name)}' is complex ({kind}); only real weights can be packed")
-    supported = {
-        *(torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool),
-        *(
-            torch.uint8,
-            torch.int8,
-            torch.int16,
-            torch.int32,
-            torch.int64,
-            torch.uint16,
-            torch.uint32,
-            torch.uint64,
-        ),
-    }
-    if tensor.dtype not in supported:
-        raise UnsupportedError(
-            f"'{shown(name)}' has dtype {kind}; convert it first, e.g. with .to(torch.float16)"
-        )
 
 
 def diagnose(tensors: Mapping[str, torch.Tensor]) -> tuple[list[Note], dict[str, int]]:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from ...errors import CorruptFileError, UnsupportedError
 from ...notes import Note
 from ...text import counted, listed, shown
-from .diagnosis import chunks, distinct, identity
+from ..archive import pairs
+from ..files.tensors import identity
+from .diagnosis import chunks, distinct
 
 if TYPE_CHECKING:
     import torch
@@ -21,8 +23,10 @@ _HOOKED = ("_orig", "_mask", "_u", "_v", "_g")
 _PARAMETRIZED = re.compile(r"^(?P<module>(?:.*\.)?)parametrizations\.(?P<name>[^.]+)\.(?P<part>.+)$")
 
 
-def fold(tensors: Tensors) -> tuple[Tensors, list[Note]]:
+def fold(tensors: Tensors) -> tuple[Tensors, Tensors, list[Note]]:
     """`tensors` with every reparametrised weight replaced by its value, at the place of its first part.
+
+    Also the parts of pruned weights by their old names, masked already, for a net that still has them.
 
     Raises
     ------
@@ -34,16 +38,15 @@ def fold(tensors: Tensors) -> tuple[Tensors, list[Note]]:
     folder = _Folder(tensors)
     for name in tensors:
         folder.visit(name)
-    return folder.folded, folder.notes()
+    return folder.folded, folder.parts, folder.notes()
 
 
 def mask_in_place(tensors: Tensors) -> list[Note]:
     """Multiply each `weight_orig` by its `weight_mask`, for graphs that do so themselves on every run."""
     folder = _Folder(tensors)
-    for name, tensor in tensors.items():
-        mask = tensors.get(f"{name.removesuffix('_orig')}_mask")
-        if name.endswith("_orig") and mask is not None:
-            tensor.copy_(folder._masked(name.removesuffix("_orig"), tensor, mask))
+    for pair in pairs.hooked(tensors):
+        weight, mask = tensors[pair.weight], tensors[pair.mask]
+        weight.copy_(folder._masked(pair.name, weight, mask))
     return folder.notes()
 
 
@@ -89,6 +92,7 @@ class _Folder:
         self.normed: list[str] = []
         # Tied reparametrised weights stay tied: same parts, same folded tensor.
         self.products: dict[tuple[object, ...], torch.Tensor] = {}
+        self.parts: Tensors = {}
 
     def visit(self, name: str) -> None:
         if name in self.done:
@@ -113,6 +117,7 @@ class _Folder:
         if original is not None and mask is not None:
             value = self._once([original, mask], lambda: self._masked(base, original, mask))
             used = {"_orig", "_mask"}
+            self.parts |= {f"{base}_orig": value, f"{base}_mask": mask}
         elif original is not None and u is not None and u.ndim == 1:
             parts = [original, u] if v is None else [original, u, v]
             value = self._normed(base, lambda: _spectral(original, u, v), parts)

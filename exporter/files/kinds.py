@@ -10,19 +10,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import zipfile
 from pathlib import Path
-from typing import BinaryIO
 
 from ...errors import CorruptFileError, InputError, UnsupportedError
 from ...text import shown
-
-#: A state dict of 100,000 tensors pickles to about 15 MB, its weights lie beside the pickle.
-MAX_PICKLE = 64 << 20
-#: A safetensors header; 100,000 tensors take about 12 MB.
-MAX_HEADER = 32 << 20
-#: Entries in a zip; torch writes one per storage.
-MAX_MEMBERS = 200_000
+from .budget import MAX_HEADER, MAX_PICKLE
+from .failures import ours
+from .zip_file import ZipFile
 
 _FOREIGN = {
     b"GGUF": "a GGUF file",
@@ -87,12 +81,12 @@ def identify(path: Path) -> str:
         If it is a known format that cannot be exported (TorchScript, a legacy tar, GGUF, ...).
     """
     size = regular_file(path)
-    with path.open("rb") as file:
+    with ours(path), path.open("rb") as file:
         head = file.read(512)
         if path.suffix.lower() == ".onnx":
             return "onnx"
         if head[:4] == b"PK\x03\x04":
-            return _identify_zip(path, file, size)
+            return _identify_zip(path)
     if head[257:262] == b"ustar" or (size % 512 == 0 and path.suffix == ".tar"):
         raise UnsupportedError(
             f"{shown(path)}: a tar checkpoint from torch before 0.1.10; load it there and torch.save it again"
@@ -120,57 +114,17 @@ def identify(path: Path) -> str:
     )
 
 
-def _identify_zip(path: Path, file: BinaryIO, size: int) -> str:
-    members = _members(path, file)
-    names = [member.filename for member in members]
-    tails = {name.partition("/")[2] for name in names}
-    if "constants.pkl" in tails or any(tail.startswith("code/") for tail in tails):
+def _identify_zip(path: Path) -> str:
+    with ZipFile(path) as archive:
+        if "models/model.json" in archive.members:
+            return "pt2"
+        if "data.pkl" not in archive.members:
+            raise CorruptFileError(
+                f"{shown(path)}: a zip file without data.pkl, so not written by torch.save"
+            )
+        size = archive.members["data.pkl"].size
+    if size > MAX_PICKLE:
         raise UnsupportedError(
-            f"{shown(path)}: a TorchScript archive; save its weights with"
-            " torch.save(torch.jit.load(FILE).state_dict(), 'state.pt') and give that"
-        )
-    _check_members(path, members, size)
-    if "models/model.json" in tails or "serialized_exported_program.json" in names:
-        return "pt2"
-    if "data.pkl" not in tails:
-        raise CorruptFileError(f"{shown(path)}: a zip file without data.pkl, so not written by torch.save")
-    pickle = max(member.file_size for member in members if member.filename.endswith("/data.pkl"))
-    if pickle > MAX_PICKLE:
-        raise UnsupportedError(
-            f"{shown(path)}: data.pkl is {pickle:,} bytes (at most {MAX_PICKLE:,}); save only the state dict"
+            f"{shown(path)}: data.pkl is {size:,} bytes (at most {MAX_PICKLE:,}); save only the state dict"
         )
     return "torch-zip"
-
-
-def _members(path: Path, file: BinaryIO) -> list[zipfile.ZipInfo]:
-    """The zip's directory."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            members = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, EOFError) as error:
-        raise CorruptFileError(
-            f"{shown(path)}: truncated or damaged: the zip directory at its end cannot be read"
-        ) from error
-    if len(members) > MAX_MEMBERS:
-        raise CorruptFileError(f"{shown(path)}: {len(members):,} zip entries (at most {MAX_MEMBERS:,})")
-    return members
-
-
-def _check_members(path: Path, members: list[zipfile.ZipInfo], size: int) -> None:
-    """Nothing compressed, nothing larger than the file.
-
-    torch stores its records uncompressed, so a compressed one is either a bomb or not torch's.
-    """
-    for member in members:
-        if member.compress_type != zipfile.ZIP_STORED:
-            raise CorruptFileError(
-                f"{shown(path)}: '{shown(member.filename)}' is compressed ({member.compress_size:,} to"
-                f" {member.file_size:,} bytes); torch.save never does that, refusing to inflate it"
-            )
-        if member.file_size != member.compress_size or member.header_offset + member.file_size > size:
-            raise CorruptFileError(
-                f"{shown(path)}: '{shown(member.filename)}' claims {member.file_size:,} bytes at offset"
-                f" {member.header_offset:,} of a file of {size:,}"
-            )
-    if sum(member.file_size for member in members) > size:
-        raise CorruptFileError(f"{shown(path)}: its zip entries overlap")

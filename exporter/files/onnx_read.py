@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import stat
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
 
 import onnx
 
 from ...errors import CorruptFileError, InputError, UnsupportedError
 from ...text import shown
+from . import budget, onnx_screen, sandbox
+from .failures import ours
 from .kinds import regular_file
 
 #: A protobuf cannot be larger.
@@ -27,7 +27,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     Raises
     ------
     CorruptFileError
-        If it is no valid ONNX model, or its external data breaks a rule.
+        If it is no valid ONNX model, costs more than its file may, or its external data breaks a rule.
     UnsupportedError
         If it is larger than a protobuf can be.
     """
@@ -36,65 +36,84 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         raise UnsupportedError(
             f"{shown(path)}: {size:,} bytes, a protobuf holds {_MAX_PROTO:,}; save it with external data"
         )
+    with ours(path):
+        data = path.read_bytes()
+        limits = budget.current()
+        sandbox.run(
+            _prove, path, data, memory=limits.address_space(size), seconds=limits.time(size), subject=path
+        )
+        model = _parse(path, data)
+        del data
+        for place in _external(path, model):
+            _read(place)
+    return model
+
+
+def _prove(path: Path, data: bytes) -> None:
+    """Every check of the model, in a child: of the very bytes that are parsed again afterwards."""
+    model = _parse(path, data)
+    places = _external(path, model)
+    available = {place.target: place.available for place in places}
+    size = len(data) + sum(available.values())
+    total = sum(place.length for place in places)
+    budget.current().refuse_growth(
+        total, size, f"{shown(path)}: its external data", times=budget.SHARED_TIMES
+    )
+    onnx_screen.prove(model, size, shown(path))
+
+
+def _parse(path: Path, data: bytes) -> onnx.ModelProto:
     model = onnx.ModelProto()
     try:
-        model.ParseFromString(path.read_bytes())
+        model.ParseFromString(data)
     except Exception as error:  # DecodeError, of whichever protobuf implementation is installed
         raise CorruptFileError(
             f"{shown(path)}: not an ONNX file, or truncated: the protobuf cannot be read"
         ) from error
     if not model.ir_version or not model.HasField("graph") or not model.graph.output:
         raise CorruptFileError(f"{shown(path)}: not an ONNX model: it has no graph with outputs")
-    for tensor in _tensors(model.graph):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            _read_external(path, tensor)
+    return model
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the bytes of an external tensor lie."""
+
+    tensor: onnx.TensorProto
+    name: str
+    target: Path
+    offset: int
+    length: int
+    available: int
+
+
+def _external(path: Path, model: onnx.ModelProto) -> list[_Place]:
+    """Every external tensor of the model, its place proved."""
     for function in model.functions:
         for node in function.node:
-            for tensor in _node_tensors(node):
+            inner = [t for graph in onnx_screen.subgraphs(node) for t in onnx_screen.tensors(graph)]
+            for tensor in (*onnx_screen.node_tensors(node), *inner):
                 if tensor.data_location == onnx.TensorProto.EXTERNAL:
                     raise CorruptFileError(
                         f"{shown(path)}: function '{shown(function.name)}' holds external data"
                     )
-    _check(path, model)
-    return model
+    opened: dict[str, tuple[Path, int]] = {}
+    return [
+        _place(path, tensor, opened)
+        for tensor in onnx_screen.tensors(model.graph)
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+    ]
 
 
-def _check(path: Path, model: onnx.ModelProto) -> None:
-    if model.ByteSize() > _MAX_PROTO:
-        return  # the checker serializes its input
-    try:
-        onnx.checker.check_model(model)
-    except Exception as error:  # ValidationError, or a decoding error below it
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        text = shown(lines[0]) if lines else type(error).__name__
-        raise CorruptFileError(f"{shown(path)}: not a valid ONNX model: {text}") from error
-
-
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Every tensor of a graph and its subgraphs."""
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for node in graph.node:
-        yield from _node_tensors(node)
-
-
-def _node_tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
-    for attribute in node.attribute:
-        if attribute.HasField("t"):
-            yield attribute.t
-        yield from attribute.tensors
-        for graph in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
-            yield from _tensors(graph)
-
-
-def _read_external(path: Path, tensor: onnx.TensorProto) -> None:
-    """Read the bytes of one external tensor into it."""
+def _place(path: Path, tensor: onnx.TensorProto, opened: dict[str, tuple[Path, int]]) -> _Place:
     name = f"{shown(path)}: tensor '{shown(tensor.name)}'"
     entries = {entry.key: entry.value for entry in tensor.external_data}
-    target = _safe_target(path, entries.get("location", ""), name)
-    available = regular_file(target)
-    need = _nbytes(tensor, name)
+    location = entries.get("location", "")
+    if location not in opened:
+        target = _safe_target(path, location, name)
+        opened[location] = target, regular_file(target)
+    target, available = opened[location]
+    need = onnx_screen.nbytes(tensor, name)
     offset = _number(entries.get("offset", "0"), "offset", name)
     length = _number(entries["length"], "length", name) if "length" in entries else need
     if length != need:
@@ -106,14 +125,19 @@ def _read_external(path: Path, tensor: onnx.TensorProto) -> None:
             f"{name}: bytes {offset:,} to {offset + length:,} of '{shown(target.name)}', which has only"
             f" {available:,}"
         )
-    with target.open("rb") as file:
-        file.seek(offset)
-        data = file.read(length)
-    if len(data) != length:
-        raise CorruptFileError(f"{name}: '{shown(target.name)}' ended while it was read")
-    tensor.raw_data = data
-    tensor.data_location = onnx.TensorProto.DEFAULT
-    del tensor.external_data[:]
+    return _Place(tensor, name, target, offset, length, available)
+
+
+def _read(place: _Place) -> None:
+    """Put the bytes of an external tensor into it."""
+    with place.target.open("rb") as file:
+        file.seek(place.offset)
+        data = file.read(place.length)
+    if len(data) != place.length:
+        raise CorruptFileError(f"{place.name}: '{shown(place.target.name)}' ended while it was read")
+    place.tensor.raw_data = data
+    place.tensor.data_location = onnx.TensorProto.DEFAULT
+    del place.tensor.external_data[:]
 
 
 def _safe_target(path: Path, location: str, name: str) -> Path:
@@ -152,18 +176,3 @@ def _number(text: str, what: str, name: str) -> int:
     if not _NUMBER.fullmatch(text):
         raise CorruptFileError(f"{name}: external {what} '{shown(text)}' is not a number of bytes")
     return int(text)
-
-
-def _nbytes(tensor: onnx.TensorProto, name: str) -> int:
-    """Bytes the tensor's shape and type take."""
-    if any(dim < 0 for dim in tensor.dims):
-        raise CorruptFileError(f"{name}: negative dimension in {shown(list(tensor.dims))}")
-    try:
-        dtype: Any = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    except (KeyError, ValueError) as error:
-        raise CorruptFileError(f"{name}: unknown element type {tensor.data_type}") from error
-    if tensor.data_type == onnx.TensorProto.STRING:
-        raise CorruptFileError(f"{name}: strings cannot be external data")
-    bits = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
-    width: int = bits.get(onnx.TensorProto.DataType.Name(tensor.data_type), dtype.itemsize * 8)
-    return -(-int(math.prod(tensor.dims)) * width // 8)

@@ -1,24 +1,25 @@
 """Writing a model: one `.onnx` file, or a small one with its weights in one aligned data file beside it.
 
-The data file carries a hash of its content in its name and is published first, the `.onnx` last, so a
-crash leaves the old pair or the new pair, never a mixture.
+The data file is named after its content and published first, the `.onnx` last, so a crash leaves the old pair
+or the new pair, never a mixture; what a crash left over the next export removes.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import onnx
 
+from ...errors import UnsupportedError
+from ...text import shown
+from . import external, temporary
 from .atomic import atomic_file, check_target
+from .external import ALIGNMENT
 
-#: onnxruntime maps external tensors without copying; page alignment keeps them at page starts.
-ALIGNMENT = 4096
+__all__ = ["ALIGNMENT", "data_bytes", "save"]
+
 #: Tensors below this stay inside the `.onnx`.
 INLINE_BYTES = 1024
 #: A protobuf message ends at 2 GiB; leave room for the graph.
@@ -54,63 +55,56 @@ def save(
         prevents the file.
     external_data
         Weights go to a data file; always so when the model would pass 2 GiB.
+    sources
+        Files that are never overwritten.
 
     Raises
     ------
     InputError
         If the target cannot be written.
+    UnsupportedError
+        If what is left beside the data file is more than a protobuf can hold.
     """
     check_target(target, force=force, sources=sources)
-    if not external_data and data_bytes(model) <= MAX_INLINE_TOTAL:
-        with atomic_file(target, force=force) as file:
-            file.write(model.SerializeToString())
-            file.flush()
-            check(Path(file.name))
-        return [target]
-    return _save_external(model, target, check, force)
-
-
-def _save_external(model: onnx.ModelProto, target: Path, check: Check, force: bool) -> list[Path]:
-    tensors = [
-        t for t in model.graph.initializer if t.HasField("raw_data") and len(t.raw_data) >= INLINE_BYTES
-    ]
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(tensor.raw_data)
-        digest.update(tensor.name.encode())
-    data = target.with_name(f"{target.name.removesuffix('.onnx')}.{digest.hexdigest()[:12]}.data")
-    before = _locations(target)
-    existed = data.exists()
-    with atomic_file(data, force=True) as file:
-        places = _write_tensors(file, tensors)
+    replaced = _data_of(target)
     try:
-        small = _externalized(model, data.name, places)
-        with atomic_file(target, force=force) as file:
-            file.write(small.SerializeToString())
-            file.flush()
-            check(Path(file.name))
-    except BaseException:
-        if not existed:
-            data.unlink(missing_ok=True)
-        raise
-    for old in before - {data.name}:
-        with contextlib.suppress(OSError):
-            (target.parent / old).unlink()
+        if external_data or data_bytes(model) > MAX_INLINE_TOTAL:
+            return _save_external(model, target, check, force, sources)
+        _save_inline(model, target, check, force, sources)
+        return [target]
+    finally:
+        external.remove_unused(target, replaced=replaced, sources=sources)
+
+
+def _save_inline(
+    model: onnx.ModelProto, target: Path, check: Check, force: bool, sources: Iterable[Path]
+) -> None:
+    with atomic_file(target, force=force, sources=sources) as file:
+        try:
+            file.write(model.SerializeToString())
+        except OSError:
+            raise
+        except Exception as error:  # EncodeError or ValueError, as the implementation of protobuf likes
+            raise UnsupportedError(
+                f"{shown(target)}: more than a protobuf holds (2 GiB) even without the weights of its graph"
+            ) from error
+        file.flush()
+        check(Path(file.name))
+
+
+def _save_external(
+    model: onnx.ModelProto, target: Path, check: Check, force: bool, sources: Iterable[Path]
+) -> list[Path]:
+    initializers = model.graph.initializer
+    tensors = [t for t in initializers if t.HasField("raw_data") and len(t.raw_data) >= INLINE_BYTES]
+    data = external.data_path(target, tensors)
+    check_target(data, force=True, sources=sources)
+    # From the data file to the model that refers to it nobody may take the data for left over.
+    with temporary.directory_in_use(target.parent):
+        external.write(data, tensors, force=force, sources=sources)
+        small = _externalized(model, data.name, external.places(tensors))
+        _save_inline(small, target, check, force, sources)
     return [target, data]
-
-
-def _write_tensors(file: BinaryIO, tensors: list[onnx.TensorProto]) -> dict[str, tuple[int, int]]:
-    """Write each tensor at an aligned offset; return name to (offset, length)."""
-    places = {}
-    offset = 0
-    for tensor in tensors:
-        padding = -offset % ALIGNMENT
-        file.write(b"\0" * padding)
-        offset += padding
-        file.write(tensor.raw_data)
-        places[tensor.name] = (offset, len(tensor.raw_data))
-        offset += len(tensor.raw_data)
-    return places
 
 
 def _externalized(
@@ -118,22 +112,14 @@ def _externalized(
 ) -> onnx.ModelProto:
     """A copy of the model that refers to the data file instead of holding the data."""
     small = onnx.ModelProto()
-    for name in ("ir_version", "producer_name", "producer_version"):
-        setattr(small, name, getattr(model, name))
-    small.opset_import.extend(model.opset_import)
-    small.metadata_props.extend(model.metadata_props)
-    small.functions.extend(model.functions)
-    small.graph.name = model.graph.name
-    small.graph.node.extend(model.graph.node)
-    small.graph.input.extend(model.graph.input)
-    small.graph.output.extend(model.graph.output)
+    _copy_fields(model, small, but="graph")
+    _copy_fields(model.graph, small.graph, but="initializer")
     for tensor in model.graph.initializer:
-        if tensor.name not in places:
-            small.graph.initializer.append(tensor)
-            continue
         outside = small.graph.initializer.add()
-        outside.name, outside.data_type = tensor.name, tensor.data_type
-        outside.dims.extend(tensor.dims)
+        if tensor.name not in places:
+            outside.CopyFrom(tensor)
+            continue
+        _copy_fields(tensor, outside, but="raw_data")
         outside.data_location = onnx.TensorProto.EXTERNAL
         offset, length = places[tensor.name]
         for key, value in (("location", location), ("offset", str(offset)), ("length", str(length))):
@@ -141,13 +127,23 @@ def _externalized(
     return small
 
 
-def _locations(path: Path) -> set[str]:
-    """Data files of ours that an earlier export of this name refers to."""
+def _copy_fields(source: Any, target: Any, *, but: str) -> None:
+    """Copy every field but one, without a copy of that one on the way."""
+    for field, value in source.ListFields():
+        if field.name == but:
+            continue
+        if hasattr(value, "ListFields"):
+            getattr(target, field.name).CopyFrom(value)
+        elif hasattr(value, "extend"):
+            getattr(target, field.name).extend(value)
+        else:
+            setattr(target, field.name, value)
+
+
+def _data_of(target: Path) -> set[str]:
+    """Data files of ours that the model now at `target` refers to."""
+    names = {path.name for path in external.candidates(target)}
     try:
-        model = onnx.load(str(path), load_external_data=False)
-    except Exception:  # not there, or not ours to clean up after
+        return external.mentions(target, names) if names else set()
+    except OSError:
         return set()
-    entries = (entry for tensor in model.graph.initializer for entry in tensor.external_data)
-    names = {entry.value for entry in entries if entry.key == "location"}
-    ours = re.compile(re.escape(path.name.removesuffix(".onnx")) + r"\.[0-9a-f]{12}\.data")
-    return {name for name in names if ours.fullmatch(name)}

@@ -1,8 +1,9 @@
-"""A torch.export program (.pt2), screened before torch reads it.
+"""A torch.export program (.pt2): read by our own reader, and handed to torch as a file made anew.
 
-torch.export.load evaluates symbolic expressions as Python (sympy.sympify), finds operators by walking
-attributes from the torch module, and falls back to unrestricted pickles. So an untrusted archive is only
-loaded when its expressions are arithmetic, its operators are in torch.ops, and its pickles are only tensors.
+torch.export.load evaluates symbolic sizes as Python (sympy.sympify), finds operators by walking attributes
+from the torch module, unpickles constants, and loads every program it finds in the archive. So what it gets
+is not the stranger's file, but one of ours with exactly one program, its text parsed and written again, and
+tensors whose sizes were proved.
 """
 
 from __future__ import annotations
@@ -11,38 +12,34 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ...errors import CorruptFileError, InputError, UnsupportedError
 from ...quiet import quiet
 from ...text import shown
+from . import budget, payloads, program_text, sandbox
+from .container.strict_json import check_depth
+from .failures import ours
+from .pickle_reader import ForbiddenGlobal
+from .zip_file import ZipFile
 
-#: Arithmetic over symbols and the functions ShapeEnv writes: no attribute access, no strings, no dunders.
-_EXPRESSION = re.compile(r"(?:[A-Za-z][A-Za-z0-9]*|[0-9]+(?:\.[0-9]+)?|[-+*/%(),<>=!&|~ ])*")
-_DECLARED = re.compile(r"Symbol\('([a-z]+[0-9]+)'(?:, [a-z]+=(?:True|False))*\)")
-#: How a guard, which torch compiles to Python, reads a size of an input: L['x'].size()[0].
-_SIZE = re.compile(r"\bL(?:\['\w+'\]|\[[0-9]+\])+(?:\.(?:size|stride|storage_offset)\(\)(?:\[[0-9]+\])?)?")
-_SYMBOL = re.compile(r"[suz][0-9]+|zuf[0-9]+|int_oo|oo|True|False|and|or|not")
-_FUNCTIONS = frozenset(
-    {
-        *("Max", "Min", "Mod", "PythonMod", "CleanDiv", "CeilDiv", "FloorDiv", "ModularIndexing", "Where"),
-        *("FloatTrueDiv", "IntTrueDiv", "FloatPow", "PowByNatural", "LShift", "RShift", "ToFloat"),
-        *("TruncToInt", "TruncToFloat", "CeilToInt", "FloorToInt", "RoundToInt", "RoundDecimal", "Identity"),
-        *("Add", "Mul", "Pow", "Abs", "Piecewise", "Eq", "Ne", "Ge", "Gt", "Le", "Lt", "And", "Or", "Not"),
-        *("floor", "ceiling", "Integer", "Float", "Rational"),
-    }
-)
-#: Any other text in the program (names, devices, modes): nothing that could leave a string in generated code.
-_PLAIN = re.compile(r"[\w.\-+:/,<>= ]*")
-#: Where the traced source was: free text that torch only shows.
-_SOURCE = frozenset({"stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node", "custom"})
-#: Where operators may come from: torch's own tables, Python's arithmetic, symbolic helpers.
-_OPERATOR = re.compile(
-    r"torch\.ops\.[A-Za-z0-9_]+(\.[A-Za-z0-9_]+){1,2}|torch\.sym_[a-z_]+|math\.(floor|ceil|trunc)"
-    r"|_operator\.(add|sub|mul|floordiv|truediv|mod|neg|pow|eq|ne|ge|gt|le|lt|and_|or_|not_|getitem|pos|abs)"
-)
+_PROGRAM = "models/model.json"
+_INPUTS = "data/sample_inputs/model.pt"
+_CONFIGS = {
+    "data/weights/model_weights_config.json": ("data/weights/", re.compile(r"weight_[0-9]{1,6}")),
+    "data/constants/model_constants_config.json": ("data/constants/", re.compile(r"tensor_[0-9]{1,6}")),
+}
+#: Read and written again: nothing in them but a version or an order of bytes.
+_PLAIN = {
+    "archive_format": (re.compile(rb"pt2"), b"pt2"),
+    "archive_version": (re.compile(rb"[0-9]{1,3}"), b"0"),
+    "byteorder": (re.compile(rb"little"), b"little"),
+    ".data/version": (re.compile(rb"[0-9]{1,3}\n?"), b"3\n"),
+}
+#: Not handed on: notes of the writer and files that its user added.
+_LEFT_OUT = re.compile(r"\.data/serialization_id|version|\.format_version|\.storage_alignment|extra/.+")
+_MAX_JSON = 64 << 20
 
 
 def read_pt2(path: Path, *, trust: bool) -> Any:
@@ -55,95 +52,120 @@ def read_pt2(path: Path, *, trust: bool) -> Any:
     CorruptFileError
         If torch cannot read it.
     """
+    import torch._export.serde.serialize
+    import torch.export.pt2_archive._package  # noqa: F401 (here, not anew in every child)
+
+    if trust:
+        return _load(path, path)
+    with ours(path):
+        limits, size = budget.current(), path.stat().st_size
+        sandbox.run(_probe, path, memory=limits.address_space(size), seconds=limits.time(size), subject=path)
+        return _load(path, io.BytesIO(_anew(path)))
+
+
+def _probe(path: Path) -> None:
+    _load(path, io.BytesIO(_anew(path)))
+
+
+def _load(path: Path, file: Path | io.BytesIO) -> Any:
     import torch
 
-    if not trust:
-        try:
-            danger = next(_dangers(path), None)
-        except (ValueError, KeyError, RecursionError, zipfile.BadZipFile, UnicodeDecodeError) as error:
-            raise CorruptFileError(f"{shown(path)}: damaged .pt2 archive: {shown(error)}") from error
-        if danger is not None:
-            raise InputError(
-                f"{shown(path)}: loading it may run code ({danger}); if you trust it, use --trust-checkpoint"
-            )
     try:
         with quiet():
-            return torch.export.load(path)
+            return torch.export.load(file)
+    except (MemoryError, RecursionError):
+        raise
     except Exception as error:  # torch's reader raises assertions, key errors, JSON errors and its own
         raise CorruptFileError(
             f"{shown(path)}: torch {torch.__version__} cannot read it: damaged, or from another torch"
         ) from error
 
 
-def _dangers(path: Path) -> Iterator[str]:
-    """What in the archive would run code, one line each."""
+def _anew(path: Path) -> bytes:
+    """The archive written again, of nothing but what was checked."""
+    made = io.BytesIO()
+    with ZipFile(path) as archive, zipfile.ZipFile(made, "w") as target:
+        for name in archive.members:
+            _refuse_strange(archive, name)
+        for name, data in _members(archive):
+            target.writestr(f"model/{name}", data)
+    return made.getvalue()
+
+
+def _refuse_strange(archive: ZipFile, name: str) -> None:
+    if name.startswith("data/aotinductor/"):
+        raise UnsupportedError(f"{archive.where}: a compiled AOTInductor package; give the exported program")
+    plain = name in _PLAIN or name in _CONFIGS or name in (_PROGRAM, _INPUTS) or _LEFT_OUT.fullmatch(name)
+    tensor = any(
+        name.startswith(folder) and pattern.fullmatch(name.removeprefix(folder))
+        for folder, pattern in _CONFIGS.values()
+    )
+    if not plain and not tensor:
+        raise _danger(archive, f"'{shown(name)}' is no part of a program")
+
+
+def _danger(archive: ZipFile, what: str) -> InputError:
+    return InputError(
+        f"{archive.where}: loading it may run code ({what}); if you trust it, use --trust-checkpoint"
+    )
+
+
+def _members(archive: ZipFile) -> Any:
+    """Names and contents of the archive to be, in the order of torch's own."""
+    for name, (pattern, default) in _PLAIN.items():
+        data = archive.read(name) if name in archive.members else default
+        if not pattern.fullmatch(data):
+            raise CorruptFileError(
+                f"{archive.where}: {name} says {shown(data)}: damaged, or from another torch"
+            )
+        yield name, data
+    for config, (folder, payload) in _CONFIGS.items():
+        described = _json(archive, config)
+        try:
+            used = payloads.prove(described, archive, folder, payload)
+        except payloads.NotATensor as error:
+            raise _danger(archive, str(error)) from None
+        for name in used:
+            yield folder + name, archive.read(folder + name)
+        yield config, json.dumps(described).encode()
+    program = _json(archive, _PROGRAM)
+    danger = next(program_text.dangers(program), None)
+    if danger is not None:
+        raise _danger(archive, danger)
+    yield _PROGRAM, json.dumps(program).encode()
+    yield _INPUTS, _inputs(archive)
+
+
+def _json(archive: ZipFile, name: str) -> Any:
+    if name not in archive.members:
+        raise CorruptFileError(f"{archive.where}: {name} is missing: damaged, or from another torch")
+    if archive.members[name].size > _MAX_JSON:
+        raise UnsupportedError(f"{archive.where}: {name} is over {_MAX_JSON >> 20} MB")
+    text = archive.read(name)
+    check_depth(text, archive.where)
+    return json.loads(text.decode("utf-8"), object_pairs_hook=_once)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a key twice")
+    return result
+
+
+def _inputs(archive: ZipFile) -> bytes:
+    """The example inputs, read by our own reader of pickles and saved again."""
     import torch
 
-    with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            tail = name.partition("/")[2]
-            if name.endswith(".json"):
-                yield from _in_json(json.loads(archive.read(name)))
-            elif tail.startswith("data/aotinductor/"):
-                raise UnsupportedError(
-                    f"{shown(path)}: a compiled AOTInductor package; give the exported program"
-                )
-            elif name.endswith(".pt"):
-                try:
-                    with quiet():
-                        torch.load(io.BytesIO(archive.read(name)), weights_only=True)
-                except Exception:  # any failure sends torch.export to an unrestricted pickle
-                    yield f"'{shown(name)}' is not only tensors"
-            elif tail.startswith("data/constants/") and not tail.rpartition("/")[2].startswith("tensor_"):
-                yield f"'{shown(name)}' is a custom object"
+    from .torch_records import read_records
 
-
-def _in_json(value: Any) -> Iterator[str]:
-    """What in a program goes beyond arithmetic, plain names and torch.ops."""
-    pending: list[tuple[str, Any]] = [("", value)]
-    while pending:
-        key, item = pending.pop()
-        if isinstance(item, list):
-            pending += [(key, inner) for inner in item]
-        elif isinstance(item, dict):
-            target = item.get("target")
-            if isinstance(target, str) and "inputs" in item and not _OPERATOR.fullmatch(target):
-                yield f"operator '{shown(target)}'"
-            if item.get("use_pickle") is True:
-                yield f"'{shown(item.get('path_name'))}' is a pickle"
-            pending += [(name, inner) for name, inner in item.items() if name not in _SOURCE]
-            pending += [("", name) for name in item]
-        elif isinstance(item, str) and not _is_safe(key, item):
-            yield f"{shown(key or 'name')} '{shown(item)}'"
-
-
-def _is_safe(key: str, text: str) -> bool:
-    if key == "expr_str":
-        return _is_arithmetic(_DECLARED.sub(r"\1", text))
-    if key == "guards_code":
-        return _is_arithmetic(_SIZE.sub("s0", text))
-    if key in ("in_spec", "out_spec"):
-        return not text or _is_plain_tree(text)
-    return _PLAIN.fullmatch(text) is not None
-
-
-def _is_plain_tree(text: str) -> bool:
-    """Whether a tree of inputs or outputs is of lists, tuples and dicts only: others import their class."""
-    pending = [json.loads(text)]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, list):
-            pending += item
-        elif isinstance(item, dict):
-            kinds = (None, "builtins.list", "builtins.tuple", "builtins.dict", "collections.OrderedDict")
-            if item.get("type") not in kinds or "__enum__" in str(item.get("context")):
-                return False
-            pending += item.get("children_spec", [])
-    return True
-
-
-def _is_arithmetic(expression: str) -> bool:
-    if not _EXPRESSION.fullmatch(expression):
-        return False
-    words = set(re.findall(r"[A-Za-z][A-Za-z0-9]*", expression))
-    return all(word in _FUNCTIONS or _SYMBOL.fullmatch(word) for word in words)
+    if _INPUTS not in archive.members:
+        raise CorruptFileError(f"{archive.where}: {_INPUTS} is missing: damaged, or from another torch")
+    try:
+        with ZipFile(archive.where, archive.read(_INPUTS)) as inner:
+            value = read_records(inner, mmap=False)
+    except ForbiddenGlobal as error:
+        raise _danger(archive, f"'{_INPUTS}' is not only tensors: {shown(error.name)}") from None
+    made = io.BytesIO()
+    torch.save(value, made)
+    return made.getvalue()

@@ -15,6 +15,8 @@ import onnx
 from ...formats.base import Array
 from .domain import MAIN_DOMAINS
 from .index import GraphIndex, Layer, attribute
+from .padding import explicit_pads
+from .zeros import tidy
 
 
 def find(index: GraphIndex) -> list[Layer]:
@@ -25,6 +27,7 @@ def find(index: GraphIndex) -> list[Layer]:
             layer = _conv(index, node) if node.op_type == "Conv" else _matmul(index, node)
             if layer is not None:
                 layers.append(layer)
+    tidy(index, layers)
     return layers
 
 
@@ -49,20 +52,18 @@ def _conv(index: GraphIndex, node: onnx.NodeProto) -> Layer | None:
         return None
     layer = _layer(node, "Conv", node.input[1], False, weight.shape[0])
     spatial = weight.ndim - 2
-    pads = attribute(node, "pads", [0] * (2 * spatial))
-    auto_pad = attribute(node, "auto_pad", b"NOTSET")
+    image = index.shapes.get(node.input[0])
+    pads, no_pads = explicit_pads(node, weight.shape[2:], image[2:] if image else None)
     layer.attributes = {
         "shape": list(weight.shape),
         "strides": list(attribute(node, "strides", [1] * spatial)),  # type: ignore[call-overload]
-        "pads": list(pads),  # type: ignore[call-overload]
+        "pads": pads,
         "dilations": list(attribute(node, "dilations", [1] * spatial)),  # type: ignore[call-overload]
         "group": attribute(node, "group", 1),
     }
-    layer.obstacle = _weight_obstacle(index, weight)
+    layer.obstacle = no_pads or _weight_obstacle(index, node, weight)
     if spatial not in (1, 2):
         layer.obstacle = f"{spatial}-D convolution has no packed operator"
-    elif auto_pad not in (b"NOTSET", b"VALID", b""):
-        layer.obstacle = f"auto_pad {auto_pad!r} has no packed operator"
     if len(node.input) > 2 and node.input[2]:
         bias = index.constant(node.input[2])
         if bias is None:
@@ -87,7 +88,7 @@ def _matmul(index: GraphIndex, node: onnx.NodeProto) -> Layer | None:
     outputs = weight.shape[1] if transposed else weight.shape[0]
     layer = _layer(node, "MatMul", name, transposed, outputs)
     layer.attributes = {"shape": [outputs, weight.size // outputs if outputs else 0]}
-    layer.obstacle = _weight_obstacle(index, weight)
+    layer.obstacle = _weight_obstacle(index, node, weight)
     if node.op_type == "Gemm":
         layer.scale *= float(attribute(node, "alpha", 1.0))  # type: ignore[arg-type]
         if attribute(node, "transA", 0):
@@ -101,7 +102,15 @@ def _matmul(index: GraphIndex, node: onnx.NodeProto) -> Layer | None:
     return layer
 
 
-def _weight_obstacle(index: GraphIndex, weight: Array) -> str | None:
+def _weight_obstacle(index: GraphIndex, node: onnx.NodeProto, weight: Array) -> str | None:
+    quantized = next((step for step in index.cone(node.input[1]) if step.op_type == "DequantizeLinear"), None)
+    if quantized is not None:
+        if quantized.input[0] in index.initializers:
+            kept = index.initializers[quantized.input[0]]
+            return f"{kept.name} is quantized: the runtime computes with its integers as they are"
+        maker = index.makers.get(node.input[0])
+        if node.op_type == "MatMul" or (maker is not None and maker.op_type == "DequantizeLinear"):
+            return "quantized in the graph: the runtime computes this layer with integers"
     if weight.dtype != np.float32:
         return f"weights are {weight.dtype}; packed operators take float32 activations"
     return "empty weight" if weight.size == 0 else None

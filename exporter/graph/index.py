@@ -1,9 +1,9 @@
-"""Which nodes of an ONNX graph are layers that a packed operator could replace, and what folds into them."""
+"""Look-ups over one ONNX graph: who makes and reads each value, and which values are constant."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from ...formats.base import Array
+from .evaluate import MAX_NODES, Evaluator, computable
+from .shapes import concrete_shapes, inferred
+from .walk import attribute, attributes, captured, fresh, value_names
+
+__all__ = ["GraphIndex", "Layer", "attribute", "attributes", "concrete_shapes"]
 
 
 @dataclass
@@ -23,7 +28,7 @@ class Layer:
     kind
         "Conv" or "MatMul": which operator family replaces it.
     transposed
-        Whether the initializer is [inputs, outputs], so its transpose is what gets packed.
+        Whether the weight is [inputs, outputs], so its transpose is what gets packed.
     scale, bias
         float64 [K]: per-output factors and offsets with BatchNorm, Gemm's alpha and beta folded in.
     nodes
@@ -66,7 +71,19 @@ class Layer:
 
 
 class GraphIndex:
-    """Look-ups over one graph: initializers, who makes and who reads each value."""
+    """One graph: its initializers, who makes and who reads each value, and what is constant.
+
+    Attributes
+    ----------
+    fixed
+        Values that no input of the graph reaches: initializers, and what is computed from them alone.
+    pinned
+        Values that something other than a node of this graph reads: outputs, and what subgraphs capture.
+    overridable
+        Initializers that are graph inputs too: a caller may give another value.
+    negative_zeros, snapped
+        What was settled about its weights: how many -0.0 each had, and which were a rounding off.
+    """
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.graph = model.graph
@@ -77,107 +94,108 @@ class GraphIndex:
         self.readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
         self.makers: dict[str, onnx.NodeProto] = {}
         self.pinned = {value.name for value in self.graph.output}
+        self.overridable = {value.name for value in self.graph.input} & set(self.initializers)
+        self.fixed = set(self.initializers) - self.overridable
+        self.negative_zeros: dict[str, int] = {}
+        self.snapped: set[str] = set()
+        self._used = value_names(self.graph)
         for node in self.nodes:
             for name in node.input:
                 self.readers[name].append(node)
             for name in node.output:
                 self.makers[name] = node
-            for name in _captured(node):
-                self.pinned.add(name)
-        self.overridable = {value.name for value in self.graph.input} & set(self.initializers)
-        self.shapes = _shapes(model)
+            self.pinned.update(captured(node))
+            if computable(node) and all(name in self.fixed or not name for name in node.input):
+                self.fixed.update(name for name in node.output if name)
+        self.shapes = inferred(model).shapes
+        self._evaluator = Evaluator(list(model.opset_import), model.ir_version)
         self._arrays: dict[str, Array] = {}
 
     def constant(self, name: str) -> Array | None:
-        """The initializer of that name as an array, or None where the value is not constant."""
-        if name not in self.initializers or name in self.overridable:
+        """A value that is constant as an array; None where it is not, or takes too much to compute."""
+        if name not in self.fixed or not name:
             return None
         if name not in self._arrays:
-            self._arrays[name] = numpy_helper.to_array(self.initializers[name])
+            if name in self.initializers:
+                self._arrays[name] = numpy_helper.to_array(self.initializers[name])
+            else:
+                array = self._computed(name)
+                if array is None:
+                    self.fixed.discard(name)
+                    return None
+                self._arrays[name] = array
         return self._arrays[name]
+
+    def is_computed(self, name: str) -> bool:
+        """Whether a constant is computed by nodes of the graph."""
+        return name in self.fixed and name not in self.initializers
+
+    def settle(self, name: str, array: Array) -> None:
+        """Take another array for a constant from now on: the same numbers, or nearly."""
+        self._arrays[name] = array
+
+    def fresh(self, name: str) -> str:
+        """`name`, or one like it that no value of the graph has yet; taken from now on."""
+        return fresh(name, self._used)
+
+    def free_names(self) -> None:
+        """Give back the names that `fresh` has handed out."""
+        self._used = value_names(self.graph)
 
     def only_reader(self, name: str) -> onnx.NodeProto | None:
         """The node that alone reads a value that nothing else needs."""
         readers = self.readers[name]
         return readers[0] if len(readers) == 1 and name not in self.pinned else None
 
+    def cone(self, name: str) -> list[onnx.NodeProto]:
+        """The nodes that a constant is computed by, in graph order; none for an initializer."""
+        found: dict[int, onnx.NodeProto] = {}
+        todo = [name]
+        while todo and len(found) <= MAX_NODES:
+            node = self.makers.get(todo.pop())
+            if node is not None and id(node) not in found:
+                found[id(node)] = node
+                todo += node.input
+        return sorted(found.values(), key=lambda node: self.position[id(node)])
 
-def attribute(node: onnx.NodeProto, name: str, default: object = None) -> object:
-    """Value of a node's attribute, or the default where it is absent."""
-    for item in node.attribute:
-        if item.name == name:
-            return onnx.helper.get_attribute_value(item)
-    return default
+    def sources(self, name: str) -> list[str]:
+        """The initializers that a constant is computed from; itself if it is one."""
+        if name in self.initializers:
+            return [name]
+        read = (entry for node in self.cone(name) for entry in node.input)
+        return [entry for entry in dict.fromkeys(read) if entry in self.initializers]
 
+    def freed(self, name: str, heads: Sequence[onnx.NodeProto]) -> list[str]:
+        """The initializers that nobody needs any more once nodes `heads` do without the constant `name`."""
+        behind = [self.makers.get(node.input[1]) for node in heads]  # a Transpose of it, where there is one
+        gone = {id(node) for node in [*heads, *behind]}
+        inputs = {node.input[0] for node in heads}
+        steps = self.cone(name)
 
-def attributes(node: onnx.NodeProto) -> dict[str, object]:
-    """All attributes of a node by name."""
-    return {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+        def needless(entry: str) -> bool:
+            read = entry in self.pinned or entry in inputs
+            return not read and all(id(reader) in gone for reader in self.readers[entry])
 
+        for step in reversed(steps):
+            if all(needless(entry) for entry in step.output):
+                gone.add(id(step))
+        return [entry for entry in self.sources(name) if entry in self.fixed and needless(entry)]
 
-def _captured(node: onnx.NodeProto) -> Iterator[str]:
-    """Names that the node's subgraphs read, their own included: enough to keep hands off them."""
-    for item in node.attribute:
-        for graph in [*item.graphs, *([item.g] if item.HasField("g") else [])]:
-            for inner in graph.node:
-                yield from inner.input
-                yield from _captured(inner)
-            yield from (value.name for value in graph.output)
-
-
-def concrete_shapes(
-    model: onnx.ModelProto, examples: Sequence[tuple[int, ...]] | None
-) -> dict[str, tuple[object, ...]]:
-    """Inferred shapes of one run: the examples fill in what the graph's inputs leave open, 1 the rest."""
-    slim = _without_data(model)
-    names = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in slim.graph.input if value.name not in names]
-    for place, value in enumerate(inputs):
-        example = examples[place] if examples and place < len(examples) else ()
-        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
-            if not dim.HasField("dim_value"):
-                dim.dim_value = example[axis] if axis < len(example) else 1
-    del slim.graph.value_info[:]
-    for value in slim.graph.output:
-        value.type.tensor_type.ClearField("shape")
-    return _shapes(slim)
-
-
-def _shapes(model: onnx.ModelProto) -> dict[str, tuple[object, ...]]:
-    """Inferred shapes; a symbolic dimension is its name, an unknown one a fresh object equal to no other."""
-    try:
-        slim = _without_data(model)
-        inferred = onnx.shape_inference.infer_shapes(slim, data_prop=True)
-    except Exception:  # shape inference is a help: without it nothing that needs shapes is fused
-        inferred = model
-    shapes: dict[str, tuple[object, ...]] = {}
-    for value in [*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output]:
-        if value.type.tensor_type.HasField("shape"):
-            shapes[value.name] = tuple(
-                dim.dim_value if dim.HasField("dim_value") else dim.dim_param or object()
-                for dim in value.type.tensor_type.shape.dim
-            )
-    return shapes
-
-
-def _without_data(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with every large initializer declared as an input: shapes without the bytes."""
-    slim = onnx.ModelProto()
-    slim.ir_version = model.ir_version
-    slim.opset_import.extend(model.opset_import)
-    slim.functions.extend(model.functions)
-    graph = slim.graph
-    graph.name = model.graph.name
-    graph.node.extend(model.graph.node)
-    graph.input.extend(model.graph.input)
-    graph.output.extend(model.graph.output)
-    graph.value_info.extend(model.graph.value_info)
-    inputs = {value.name for value in model.graph.input}
-    for tensor in model.graph.initializer:
-        if np.prod(tensor.dims, dtype=np.int64) <= 64 and tensor.data_location != onnx.TensorProto.EXTERNAL:
-            graph.initializer.append(tensor)
-        elif tensor.name not in inputs:
-            graph.input.append(
-                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
-            )
-    return slim
+    def _computed(self, name: str) -> Array | None:
+        steps = self.cone(name)
+        if len(steps) > MAX_NODES:
+            return None
+        sources = self.sources(name)
+        values: dict[str, onnx.TensorProto | Array] = {entry: self.initializers[entry] for entry in sources}
+        base = sum(self.initializers[entry].ByteSize() for entry in sources)
+        last = {entry: place for place, step in enumerate(steps) for entry in step.input}
+        for place, step in enumerate(steps):
+            results = self._evaluator.run(step, values, base)
+            if results is None:
+                return None
+            values |= results
+            for entry in step.input:
+                if last[entry] == place and entry != name:
+                    values.pop(entry, None)
+        result = values.get(name)
+        return None if result is None or isinstance(result, onnx.TensorProto) else result

@@ -1,4 +1,4 @@
-"""Latent float weights made binary on request, and binary weights that a graph computes on every run.
+"""Latent float weights made binary on request.
 
 Latent weights (BinaryConnect, XNOR-Net) are trained in float and used through their sign.
 `binarize_module` and `binarize_model` replace them by alpha * sign(W); nothing else in this package
@@ -7,29 +7,22 @@ changes a weight's sign or magnitude unasked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from ...errors import InputError
 from ...formats.base import Array
 from .find import find
 from .index import GraphIndex
+from .walk import fresh, value_names
 
 ALPHAS = ("mean", "one")
 Notes = list[tuple[str, str]]
-
-#: Operators that a binary net may put between a latent weight and its layer.
-_WEIGHT_OPS = (
-    *("Abs", "Add", "Cast", "Clip", "Div", "Equal", "Expand", "Flatten", "Greater", "GreaterOrEqual"),
-    *("Identity", "Less", "LessOrEqual", "Mul", "Neg", "Not", "ReduceMean", "Reshape", "Sign", "Sqrt"),
-    *("Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze", "Where"),
-)
 
 
 def binarize_array(weight: Array, alpha: str) -> Array:
@@ -80,9 +73,12 @@ def binarize_model(model: onnx.ModelProto, globs: Sequence[str], alpha: str) -> 
         assert array is not None
         outputs_first = array.T if layers[name].transposed else array
         binary = _named(name, outputs_first, alpha)
-        tensor = index.initializers[name]
         restored = np.ascontiguousarray(binary.T if layers[name].transposed else binary)
-        tensor.CopyFrom(numpy_helper.from_array(restored, name))
+        if name in index.initializers:
+            index.initializers[name].CopyFrom(numpy_helper.from_array(restored, name))
+        else:  # computed by nodes: an initializer takes their place
+            index.makers[name].output[list(index.makers[name].output).index(name)] = index.fresh(name)
+            model.graph.initializer.append(numpy_helper.from_array(restored, name))
     return _notes(chosen, alpha)
 
 
@@ -121,14 +117,15 @@ def _not_outputs_first(module: Any, name: str) -> bool:
 def _matching(names: Iterable[str], globs: Sequence[str]) -> list[str]:
     names = list(names)
     for glob in globs:
-        if not any(_fits(name, glob) for name in names):
+        if not any(fits(name, glob) for name in names):
             raise InputError(
                 f"--binarize {glob}: no weight has such a name; 'sparse-export inspect' lists them"
             )
-    return [name for name in names if any(_fits(name, glob) for glob in globs)]
+    return [name for name in names if any(fits(name, glob) for glob in globs)]
 
 
-def _fits(name: str, glob: str) -> bool:
+def fits(name: str, glob: str) -> bool:
+    """Whether a weight has such a name, or belongs to a layer that has."""
     return fnmatchcase(name, glob) or fnmatchcase(name.rpartition(".")[0], glob)
 
 
@@ -147,11 +144,12 @@ def _notes(names: Sequence[str], alpha: str) -> Notes:
 def lower_bipolar(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with QONNX's BipolarQuant (scale where x >= 0, else -scale) spelled in standard operators."""
     nodes = []
+    used = value_names(model.graph)
     for place, node in enumerate(model.graph.node):
         if node.op_type != "BipolarQuant" or not node.domain.startswith(("qonnx", "finn", "onnx.brevitas")):
             nodes.append(node)
             continue
-        start = f"{node.output[0]}.bipolar{place}"
+        start = fresh(f"{node.output[0]}.bipolar{place}", used)
         zero = numpy_helper.from_array(np.zeros((), np.float32), f"{start}.zero")
         model.graph.initializer.append(zero)
         nodes.append(helper.make_node("GreaterOrEqual", [node.input[0], zero.name], [f"{start}.cond"]))
@@ -168,64 +166,3 @@ def lower_bipolar(model: onnx.ModelProto) -> onnx.ModelProto:
         del model.graph.node[:]
         model.graph.node.extend(kept)
     return model
-
-
-def fold_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with the weights that it computes from initializers alone as initializers."""
-    index = GraphIndex(model)
-    done: set[str] = set()
-    for node in index.nodes:
-        if node.op_type not in ("Conv", "Gemm", "MatMul") or node.domain or len(node.input) < 2:
-            continue
-        name = node.input[1]
-        steps = list(_computed(index, name)) if name in index.makers and name not in done else []
-        if not steps or any(step is None for step in steps):
-            continue
-        done.add(name)
-        value = _evaluate(index, model, [step for step in steps if step is not None], name)
-        model.graph.initializer.append(numpy_helper.from_array(value, name))
-    if done:
-        _remove_makers(model, index, done)
-    return model
-
-
-def _computed(index: GraphIndex, name: str, depth: int = 0) -> Iterator[onnx.NodeProto | None]:
-    """The nodes that compute a value from initializers, inputs first; a None among them: they do not."""
-    if index.constant(name) is not None or not name:
-        return
-    node = index.makers.get(name)
-    if node is None or node.op_type not in _WEIGHT_OPS or node.domain or depth > 12 or len(node.output) != 1:
-        yield None
-        return
-    for entry in node.input:
-        yield from _computed(index, entry, depth + 1)
-    yield node
-
-
-def _evaluate(
-    index: GraphIndex, model: onnx.ModelProto, steps: Sequence[onnx.NodeProto], name: str
-) -> NDArray[Any]:
-    from onnx.reference import ReferenceEvaluator
-
-    unique = list({id(step): step for step in steps}.values())
-    read = {entry for step in unique for entry in step.input if index.constant(entry) is not None}
-    output = helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
-    graph = helper.make_graph(unique, "weight", [], [output], [index.initializers[entry] for entry in read])
-    small = helper.make_model(graph, opset_imports=list(model.opset_import))
-    results: Any = ReferenceEvaluator(small).run(None, {})
-    value: NDArray[Any] = np.ascontiguousarray(results[0])
-    return value
-
-
-def _remove_makers(model: onnx.ModelProto, index: GraphIndex, folded: set[str]) -> None:
-    """Without the nodes that made folded values and those that only they read."""
-    kept = [node for node in index.nodes if not folded & set(node.output)]
-    while True:
-        read = {entry for node in kept for entry in node.input} | index.pinned
-        alive = [node for node in kept if node.op_type not in _WEIGHT_OPS or read & set(node.output)]
-        if len(alive) == len(kept):
-            break
-        kept = alive
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
-    del model.graph.node[:]
-    model.graph.node.extend(copies)

@@ -6,17 +6,15 @@ Candidates are built with their parameters on the meta device: no memory, no ini
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
 from . import torchvision as vision
-
-if TYPE_CHECKING:
-    Shapes = Mapping[str, tuple[int, ...]]
+from .views import Shapes, View, likely_prefixes, prefixes_of, stripped, views
 
 #: What a checkpoint may lack: written by BatchNorm only since torch 0.4.1, and used in training alone.
 OPTIONAL = "num_batches_tracked"
@@ -80,6 +78,11 @@ class Difference:
     shapes: list[str]
 
     @property
+    def whole(self) -> bool:
+        """Whether all of the net's own tensors are there."""
+        return not self.missing and not self.shapes
+
+    @property
     def size(self) -> int:
         return len(self.missing) + len(self.unexpected) + len(self.shapes)
 
@@ -129,9 +132,12 @@ def _vit_image(have: Shapes) -> int | None:
     return side * patch[-1] if side * side == positions[1] - 1 else None
 
 
-def fit(recipe: Recipe, have: Shapes) -> tuple[Recipe, Difference]:
-    """`recipe` with the number of classes (and input channels) that `have` shows, and what still differs."""
-    want = shapes_of(recipe.empty().state_dict())
+def fit(recipe: Recipe, have: Shapes, want: Shapes | None = None) -> tuple[Recipe, Difference]:
+    """`recipe` with the number of classes (and input channels) that `have` shows, and what still differs.
+
+    `want` are the shapes of the net as it is, if they are known already.
+    """
+    want = shapes_of(recipe.empty().state_dict()) if want is None else want
     difference = compare(have, want)
     if not difference.shapes:
         return recipe, difference
@@ -155,6 +161,8 @@ def candidates(have: Shapes) -> Iterator[Recipe]:
 
     for name in MODELS:
         yield builtin(name)
+    if not any(key in have for key in vision.FAMILIES):
+        return
     try:
         for name in vision.family(set(have)):
             yield torchvision_net(name, have)
@@ -162,13 +170,94 @@ def candidates(have: Shapes) -> Iterator[Recipe]:
         return
 
 
-def recognise(have: Shapes) -> tuple[Recipe | None, tuple[str, Difference] | None]:
-    """The known net that `have` fits exactly, or None and the closest candidate with what differs."""
-    closest: tuple[str, Difference] | None = None
-    for recipe in candidates(have):
-        fitted, difference = fit(recipe, have)
-        if difference.size == 0:
-            return fitted, None
-        if closest is None or difference.size < closest[1].size:
-            closest = (recipe.name, difference)
-    return None, closest
+@dataclass(frozen=True)
+class Match:
+    """A net whose tensors are all in the file.
+
+    Attributes
+    ----------
+    want
+        The shapes of the net's own tensors, by its names.
+    extra
+        Names of the file's other tensors.
+    others
+        Prefixes under which the file holds the net too.
+    """
+
+    recipe: Recipe
+    view: View
+    want: Shapes
+    extra: list[str]
+    others: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Near:
+    """The closest net, where none fits."""
+
+    name: str
+    difference: Difference
+    have: Shapes
+
+
+def match(recipe: Recipe, have: Shapes) -> Match | Near:
+    """Where in the file the net `recipe` is, or how it differs from what comes closest."""
+    want = shapes_of(recipe.empty().state_dict())
+    probe = max(want, key=len, default="")
+    found: list[Match] = []
+    closest: Near | None = None
+    for view in views(have, prefixes_of(have, probe)):
+        shapes = view.shapes(have)
+        fitted, difference = fit(recipe, shapes, want)
+        if difference.whole:
+            found.append(_match(fitted, view, have, want if fitted is recipe else None))
+        elif closest is None or len(difference.missing) < len(closest.difference.missing):
+            closest = Near(recipe.name, difference, shapes)
+    bare = stripped(have) if not found else None
+    if bare is not None:
+        fitted, difference = fit(recipe, bare.shapes(have), want)
+        if difference.whole:
+            found.append(_match(fitted, bare, have, None))
+    if not found:
+        assert closest is not None, "a state dict has at least one name"
+        return closest
+    others = dict.fromkeys(
+        other.view.prefix for other in found[1:] if other.view.prefix != found[0].view.prefix
+    )
+    return replace(found[0], others=list(others))
+
+
+def _match(recipe: Recipe, view: View, have: Shapes, want: Shapes | None) -> Match:
+    want = want or shapes_of(recipe.empty().state_dict())
+    taken = {name for inner, name in view.names.items() if inner in want}
+    return Match(recipe, view, want, [name for name in have if name not in taken])
+
+
+def recognise(have: Shapes) -> Match | Near | None:
+    """The known net that the file holds, or the closest candidate.
+
+    Other tensors may lie beside it, but none within its own modules: those would make it another net.
+    """
+    closest: Near | None = None
+    best: Match | None = None
+    for view in views(have, likely_prefixes(have)):
+        shapes = view.shapes(have)
+        for recipe in candidates(shapes):
+            try:
+                fitted, difference = fit(recipe, shapes)
+            except (AssertionError, RuntimeError, ValueError):  # no such net for options read off the shapes
+                continue
+            own = _heads(set(shapes) - set(difference.unexpected))
+            if difference.whole and not own & _heads(difference.unexpected):
+                found = _match(fitted, view, have, None)
+                if best is None or len(found.extra) < len(best.extra):
+                    best = found
+            elif closest is None or difference.size < closest.difference.size:
+                closest = Near(recipe.name, difference, shapes)
+            if best is not None and not best.extra:
+                return best
+    return best or closest
+
+
+def _heads(names: Iterable[str]) -> set[str]:
+    return {name.partition(".")[0] for name in names}

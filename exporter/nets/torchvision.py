@@ -12,13 +12,16 @@ import importlib
 import re
 import sys
 import warnings
+from collections.abc import Callable
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...errors import MissingDependencyError
 
 if TYPE_CHECKING:
     import torch
+
+T = TypeVar("T")
 
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 #: The definitions live exactly as long as this object.
@@ -71,6 +74,19 @@ def importable() -> bool:
         return models() is not None
     except MissingDependencyError:
         return False
+
+
+def lending(call: Callable[[], T]) -> T:
+    """`call()`, once more with torchvision made importable if it failed over the operators that it lacks.
+
+    Importing torchvision takes seconds: code that does not ask for it shall not wait for it.
+    """
+    try:
+        return call()
+    except RuntimeError as error:
+        if "torchvision::" not in str(error) or not importable():
+            raise
+        return call()
 
 
 def names() -> list[str]:

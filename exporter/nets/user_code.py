@@ -19,7 +19,6 @@ from . import torchvision as vision
 
 def load(arch: str) -> Callable[..., torch.nn.Module]:
     """The callable that `file.py:name` or `package.module:name` stands for, checked to make a module."""
-    vision.importable()
     factory = find("--arch", arch)
     name = arch.rpartition(":")[2]
     if isinstance(factory, torch.nn.Module):
@@ -27,7 +26,7 @@ def load(arch: str) -> Callable[..., torch.nn.Module]:
 
     def make(**options: Any) -> torch.nn.Module:
         try:
-            module = factory(**options)
+            module = vision.lending(lambda: factory(**options))
         except Exception as error:
             raise InputError(f"--arch {shown(arch)}: {shown(name)}() failed: {reason(error)}") from error
         if not isinstance(module, torch.nn.Module):
@@ -51,7 +50,9 @@ def find(option: str, spec: str) -> Callable[..., Any]:
     """
     home, _, name = spec.rpartition(":")
     try:
-        source = run_file(Path(home)) if home.endswith(".py") else importlib.import_module(home)
+        source = vision.lending(
+            lambda: run_file(Path(home)) if home.endswith(".py") else importlib.import_module(home)
+        )
     except InputError:
         raise
     except Exception as error:  # the user's own code may raise anything

@@ -1,31 +1,60 @@
-"""What a layer is expected to cost, dense and packed, on a CPU of the class the kernels were measured on.
+"""What a layer is expected to cost, dense and packed, on a processor with these vector instructions.
 
-The model is two rooflines. A dense layer runs at the dense rate, or at the memory's where its weights are
-used once. A packed layer pays for every non-zero once (reading and decoding it) and for every non-zero and
-vector of 16 outputs. It only has to put layers on the right side of the break-even; `tune` measures.
+A layer's time is a sum: something for each call, for each multiply-add, for each weight (read once from
+memory), for each value that goes in and comes out. Packed, the non-zeros stand for the weights, and each
+of them is multiplied with a vector of 16 outputs at a time. The coefficients are fitted to measured
+layers, one set for each kind of layer, what runs it and the instruction set (`benchmarks/fit_cost.py`;
+cost_table.json says on which machine). It only has to put layers on the right side of the break-even;
+`tune` measures.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import onnx
 
 from ...formats.choice import KERNELS
+from ...runtime.target import kernel_target
 from ..graph.index import Layer, concrete_shapes
 from .plan import TensorPlan
 
-#: Dense multiply-adds a second of one core with AVX-512 (240 GFLOP/s, facts of onnxruntime's Conv).
-DENSE_MACS = 120e9
-#: Weight bytes a second that a core streams: what bounds a linear layer, or a convolution of few pixels.
-DENSE_BYTES = 37e9
-#: Seconds for each non-zero (decode), and for each non-zero and vector of 16 outputs.
-NONZERO = 0.55e-9
-NONZERO_VECTOR = 0.40e-9
 #: Packed must win by this much before it is believed.
 MARGIN = 1.15
+#: Table of each instruction set that the library can name: VNNI changes nothing for float kernels.
+_TABLES = {"scalar": "avx2", "avx2": "avx2", "avx512": "avx512", "avx512vnni": "avx512"}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one run of a layer has to do.
+
+    Attributes
+    ----------
+    kind
+        "square" (convolution), "pointwise" (1 x 1), "thin" (k x 1, 1 x k), "line" (one dimension), "linear".
+    size, nnz
+        Elements and non-zeros of the weight.
+    rows
+        Output channels.
+    outputs
+        Outputs of each channel.
+    inputs
+        Elements of the activation.
+    """
+
+    kind: str
+    size: int
+    nnz: int
+    rows: int
+    outputs: int
+    inputs: int
 
 
 @dataclass(frozen=True)
@@ -40,60 +69,120 @@ class Estimate:
         """Whether the packed layer is expected to be faster, margin included."""
         return self.packed * MARGIN < self.dense
 
-
-def outputs_per_channel(layer: Layer, shapes: dict[str, tuple[object, ...]]) -> int | None:
-    """Outputs that each weight row computes in one run (pixels, or rows of a matmul), None where unknown."""
-    shape = shapes.get(layer.nodes[0].output[0])
-    if shape is None or not all(isinstance(dim, int) for dim in shape):
-        return None
-    return math.prod(int(dim) for dim in shape if isinstance(dim, int)) // max(1, layer.scale.size)
+    def __str__(self) -> str:
+        return f"{self.packed * 1e3:.3g} ms packed, {self.dense * 1e3:.3g} ms dense"
 
 
-def estimate(layer: Layer, nnz: int, size: int, outputs: int) -> Estimate:
-    """Expected cost of a layer.
+def features(part: str, work: Work) -> list[float]:
+    """What the time of a layer is a sum of, for "dense" or a format: the factors of the coefficients."""
+    around = [float(work.inputs), float(work.rows * work.outputs)]
+    if part == "dense":
+        return [1.0, float(work.size * work.outputs), float(work.size), *around]
+    entries = work.nnz if part == "csr" else work.size
+    return [1.0, float(entries * math.ceil(work.outputs / 16)), float(entries), *around]
+
+
+@cache
+def _table() -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(Path(__file__).with_name("cost_table.json").read_text())
+    return loaded
+
+
+def estimate(work: Work, format_name: str, target: str) -> Estimate:
+    """Expected cost of a layer with a format that a kernel runs.
+
+    Parameters
+    ----------
+    target
+        Instruction set, as the library names it.
+    """
+    coefficients = _table()["targets"][_TABLES.get(target, "avx2")]
+    dense, packed = (
+        1e-9
+        * sum(
+            a * b
+            for a, b in zip(coefficients[f"{part} {work.kind}"]["ns"], features(part, work), strict=True)
+        )
+        for part in ("dense", format_name)
+    )
+    return Estimate(dense, packed)
+
+
+def work_of(layer: Layer, nnz: int, size: int, shapes: dict[str, tuple[object, ...]]) -> Work | None:
+    """The work of a layer of the graph, None where its shapes are not known.
 
     Parameters
     ----------
     nnz, size
-        Non-zeros and elements of the weight.
-    outputs
-        See `outputs_per_channel`.
+        Non-zeros and elements of its weight.
+    shapes
+        Of the values of one run, by name.
     """
-    dense = max(size * outputs / DENSE_MACS, size * 4 / DENSE_BYTES)
-    vectors = math.ceil(outputs / 16) if outputs > 1 else 1 / 4
-    return Estimate(dense, nnz * (NONZERO + vectors * NONZERO_VECTOR))
+    y, x = (_elements(shapes.get(name)) for name in (layer.nodes[0].output[0], layer.x))
+    if y is None or x is None:
+        return None
+    rows = max(1, layer.scale.size)
+    return Work(_kind(layer), size, nnz, rows, y // rows, x)
+
+
+def _elements(shape: tuple[object, ...] | None) -> int | None:
+    if shape is None or not all(isinstance(dim, int) for dim in shape):
+        return None
+    return math.prod(int(dim) for dim in shape if isinstance(dim, int))
+
+
+def _kind(layer: Layer) -> str:
+    if layer.kind == "MatMul":
+        return "linear"
+    shape = layer.attributes["shape"]
+    assert isinstance(shape, list)
+    kernel = shape[2:]
+    if len(kernel) == 1:
+        return "line"
+    return {0: "pointwise", 1: "thin"}.get(sum(dim > 1 for dim in kernel), "square")
 
 
 def keep_slow_layers_dense(
-    model: onnx.ModelProto, plans: Sequence[TensorPlan], examples: Sequence[tuple[int, ...]] | None
+    model: onnx.ModelProto,
+    plans: Sequence[TensorPlan],
+    examples: Sequence[tuple[int, ...]] | None,
+    signed: Collection[str] = (),
+    target: str | None = None,
 ) -> None:
-    """Turn back to dense every planned weight that a kernel is not expected to run faster."""
+    """Turn back to dense every planned weight that a kernel is not expected to run faster.
+
+    Parameters
+    ----------
+    signed
+        Weights whose layers take the sign of their input: bits against bits, faster at every measured shape.
+    target
+        Instruction set; by default the one that the library's kernels use here.
+    """
     shapes = concrete_shapes(model, examples)
+    here = target or kernel_target()
     for plan in plans:
-        if not plan.packed:
+        if not plan.packed or plan.name in signed:
             continue
-        if plan.format == "bitpack":
-            continue  # faster than dense at every shape that benchmarks/binary.py measures
         if plan.format not in KERNELS:
             plan.stay_dense(f"{plan.format} has no kernel: it would run expanded")
             continue
         if any(_is_depthwise(layer) for layer in plan.layers):
             plan.stay_dense("depthwise: a few taps a channel, where the dense kernel is faster")
             continue
-        total = Estimate(0.0, 0.0)
-        for layer in plan.layers:
-            outputs = outputs_per_channel(layer, shapes)
-            if outputs is None:
-                plan.stay_dense("its output size is not known, so neither is its cost")
-                break
-            one = estimate(layer, plan.nnz, plan.size, outputs)
-            total = Estimate(total.dense + one.dense, total.packed + one.packed)
+        works = [work_of(layer, plan.nnz, plan.size, shapes) for layer in plan.layers]
+        known = [work for work in works if work is not None]
+        if len(known) < len(works):
+            plan.stay_dense("its output size is not known, so neither is its cost")
+            continue
+        ones = [estimate(work, plan.format, here) for work in known]
+        total = Estimate(sum(one.dense for one in ones), sum(one.packed for one in ones))
+        where = f"density {plan.density:.1%} on {here}: {total}"
+        if total.packed_wins:
+            plan.reason += f"; expected {total} on {here}"
+        elif total.packed >= total.dense:
+            plan.stay_dense(f"expected slower at {where}")
         else:
-            if not total.packed_wins:
-                plan.stay_dense(
-                    f"expected slower at density {plan.density:.1%}: "
-                    f"{total.packed * 1e3:.3g} ms packed, {total.dense * 1e3:.3g} ms dense"
-                )
+            plan.stay_dense(f"expected to gain less than {MARGIN - 1:.0%} at {where}")
 
 
 def _is_depthwise(layer: Layer) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import onnx
 
 from ...formats.base import Array
 from ..graph.domain import DOMAIN
 from ..rewrite.functions import BINARY_INPUT
-from .compare import Run
 
 
 def takes_signs(model: onnx.ModelProto) -> bool:
@@ -17,22 +19,21 @@ def takes_signs(model: onnx.ModelProto) -> bool:
     return any(node.domain == DOMAIN and node.op_type.startswith(prefixes) for node in model.graph.node)
 
 
-def nearest(references: tuple[Run, Run], candidate: Run) -> Run:
-    """For every sample the outputs of the reference that the candidate is nearer to.
+def nearest(references: Sequence[list[Any]], got: list[Any]) -> list[Any]:
+    """For every sample the outputs of the reference that `got` is nearest to.
 
     A sign makes 2 out of a difference in the last bit, so two runtimes of one float graph disagree on rare
     samples (seen: 12 % of the largest output). A file is right that decides as one of them does.
     """
-
-    def run(feeds: dict[str, Array]) -> list[Array]:
-        got = candidate(feeds)
-        first, second = (reference(feeds) for reference in references)
-        return [_nearer(a, b, c) for a, b, c in zip(first, second, got, strict=True)]
-
-    return run
+    chosen, *others = references
+    for other in others:
+        chosen = [_nearer(a, b, c) for a, b, c in zip(chosen, other, got, strict=True)]
+    return chosen
 
 
-def _nearer(first: Array, second: Array, got: Array) -> Array:
+def _nearer(first: Any, second: Any, got: Any) -> Any:
+    if not all(isinstance(value, np.ndarray) for value in (first, second, got)):
+        return first
     if first.shape != got.shape or second.shape != got.shape or got.dtype.kind != "f" or not got.ndim:
         return first
     axes = tuple(range(1, got.ndim))

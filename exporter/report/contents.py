@@ -11,6 +11,9 @@ import numpy as np
 from ...formats import TensorStats
 from ...formats.base import Array
 from .. import archive, checkpoint
+from ..files import budget, shards
+from ..files.failures import ours
+from ..files.tensors import identity
 from ..graph.index import GraphIndex, attributes
 from .report import Report
 from .waterfall import waterfall
@@ -29,19 +32,22 @@ def read(path: Path, *, trust_checkpoint: bool = False, compare: bool = False) -
     InputError
         If the file cannot be read.
     """
+    with ours(path):
+        return _read(path, trust_checkpoint, compare)
+
+
+def _read(path: Path, trust_checkpoint: bool, compare: bool) -> Report:
     dense: list[Array]
     if archive.is_archive(path):
         report, dense = _archive_report(path), list(archive.arrays(path).values())
     else:
         loaded = checkpoint.load(path, trust_checkpoint=trust_checkpoint)
-        report = Report(source=str(path), output=None, format=loaded.kind, source_bytes=path.stat().st_size)
+        report = Report(source=str(path), output=None, format=loaded.kind, source_bytes=shards.size(path))
         report.notes = [(note.level, note.text) for note in loaded.notes]
         model = loaded.onnx_model
         report.layers, dense = _tensor_rows(loaded.tensors) if model is None else _onnx_rows(model)
     positions = report.packed_bytes if report.packed_bytes != report.dense_bytes else None
-    report.waterfall = waterfall(
-        dense, positions=positions, file=report.source_bytes, gzip=compare, zstd=compare
-    )
+    report.waterfall = waterfall(dense, positions=positions, file=report.source_bytes, compare=compare)
     return report
 
 
@@ -49,7 +55,8 @@ def _row(
     name: str, op: str, shape: tuple[int, ...], dtype: str, nnz: int, size: int, **rest: Any
 ) -> dict[str, Any]:
     facts = {"name": name, "op": op, "shape": list(shape), "dtype": dtype, "nnz": nnz, "size": size}
-    return facts | {"density": nnz / size if size else 0.0, "reason": ""} | rest
+    role = "weight" if sum(dim > 1 for dim in shape) > 1 else "parameter"
+    return facts | {"density": nnz / size if size else 0.0, "reason": "", "role": role} | rest
 
 
 def _array(tensor: Any) -> Array:
@@ -83,8 +90,8 @@ def _tensor_rows(tensors: dict[str, Any]) -> tuple[list[dict[str, Any]], list[Ar
         size, nbytes = tensor.numel(), tensor.numel() * tensor.element_size()
         nnz = int(tensor.count_nonzero()) if size else 0
         dtype = str(tensor.dtype).removeprefix("torch.")
-        if tensor.data_ptr() not in seen or not size:
-            seen.add(tensor.data_ptr())
+        if identity(tensor) not in seen or not size:
+            seen.add(identity(tensor))
             arrays.append(_array(tensor))
         rows.append(
             _row(
@@ -107,10 +114,12 @@ def _onnx_rows(model: Any) -> tuple[list[dict[str, Any]], list[Array]]:
     from ..prove.compare import packed_nodes
 
     rows, arrays, parts_read = [], [], set()
+    left = budget.current().growth(model.ByteSize())
     for name, (node, fmt, components) in packed_nodes(model).items():
         packed = fmt.from_operator(components, attributes(node))
         fmt.check(packed)
-        dense = fmt.unpack(packed)
+        dense = fmt.unpack(packed, left)
+        left -= dense.nbytes
         stats = TensorStats(dense)
         arrays.append(dense)
         count = 1 + len(fmt.operator_inputs)

@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..files import shards
+
 if TYPE_CHECKING:
     import onnx
 
@@ -22,9 +24,10 @@ if TYPE_CHECKING:
 class Report:
     """One export (or one look inside a file).
 
-    All sizes are bytes. `dense_bytes` and `packed_bytes` are the weights in the plan; `dense_file_bytes` is
+    All sizes are bytes. `dense_bytes` and `packed_bytes` are all tensors in the plan; `dense_file_bytes` is
     the dense ONNX file of the same model; `lab_bytes` is the "non-zeros x 32 bits" of the theory, which
-    leaves out every position. `waterfall` has the steps between theory and file, and the entropy bound.
+    leaves out every position. `waterfall` has the steps between theory and file, and the order-0 entropy.
+    `nnz`, `size` and `density` are of weights: no vectors, nothing computed.
     """
 
     source: str
@@ -51,28 +54,38 @@ class Report:
             arch=source.arch,
             layers=[plan.to_json() for plan in plans],
             notes=list(source.notes),
-            source_bytes=source.path.stat().st_size,
+            source_bytes=shards.size(source.path),
         )
 
     @property
+    def weights(self) -> list[dict[str, Any]]:
+        """The rows that count: no vectors that layers and normalisations bring along, nothing computed."""
+        return [row for row in self.layers if row.get("role", "weight") == "weight"]
+
+    @property
     def dense_bytes(self) -> int:
-        """Bytes of the planned weights as they are."""
+        """Bytes of the tensors in the plan as they are."""
         return sum(row["dense_bytes"] for row in self.layers)
 
     @property
     def packed_bytes(self) -> int:
-        """Bytes of the planned weights as written."""
+        """Bytes of the tensors in the plan as written."""
         return sum(row["packed_bytes"] for row in self.layers)
 
     @property
     def nnz(self) -> int:
-        """Non-zeros in the planned weights."""
-        return sum(row["nnz"] for row in self.layers)
+        """Non-zeros in the weights."""
+        return sum(row["nnz"] for row in self.weights)
 
     @property
     def size(self) -> int:
-        """Elements in the planned weights."""
-        return sum(row["size"] for row in self.layers)
+        """Elements in the weights."""
+        return sum(row["size"] for row in self.weights)
+
+    @property
+    def density(self) -> float:
+        """Non-zeros over elements of the weights; 0 where there are none."""
+        return self.nnz / self.size if self.size else 0.0
 
     @property
     def lab_bytes(self) -> int:
@@ -89,19 +102,29 @@ class Report:
 
         Parameters
         ----------
+        model
+            The dense model, every weight in it as the layers compute with it.
         compare
-            Also run `zstd -19` over the dense weights: some seconds for each 10 MB.
+            Also run `gzip -6` and `zstd -19` over the dense weights: some seconds for each 10 MB.
         """
-        from onnx import numpy_helper
+        from onnx import TensorProto, numpy_helper
 
-        from ..files.onnx_write import MAX_INLINE_TOTAL, data_bytes
+        from ..files.onnx_size import dense_bytes, file_bytes, held
+        from ..plan.plan import tensor_bytes
         from .waterfall import waterfall
 
-        data = data_bytes(model)
-        self.dense_file_bytes = data if data > MAX_INLINE_TOTAL else model.ByteSize()
-        arrays = (numpy_helper.to_array(tensor) for tensor in model.graph.initializer)
-        positions = self.packed_bytes + data - self.dense_bytes
-        self.waterfall = waterfall(arrays, positions=positions, file=self.file_bytes, gzip=True, zstd=compare)
+        self.dense_file_bytes = dense_bytes(model)
+        source = shards.locate(Path(self.source))
+        if shards.identify(source) == "onnx":
+            self.source_bytes = file_bytes(source)
+            self.dense_file_bytes = min(self.dense_file_bytes, self.source_bytes)
+        planned = {row["name"] for row in self.layers}
+        kept = [tensor for tensor in held(model) if tensor.data_type != TensorProto.STRING]
+        arrays = (numpy_helper.to_array(tensor) for tensor in kept)
+        rest = sum(tensor_bytes(tensor) for tensor in kept if tensor.name not in planned)
+        self.waterfall = waterfall(
+            arrays, positions=self.packed_bytes + rest, file=self.file_bytes, compare=compare
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON-able values; the layout is docs/report.schema.json."""

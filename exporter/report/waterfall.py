@@ -1,4 +1,4 @@
-"""Where the bytes are: from the dense file over the theory to what is on disk, and the bound below it all.
+"""Where the bytes are: from the dense file over the theory to what is on disk, and the entropy beside it.
 
 The lab's formula for a pruned net is "non-zeros x 32". That is bits, of values alone: 74,151 non-zeros are
 2,372,832 bits = 296,604 bytes, and positions come on top.
@@ -7,14 +7,17 @@ The lab's formula for a pruned net is "non-zeros x 32". That is bits, of values 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...formats.base import Array, as_bits
-from ..archive.entropy import order0_bits
+
+#: Elements looked at together: what is held beside the tensor itself.
+CHUNK = 1 << 20
 
 
 @dataclass
@@ -32,28 +35,29 @@ class Waterfall:
     file
         What is on disk.
     gzip, zstd
-        The dense file under `gzip -6` and `zstd -19`.
-    bound
-        Order-0 entropy: n H(p) for positions at each tensor's density, plane entropies for values.
+        The dense tensors under `gzip -6` and `zstd -19`.
+    entropy
+        Order-0 entropy: n H(p) for positions at each tensor's density, plane entropies for values. No bound:
+        a coder that sees more than single bytes and one density a tensor can be below it.
     """
 
     dense: int
     values: int
     nonzeros: int
-    bound: int
+    entropy: int
     positions: int | None = None
     file: int | None = None
     gzip: int | None = None
     zstd: int | None = None
 
     @property
-    def over_bound_percent(self) -> float | None:
-        """How far the file is over the bound, in per cent of the bound; below 0 if under it."""
-        return None if self.file is None or not self.bound else 100 * (self.file / self.bound - 1)
+    def over_entropy_percent(self) -> float | None:
+        """How far the file is over the order-0 entropy, in per cent of it; below 0 if under it."""
+        return None if self.file is None or not self.entropy else 100 * (self.file / self.entropy - 1)
 
     def to_json(self) -> dict[str, Any]:
-        """All steps and the distance to the bound."""
-        return asdict(self) | {"over_bound_percent": self.over_bound_percent}
+        """All steps and the distance to the entropy."""
+        return asdict(self) | {"over_entropy_percent": self.over_entropy_percent}
 
     def rows(self) -> list[tuple[str, int]]:
         """(step, bytes) of what was measured, from the biggest idea to the smallest file."""
@@ -64,13 +68,13 @@ class Waterfall:
             ("theory: non-zeros x 32 bits", self.values),
             ("+ positions", self.positions),
             ("file on disk", self.file),
-            ("order-0 entropy bound", self.bound),
+            ("order-0 entropy", self.entropy),
         ]
         return [(name, size) for name, size in steps if size is not None]
 
 
 @dataclass
-class Bound:
+class Entropy:
     """Order-0 entropy of one tensor in bits, positions and values apart."""
 
     positions: float = 0.0
@@ -94,22 +98,67 @@ def position_bits(nonzeros: int, size: int) -> float:
     return 0.0 if p in (0.0, 1.0) else size * -(p * math.log2(p) + (1 - p) * math.log2(1 - p))
 
 
-def value_bits(patterns: Array, kind: str = "f") -> float:
-    """Sum of the order-0 entropies of the byte planes of bit patterns, the sign of floats rotated down."""
+def entropy_of(array: Array) -> Entropy:
+    """The order-0 entropy of one tensor; its values' byte planes apart, the sign of floats rotated down."""
+    from ..archive.chunk import kind_of
+
+    kind = kind_of(array.dtype)
+    planes = np.zeros((array.dtype.itemsize, 256), np.int64)
+    nonzeros = 0
+    for bits in _chunks(array):
+        kept = bits[bits != 0]
+        nonzeros += int(kept.size)
+        _count_planes(kept, kind, planes)
+    return Entropy(position_bits(nonzeros, array.size), sum(_bits(counts) for counts in planes), nonzeros)
+
+
+def _count_planes(patterns: Array, kind: str, into: NDArray[np.int64]) -> None:
+    """Add the byte values of each plane of the bit patterns to `into`, int64 [planes, 256]."""
     width = patterns.dtype.itemsize * 8
     one, top = patterns.dtype.type(1), patterns.dtype.type(width - 1)
     turned = (patterns << one) | (patterns >> top) if kind == "f" else patterns
-    octets = np.ascontiguousarray(turned).view(np.uint8).reshape(patterns.size, -1 if patterns.size else 1)
-    return sum(order0_bits(octets[:, plane]) for plane in range(octets.shape[1])) if patterns.size else 0.0
+    octets = np.ascontiguousarray(turned).view(np.uint8).reshape(-1, into.shape[0])
+    for plane in range(into.shape[0]):
+        into[plane] += np.bincount(octets[:, plane], minlength=256)
 
 
-def bound_of(array: Array) -> Bound:
-    """The order-0 bound of one tensor."""
-    from ..archive.chunk import kind_of
+def _bits(counts: NDArray[np.int64]) -> float:
+    """Order-0 entropy of symbols that occur so often, in bits."""
+    found = counts[counts > 0].astype(np.float64)
+    return float(-(found * np.log2(found / found.sum())).sum()) if found.size else 0.0
 
-    bits = as_bits(array).reshape(-1)
-    kept = bits[bits != 0]
-    return Bound(position_bits(kept.size, bits.size), value_bits(kept, kind_of(array.dtype)), int(kept.size))
+
+def _chunks(array: Array) -> Iterator[Array]:
+    """The bit patterns of an array, flat, `CHUNK` of them at a time."""
+    flat = as_bits(array).reshape(-1)
+    for start in range(0, flat.size, CHUNK):
+        yield flat[start : start + CHUNK]
+
+
+class _Squeezed:
+    """Bytes of a stream under `gzip -6` and `zstd -19`; nothing of it is kept."""
+
+    def __init__(self) -> None:
+        import zlib
+
+        import zstandard
+
+        self._coders: list[Any] = [
+            zlib.compressobj(6, zlib.DEFLATED, 31),
+            zstandard.ZstdCompressor(level=19).compressobj(),
+        ]
+        self._sizes = [0, 0]
+
+    def add(self, array: Array) -> None:
+        """Put a tensor behind those before it."""
+        for bits in _chunks(array):
+            for place, coder in enumerate(self._coders):
+                self._sizes[place] += len(coder.compress(bits.data))
+
+    def sizes(self) -> tuple[int, int]:
+        """The two sizes, once."""
+        gzip, zstd = (size + len(c.flush()) for size, c in zip(self._sizes, self._coders, strict=True))
+        return gzip, zstd
 
 
 def waterfall(
@@ -117,48 +166,30 @@ def waterfall(
     *,
     positions: int | None = None,
     file: int | None = None,
-    gzip: bool = False,
-    zstd: bool = False,
+    compare: bool = False,
 ) -> Waterfall:
     """The waterfall of a set of tensors; tensors of one dimension and less count as dense in the theory.
 
     Parameters
     ----------
+    arrays
+        Looked at one after the other and not kept.
     positions, file
         Bytes of the components and of the file, where one was written.
-    gzip, zstd
+    compare
         Also run `gzip -6` (1 s for each 20 MB) and `zstd -19` (some for each 10 MB) over the dense bytes.
     """
     dense = values = nonzeros = 0
-    bound = 0.0
-    kept = []
+    entropy = 0.0
+    squeezed = _Squeezed() if compare else None
     for array in arrays:
-        found = bound_of(array)
+        found = entropy_of(array)
         dense += array.nbytes
         sparse = array.ndim > 1
         values += found.nonzeros * array.dtype.itemsize if sparse else array.nbytes
         nonzeros += found.nonzeros if sparse else 0
-        bound += found.total
-        kept.append(array)
-    squeezed = gzip_bytes(kept) if gzip else None, zstd_bytes(kept) if zstd else None
-    return Waterfall(dense, values, nonzeros, math.ceil(bound / 8), positions, file, *squeezed)
-
-
-def gzip_bytes(arrays: Iterable[Array]) -> int:
-    """Bytes of the tensors, one after the other, under `gzip -6`; streamed."""
-    import zlib
-
-    deflate = zlib.compressobj(6, zlib.DEFLATED, 31)
-    return sum(len(deflate.compress(as_bits(array).reshape(-1).data)) for array in arrays) + len(
-        deflate.flush()
-    )
-
-
-def zstd_bytes(arrays: Iterable[Array]) -> int:
-    """Bytes of the tensors, one after the other, under `zstd -19`; streamed."""
-    import zstandard
-
-    squeeze = zstandard.ZstdCompressor(level=19).compressobj()
-    return sum(len(squeeze.compress(as_bits(array).reshape(-1).data)) for array in arrays) + len(
-        squeeze.flush()
-    )
+        entropy += found.total
+        if squeezed:
+            squeezed.add(array)
+    gzip, zstd = squeezed.sizes() if squeezed else (None, None)
+    return Waterfall(dense, values, nonzeros, math.ceil(entropy / 8), positions, file, gzip, zstd)

@@ -36,29 +36,57 @@ _SIZES = """
     inner = Slice (shape, first1, last1)
     cols = ReduceProd <keepdims = 1> (inner)
     size = Mul (rows, cols)
+    rows0 = Squeeze (rows)
+    cols0 = Squeeze (cols)
+    rows_i = Cast <to = 6> (rows0)
+    cols_i = Cast <to = 6> (cols0)
 """
-# The shape in which a vector lies along a convolution's outputs: axis 0 of its weight, axis 1 of its result.
+# The shape in which a vector lies along a convolution's outputs: axis 1 of its result.
 _PER_OUTPUT = """
     dims = Size (shape)
     dims1 = Reshape (dims, first1)
-    ones = ConstantOfShape <value = int64[1] {{1}}> (dims1)
-    scale_shape = ScatterElements (ones, {axis}, rows)
+    ones = ConstantOfShape <value = int64[1] {1}> (dims1)
+    scale_shape = ScatterElements (ones, first1, rows)
 """
+_ROW_SCALE = """
+    row_shape = Concat <axis = 0> (rows, first1)
+    row_scale = Reshape (scale, row_shape)
+"""
+_NO_SCALE = "    row_scale = Constant <value = float {1.0}> ()\n"
+# What onnxruntime folds stays in memory until the whole graph is folded, so a decode makes as few arrays as
+# it can: entries are scaled and turned before they are placed, and the dense array exists three times, as
+# zeros, filled, and in shape.
+_PLACE = """
+    w_row = Div (position, cols_i)
+    w_scale = Gather <axis = 0> (scale, w_row)
+    w_values = Mul (entries, w_scale)
+    {turn}
+    w_zeros = ConstantOfShape <value = float[1] {{0.0}}> (size)
+    w_line = ScatterElements (w_zeros, w_place, w_values)
+    weight = Reshape (w_line, w_shape)
+"""
+# [rows, cols] to [cols, rows]
+_TURN = """
+    w_start = Mul (w_row, cols_i)
+    w_column = Sub (position, w_start)
+    w_column_start = Mul (w_column, rows_i)
+    w_place = Add (w_column_start, w_row)
+    w_shape = Concat <axis = 0> (cols, rows)
+"""
+_WEIGHTS = {
+    ("Conv", True): _PLACE.format(turn="w_place = Identity (position)\n    w_shape = Identity (shape)"),
+    ("Conv", False): "    weight = Reshape (dense, shape)\n",
+    ("MatMul", True): _PLACE.format(turn=_TURN),
+    ("MatMul", False): "    weight = Transpose <perm = [1, 0]> (dense)\n",
+}
 # Gemm would pin the rank to two; MatMul + Add is what onnxruntime turns into Gemm by itself.
 _LAYERS = {
-    "Conv": _PER_OUTPUT.format(axis="zero1")
-    + """
-    weight = Reshape (dense, shape)
-    scale_k = Reshape (scale, scale_shape)
-    weight_scaled = Mul (weight, scale_k)
+    "Conv": """
     layer = Conv <auto_pad = "NOTSET", strides: ints = @strides, pads: ints = @pads,
-                  dilations: ints = @dilations, group: int = @group> (X, weight_scaled, bias)
+                  dilations: ints = @dilations, group: int = @group> (X, weight, bias)
 """,
     "MatMul": """
-    weight = Reshape (dense, shape)
-    weight_t = Transpose <perm = [1, 0]> (weight)
-    weight_scaled = Mul (weight_t, scale)
-    product = MatMul (X, weight_scaled)
+    product = MatMul (X, weight)
     layer = Add (product, bias)
 """,
 }
@@ -83,7 +111,7 @@ _SIGNS = """
 # whose sums would no longer be exact.
 _SIGN_LAYERS = {
     "Conv": _CHANNELS_LAST
-    + _PER_OUTPUT.format(axis="first1")
+    + _PER_OUTPUT
     + """
     scale_k = Reshape (scale, scale_shape)
     bias_k = Reshape (bias, scale_shape)
@@ -94,8 +122,7 @@ _SIGN_LAYERS = {
     layer = Add (scaled, bias_k)
 """,
     "MatMul": """
-    weight = Reshape (dense, shape)
-    weight_t = Transpose <perm = [1, 0]> (weight)
+    weight_t = Transpose <perm = [1, 0]> (dense)
     products = MatMul (x_signs, weight_t)
     sums = Round (products)
     scaled = Mul (sums, scale)
@@ -167,11 +194,15 @@ def build(
         binary_input=binary_input,
         packed_input=packed_input,
     )
-    signs = UNPACK_INPUT[layer] if packed_input else _SIGNS
-    body = signs + _SIGN_LAYERS[layer] if binary_input else _LAYERS[layer]
+    if binary_input:
+        signs = UNPACK_INPUT[layer] if packed_input else _SIGNS
+        decode = _NO_SCALE + fmt.operator_decode + signs + _SIGN_LAYERS[layer]
+    else:
+        prelude = "" if fmt.operator_entries else _ROW_SCALE
+        weight = _WEIGHTS[layer, fmt.operator_entries]
+        decode = prelude + fmt.operator_decode + weight + _LAYERS[layer]
     if packed_input or activation == SIGN:
-        body = CONSTANTS + body
-    decode = fmt.operator_decode + body
+        decode = CONSTANTS + decode
     return _build(name, fmt.operator_inputs, decode, layer, residual, activation, opset)
 
 

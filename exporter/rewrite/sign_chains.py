@@ -63,7 +63,7 @@ def link(
         if isinstance(layer, Layer) and layer.binary_input and _gives_signs(layer):
             found = _follow(index, layer, readers, outputs)
             if found is not None:
-                pools |= _apply(layer, found, add_constant)
+                pools |= _apply(index, layer, found, add_constant)
     return pools
 
 
@@ -141,16 +141,18 @@ def _plain_pool(node: onnx.NodeProto) -> bool:
     )
 
 
-def _apply(layer: Layer, found: _Link, add_constant: AddConstant) -> dict[int, onnx.NodeProto]:
+def _apply(
+    index: GraphIndex, layer: Layer, found: _Link, add_constant: AddConstant
+) -> dict[int, onnx.NodeProto]:
     layer.scale, layer.bias = found.scale, found.bias
     layer.activation, layer.bounds = functions.SIGN, None
-    value = layer.output = f"{layer.output}.signs"
+    value = layer.output = index.fresh(f"{layer.output}.signs")
     pools = {}
     for node, turned in zip(found.pools, found.turned, strict=True):
         kernel = attribute(node, "kernel_shape")
         assert isinstance(kernel, list)
         falling = add_constant(pack_rows(turned), f"{node.output[0]}.falling")
-        output = f"{node.output[0]}.signs"
+        output = index.fresh(f"{node.output[0]}.signs")
         pools[id(node)] = helper.make_node(
             functions.POOL,
             [value, falling],

@@ -14,8 +14,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx
 
+from ... import formats
 from ..graph.domain import MAIN_DOMAINS
+from ..graph.find import norm_factors
 from ..graph.index import GraphIndex, Layer, attribute
+from ..plan.plan import TensorPlan
+from .functions import BINARY_INPUT
 
 #: A sign is looked for at most this many nodes up.
 _DEPTH = 8
@@ -54,16 +58,30 @@ class _Input:
     shaper: onnx.NodeProto | None = None
 
 
-def take_signs(index: GraphIndex, layers: Sequence[Layer]) -> dict[int, onnx.NodeProto]:
+def signed_weights(index: GraphIndex, plans: Sequence[TensorPlan]) -> set[str]:
+    """The binary weights in `plans` whose layers would take the signs of their inputs; nothing is changed."""
+    found = set()
+    for plan in plans:
+        if plan.packed and formats.get(plan.format).operator in BINARY_INPUT:
+            copies = [replace(layer) for layer in plan.layers]
+            take_signs(index, copies, {})
+            if all(layer.binary_input for layer in copies):
+                found.add(plan.name)
+    return found
+
+
+def take_signs(index: GraphIndex, layers: Sequence[Layer], shapers: dict[int, onnx.NodeProto]) -> None:
     """Let the layers of one weight take their inputs before the sign, if all have one: they share its bits.
 
-    Returns the nodes that now change the shape before the sign, by the id of the node that does so behind it.
+    Parameters
+    ----------
+    shapers
+        Nodes that change the shape before the sign, by the id of the node that does so behind it; added to.
     """
     found = [_input(index, layer) for layer in layers]
     for taken in found:
         if taken is None or not (taken.signs.exact or _rarely_zero(index, taken.signs.x)):
-            return {}
-    shapers = {}
+            return
     for layer, taken in zip(layers, found, strict=True):
         assert taken is not None
         layer.x = taken.signs.x
@@ -72,11 +90,13 @@ def take_signs(index: GraphIndex, layers: Sequence[Layer]) -> dict[int, onnx.Nod
         if taken.pads is not None:
             layer.attributes = layer.attributes | {"pads": taken.pads}
         if taken.shaper is not None:
-            shapers[id(taken.shaper)] = twin = onnx.NodeProto()
-            twin.CopyFrom(taken.shaper)
-            twin.name, twin.input[0] = f"{twin.name}.unsigned", taken.signs.x
-            layer.x = twin.output[0] = f"{twin.output[0]}.unsigned"
-    return shapers
+            if id(taken.shaper) not in shapers:
+                shapers[id(taken.shaper)] = twin = onnx.NodeProto()
+                twin.CopyFrom(taken.shaper)
+                twin.output[0] = index.fresh(f"{twin.output[0]}.unsigned")
+                twin.name = f"{twin.name}.unsigned" if twin.name else ""
+                twin.input[0] = taken.signs.x
+            layer.x = shapers[id(taken.shaper)].output[0]
 
 
 def _input(index: GraphIndex, layer: Layer) -> _Input | None:
@@ -234,23 +254,38 @@ def _before(index: GraphIndex, name: str) -> str:
 
 
 def _rarely_zero(index: GraphIndex, name: str) -> bool:
-    """Whether a value comes from a normalisation or a layer with a bias: zero only by coincidence."""
+    """Whether a value comes from a normalisation or a layer with a bias: zero only by coincidence.
+
+    A channel that is always the same (pruned, or of a gamma of 0) is no coincidence where that is zero.
+    """
     for _ in range(_DEPTH):
         node = index.makers.get(name)
-        if node is None:
+        if node is None or node.domain not in MAIN_DOMAINS:
             return False
+        if node.op_type == "BatchNormalization":
+            return _norm_leaves_zero(index, node)
         if node.op_type in _NORMALISATIONS:
-            return True
+            return _all_nonzero(index, node.input[2] if len(node.input) > 2 else "")
         if node.op_type in ("Conv", "Gemm"):
-            return len(node.input) > 2 and bool(node.input[2])
+            return _all_nonzero(index, node.input[2] if len(node.input) > 2 else "")
         if node.op_type == "Add":
-            return any(_is_vector(index, entry) for entry in node.input)
+            return any(_all_nonzero(index, entry) for entry in node.input)
         if node.op_type not in _KEEP_VALUES:
             return False
         name = node.input[0]
     return False
 
 
-def _is_vector(index: GraphIndex, name: str) -> bool:
+def _norm_leaves_zero(index: GraphIndex, node: onnx.NodeProto) -> bool:
+    """Whether no channel of a BatchNormalization is zero where its input is, or whatever its input is."""
+    scale = index.constant(node.input[1])
+    factors = None if scale is None else norm_factors(index, node, scale.size)
+    if factors is None:
+        return False
+    factor, mean, beta = factors
+    return bool((beta - mean * factor).astype(np.float32).all())
+
+
+def _all_nonzero(index: GraphIndex, name: str) -> bool:
     array = index.constant(name)
-    return array is not None and bool(array.any())
+    return array is not None and array.size > 0 and bool(array.all())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from ...formats.base import Array
 from ..graph import find as match
 from ..graph.domain import DOMAIN, VERSION, main_opset
 from ..graph.index import GraphIndex, Layer
+from ..graph.walk import captured, fresh
 from ..plan.plan import TensorPlan
 from . import functions, sign_chains
 from .sign_bits import channels_last
@@ -26,7 +27,11 @@ Node = onnx.NodeProto | Layer
 
 
 def rewrite(
-    index: GraphIndex, model: onnx.ModelProto, plans: Sequence[TensorPlan], packed: dict[str, Packed]
+    index: GraphIndex,
+    model: onnx.ModelProto,
+    plans: Sequence[TensorPlan],
+    packed: dict[str, Packed],
+    sparse: Mapping[str, onnx.SparseTensorProto] | None = None,
 ) -> onnx.ModelProto:
     """A new model in which every planned layer is one packed node.
 
@@ -36,15 +41,18 @@ def rewrite(
         Index over `model`, which is left as it is.
     packed
         Weight name to packed tensor.
+    sparse
+        Initializers that the source holds sparse: those that stay as they are stay so.
     """
     layers = [layer for plan in plans if plan.packed for layer in plan.layers]
     layers.sort(key=lambda layer: index.position[id(layer.nodes[0])])
+    index.free_names()
     taken: set[int] = set()
-    plan_of = {plan.name: plan for plan in plans}
+    plan_of = {plan.name: plan for plan in plans if plan.packed}
     shapers: dict[int, onnx.NodeProto] = {}
     for plan in plans:
         if plan.packed and formats.get(plan.format).operator in functions.BINARY_INPUT:
-            shapers |= take_signs(index, plan.layers)
+            take_signs(index, plan.layers, shapers)
             for layer in plan.layers:
                 layer.zero_scale = False
     signed = {layer.x for layer in layers if layer.binary_input}
@@ -57,7 +65,7 @@ def rewrite(
             nodes.append(shapers[id(node)])
         if id(node) in last or id(node) not in taken:
             nodes.append(last.get(id(node), node))
-    writer = _Writer(model)
+    writer = _Writer(model, index)
     outputs = {value.name for value in model.graph.output}
     pools = sign_chains.link(index, _drop_dead(nodes, outputs), outputs, writer.constant)
     written = []
@@ -68,20 +76,21 @@ def rewrite(
             written.append(pools.get(id(item), item))
     if pools:
         writer.functions[functions.POOL] = functions.pool(writer.opset)
-    return writer.finish(written)
+    return writer.finish(written, sparse or {})
 
 
 class _Writer:
     """Collects what the packed nodes need: initializers, functions, imports."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, index: GraphIndex) -> None:
         self.source = model
+        self._fresh = index.fresh
         self.opset = main_opset(model.opset_import)
         self.initializers: dict[str, onnx.TensorProto] = {}
         self.functions: dict[str, onnx.FunctionProto] = {}
         self._vectors: dict[bytes, str] = {}
-        self._used = {tensor.name for tensor in model.graph.initializer}
-        self._used |= {name for node in model.graph.node for name in [*node.input, *node.output]}
+        self._parts: dict[tuple[str, str], str] = {}
+        self._node_names = {node.name for node in model.graph.node}
 
     def node(self, layer: Layer, plan: TensorPlan, packed: Packed) -> onnx.NodeProto:
         """The packed node of a layer; its components become initializers."""
@@ -104,22 +113,21 @@ class _Writer:
         attributes: dict[str, Any] = dict(layer.attributes)
         if layer.bounds is not None:
             attributes["min"], attributes["max"] = layer.bounds
-        return helper.make_node(name, inputs, [layer.output], name=layer.name, domain=DOMAIN, **attributes)
+        title = layer.nodes[0].name or fresh(layer.name, self._node_names)
+        return helper.make_node(name, inputs, [layer.output], name=title, domain=DOMAIN, **attributes)
 
     def _component(self, layer: Layer, part: str, packed: Packed) -> str:
-        name = f"{layer.weight}.{part}"
-        if name not in self.initializers:
-            assert name not in self._used, name
+        key = (layer.weight, part)
+        if key not in self._parts:
             array = packed.components[part]
             if layer.binary_input:
                 array = channels_last(array, packed.shape)
-            self.initializers[name] = numpy_helper.from_array(array, name)
-        return name
+            self._parts[key] = self.constant(array, f"{layer.weight}.{part}")
+        return self._parts[key]
 
     def constant(self, array: Array, name: str) -> str:
         """An initializer of that array; returns its name."""
-        while name in self._used or name in self.initializers:
-            name += "_"
+        name = self._fresh(name)
         self.initializers[name] = numpy_helper.from_array(array, name)
         return name
 
@@ -132,35 +140,39 @@ class _Writer:
         self._vectors[single.tobytes()] = self.constant(single, name)
         return self._vectors[single.tobytes()]
 
-    def finish(self, nodes: Sequence[Node]) -> onnx.ModelProto:
+    def _own(self) -> set[tuple[str, str]]:
+        return {(DOMAIN, name) for name in self.functions}
+
+    def finish(self, nodes: Sequence[Node], sparse: Mapping[str, onnx.SparseTensorProto]) -> onnx.ModelProto:
         """The model of these nodes, without the initializers nobody reads any more."""
         source = self.source
         outputs = {value.name for value in source.graph.output}
         alive = _drop_dead(nodes, outputs)
         needed = {name for node in alive for name in _reads(node)} | outputs
+        needed |= {value.name for value in source.graph.input}  # of an initializer: a caller may override it
         model = onnx.ModelProto()
         model.ir_version = max(source.ir_version, 8)
         model.producer_name, model.producer_version = "sparse-export", "1"
         model.opset_import.extend(source.opset_import)
-        if self.functions:
+        if self.functions and all(entry.domain != DOMAIN for entry in source.opset_import):
             model.opset_import.append(helper.make_opsetid(DOMAIN, VERSION))
         model.metadata_props.extend(source.metadata_props)
-        model.functions.extend(source.functions)
+        model.functions.extend(f for f in source.functions if (f.domain, f.name) not in self._own())
         model.functions.extend(self.functions.values())
         graph = model.graph
         graph.name = source.graph.name
         graph.node.extend(node for node in alive if not isinstance(node, Layer))
-        graph.input.extend(
-            value for value in source.graph.input if value.name in needed or not _is_weight(source, value)
-        )
+        graph.input.extend(source.graph.input)
         graph.output.extend(source.graph.output)
-        graph.initializer.extend(tensor for tensor in source.graph.initializer if tensor.name in needed)
+        for tensor in source.graph.initializer:
+            if tensor.name not in needed:
+                continue
+            if tensor.name in sparse and sparse[tensor.name].ByteSize() < tensor.ByteSize():
+                graph.sparse_initializer.append(sparse[tensor.name])
+            else:
+                graph.initializer.append(tensor)
         graph.initializer.extend(self.initializers.values())
         return model
-
-
-def _is_weight(model: onnx.ModelProto, value: onnx.ValueInfoProto) -> bool:
-    return any(tensor.name == value.name for tensor in model.graph.initializer)
 
 
 def _drop_dead(nodes: Sequence[Node], outputs: set[str]) -> list[Node]:
@@ -177,9 +189,4 @@ def _drop_dead(nodes: Sequence[Node], outputs: set[str]) -> list[Node]:
 def _reads(node: Node) -> list[str]:
     if isinstance(node, Layer):
         return node.reads
-    names = list(node.input)
-    for item in node.attribute:
-        for graph in [*item.graphs, *([item.g] if item.HasField("g") else [])]:
-            names += [name for inner in graph.node for name in _reads(inner)]
-            names += [value.name for value in graph.output]
-    return names
+    return [*node.input, *captured(node)]

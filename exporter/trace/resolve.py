@@ -6,30 +6,22 @@ it, or the keys and shapes of the state dict are those of a net we know.
 
 from __future__ import annotations
 
-import difflib
-import inspect
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from ...errors import InputError
 from ...notes import Note
-from ...text import counted, listed, shown
+from ...text import shown
 from ..checkpoint import Checkpoint
-from ..checkpoint.diagnosis import identity
-from ..nets import recognise, user_code
 from ..nets import torchvision as vision
+from . import dynamic as open_axes
+from .filled import filled, find
 from .to_onnx import to_onnx
 
-if TYPE_CHECKING:
-    from ..nets.recognise import Difference, Recipe
-
 __all__ = ["Resolved", "resolve", "to_onnx"]
-
-_WAYS = "name it with --arch NAME, give --arch FILE.py:FACTORY, or give an .onnx or .pt2 file"
 
 _DTYPES = {
     **{str(d)[6:]: d for d in (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.bool)},
@@ -51,6 +43,10 @@ class Resolved:
         Seeded; the first dimension of each is the batch.
     program
         The torch.export.ExportedProgram, when the file was one: it is exported instead of the module.
+    axes
+        For every input its open axes and their names in the file.
+    asked
+        Whether some of them were asked for: then none may be closed.
     """
 
     module: torch.nn.Module
@@ -58,6 +54,8 @@ class Resolved:
     example_inputs: tuple[torch.Tensor, ...]
     notes: list[Note] = field(default_factory=list)
     program: Any | None = None
+    axes: list[dict[int, str]] = field(default_factory=list)
+    asked: bool = False
 
 
 def resolve(
@@ -65,6 +63,8 @@ def resolve(
     arch: str | None = None,
     input_shapes: list[tuple[int, ...]] | None = None,
     input_dtypes: list[str] | None = None,
+    strict: bool = False,
+    dynamic: Sequence[str] = (),
 ) -> Resolved:
     """The net that a checkpoint's weights belong to, with the weights loaded.
 
@@ -74,6 +74,10 @@ def resolve(
         A built-in net, a torchvision classifier, `path/file.py:factory` or `package.module:factory`.
     input_shapes, input_dtypes
         One per input; a single dtype holds for all inputs. Default: what the architecture takes, float32.
+    strict
+        Refuse a checkpoint that holds other tensors beside the net's.
+    dynamic
+        "NAME:AXIS" of input dimensions to keep open beside the batch.
 
     Raises
     ------
@@ -81,21 +85,24 @@ def resolve(
         If there is no such architecture, the weights do not fit it, or none can be recognised.
     """
     if checkpoint.program is not None:
+        open_axes.refuse(checkpoint.path, dynamic, "a .pt2 program")
         return _from_program(checkpoint)
     if checkpoint.module is not None and arch is None:
         module, name = checkpoint.module, type(checkpoint.module).__qualname__
         notes: list[Note] = []
         default = _module_input(module)
     else:
-        recipe, notes = _recipe(checkpoint, arch)
-        module, name, default = _filled(recipe, checkpoint, notes), recipe.name, recipe.input_shape
+        found, notes = find(checkpoint, arch, strict)
+        name, default = found.recipe.name, found.recipe.input_shape
+        module = filled(found, checkpoint, notes)
     module = _float32(module.eval())
     own = getattr(module, "example_input_array", None)  # the convention of Lightning modules
     if isinstance(own, torch.Tensor) and not input_shapes:
         inputs: tuple[torch.Tensor, ...] = (own,)
     else:
         inputs = example_inputs(name, input_shapes, input_dtypes, default)
-    return Resolved(module, name, inputs, notes)
+    axes = open_axes.parse(dynamic, open_axes.names_of(module, len(inputs)), [item.ndim for item in inputs])
+    return Resolved(module, name, inputs, notes, axes=axes, asked=bool(dynamic))
 
 
 def example_inputs(
@@ -145,134 +152,6 @@ def _from_program(checkpoint: Checkpoint) -> Resolved:
             " with positional tensors only"
         )
     return Resolved(program.module(), "a torch.export program", tuple(given), [], program)
-
-
-def _recipe(checkpoint: Checkpoint, arch: str | None) -> tuple[Recipe, list[Note]]:
-    from ..nets.cifar import MODELS
-
-    have = recognise.shapes_of(checkpoint.tensors)
-    if arch is not None:
-        recipe, difference = recognise.fit(_named(arch, have), have)
-        if difference.size and (stripped := _without_prefix(have)):
-            inner, other = recognise.fit(_named(arch, stripped), stripped)
-            if other.size == 0:
-                return inner, [_prefix_note(have)]
-        if difference.size:
-            raise InputError(
-                f"{shown(checkpoint.path)} does not fit '{shown(arch)}': {_told(difference, have)}"
-            )
-        return recipe, []
-    hint = checkpoint.arch_hint
-    if hint is not None and (hint in MODELS or hint in vision.names()):
-        recipe, difference = recognise.fit(_named(hint, have), have)
-        if difference.size == 0:
-            return recipe, [Note("info", f"architecture named in the file: {hint}")]
-    found, closest = recognise.recognise(have)
-    notes = []
-    if found is None and (stripped := _without_prefix(have)):
-        found, _ = recognise.recognise(stripped)
-        notes = [_prefix_note(have)]
-    if found is None:
-        near = ""
-        if closest and closest[1].size < len(have) / 2:
-            near = f" (closest: {closest[0]}, {_told(closest[1], have)})"
-        raise InputError(f"{shown(checkpoint.path)}: no known architecture has these weights{near}; {_WAYS}")
-    classes = f" with {found.options['num_classes']} classes" if "num_classes" in found.options else ""
-    notes.insert(0, Note("info", f"architecture recognised: {found.name}{classes}"))
-    return found, notes
-
-
-def _without_prefix(have: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    """`have` without the first part of its names if all share it ('model.conv.weight'), else nothing."""
-    prefix = _shared_prefix(have)
-    return {name.removeprefix(prefix): shape for name, shape in have.items()} if prefix else {}
-
-
-def _shared_prefix(have: Mapping[str, Any]) -> str:
-    heads = {name.partition(".")[0] for name in have}
-    return f"{heads.pop()}." if len(heads) == 1 and all("." in name for name in have) else ""
-
-
-def _prefix_note(have: Mapping[str, Any]) -> Note:
-    return Note(
-        "info", f"prefix '{shown(_shared_prefix(have))}' left out of every name to fit the architecture"
-    )
-
-
-def _told(difference: Difference, have: Mapping[str, tuple[int, ...]]) -> str:
-    """The first names of each kind of difference."""
-    parts = []
-    if difference.missing:
-        parts.append(f"missing {listed(difference.missing)}")
-    if difference.unexpected:
-        parts.append(f"unexpected {listed(difference.unexpected)}")
-    if difference.shapes:
-        name = difference.shapes[0]
-        more = f" and {len(difference.shapes) - 1} more" if len(difference.shapes) > 1 else ""
-        parts.append(f"another shape in {shown(name)} ({'x'.join(map(str, have[name]))} in the file){more}")
-    return "; ".join(parts)
-
-
-def _named(arch: str, have: Mapping[str, tuple[int, ...]]) -> Recipe:
-    """The recipe that `--arch` asks for."""
-    from ..nets.cifar import MODELS
-
-    if arch in MODELS:
-        return recognise.builtin(arch)
-    if ":" in arch:
-        make = user_code.load(arch)
-        accepts = frozenset(inspect.signature(make).parameters)
-        return recognise.Recipe(arch, make, accepts=accepts, known=False)
-    known = vision.names()
-    if arch in known:
-        return recognise.torchvision_net(arch, have)
-    near = difflib.get_close_matches(arch, [*MODELS, *known], n=3)
-    hint = (
-        f"did you mean {', '.join(near)}?"
-        if near
-        else f"one of {', '.join(MODELS)}, a torchvision classifier"
-    )
-    raise InputError(f"unknown architecture '{shown(arch)}': {hint} or FILE.py:FACTORY")
-
-
-def _filled(recipe: Recipe, checkpoint: Checkpoint, notes: list[Note]) -> torch.nn.Module:
-    """The net with the checkpoint's tensors as its parameters: assigned, so shared and not copied."""
-    module = recipe.empty()
-    tensors = checkpoint.tensors
-    want = module.state_dict()
-    if not set(want) & set(tensors):
-        prefix = _shared_prefix(tensors)
-        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    absent = [name for name in want if name not in tensors]  # only BatchNorm's counters get this far
-    state = OrderedDict(tensors | {name: torch.zeros((), dtype=torch.int64) for name in absent})
-    # Modules that changed their layout look at the version a state dict was saved with; ours has been fitted.
-    state._metadata = want._metadata  # type: ignore[attr-defined]
-    try:
-        module.load_state_dict(state, strict=True, assign=True)
-    except Exception as error:  # a module's own loading hooks may raise anything
-        raise InputError(
-            f"{shown(checkpoint.path)} does not load into '{shown(recipe.name)}': {user_code.reason(error)}"
-        ) from error
-    if absent:
-        notes.append(
-            Note(
-                "info", f"{counted(len(absent), 'missing BatchNorm counter')} (num_batches_tracked) set to 0"
-            )
-        )
-    if recipe.known and recipe.name in ("googlenet", "inception_v3"):
-        text = f"{recipe.name} is built without transform_input, which torchvision's own weights switch on"
-        notes.append(Note("warn", f"{text}: if yours did, give --arch FILE.py:FACTORY"))
-    _tie(module)
-    return module
-
-
-def _tie(module: torch.nn.Module) -> None:
-    """Make parameters that share storage one object again, so that the graph holds them once."""
-    first: dict[tuple[object, ...], torch.nn.Parameter] = {}
-    for owner in module.modules():
-        for name, parameter in list(owner._parameters.items()):
-            if parameter is not None and parameter.numel():
-                owner._parameters[name] = first.setdefault(identity(parameter), parameter)
 
 
 def _float32(module: torch.nn.Module) -> torch.nn.Module:

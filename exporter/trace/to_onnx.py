@@ -21,7 +21,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,6 +29,8 @@ import torch
 from ...errors import UnsupportedError
 from ...notes import Note
 from ...text import shown
+from . import computed
+from .dynamic import BATCH
 
 if TYPE_CHECKING:
     import onnx
@@ -37,8 +39,6 @@ if TYPE_CHECKING:
 
 #: Understood by onnxruntime 1.20 and later; what torch's exporter writes without a version conversion.
 OPSET = 18
-#: Name of the free dimension in the file.
-BATCH = "batch"
 
 
 def to_onnx(resolved: Resolved, verbose: bool = False) -> onnx.ModelProto:
@@ -52,6 +52,13 @@ def to_onnx(resolved: Resolved, verbose: bool = False) -> onnx.ModelProto:
         If torch.export cannot trace the net at all; `verbose` shows why.
     """
     exported, reason = _attempt(resolved, True, verbose)
+    if exported is not None and resolved.asked and (closed := _closed(exported.model.graph, resolved.axes)):
+        exported, reason = None, f"{closed} came out fixed"
+    if exported is None and resolved.asked:
+        raise UnsupportedError(
+            f"'{shown(resolved.arch_name)}' cannot be traced with its batch and the --dynamic axes open:"
+            f" {reason}; leave some out, or -v shows more"
+        )
     if exported is None:
         fixed, fixed_reason = _attempt(resolved, False, verbose)
         if fixed is None:
@@ -80,6 +87,7 @@ def to_onnx(resolved: Resolved, verbose: bool = False) -> onnx.ModelProto:
     model = exported.model
     weights = set(resolved.module.state_dict()) | set(getattr(resolved.program, "state_dict", ()))
     with _muted(verbose):
+        weights |= set(computed.fix(exported))
         simplify(model, weights)
         return exported.model_proto  # type: ignore[no-any-return]
 
@@ -87,6 +95,15 @@ def to_onnx(resolved: Resolved, verbose: bool = False) -> onnx.ModelProto:
 def _free(graph: Any) -> bool:
     """Whether the first dimension of an input is symbolic."""
     return any(value.shape and not isinstance(value.shape[0], int) for value in graph.inputs)
+
+
+def _closed(graph: Any, axes: list[dict[int, str]]) -> str:
+    """Name and axis of the first input dimension that was to be open and is not, else nothing."""
+    for value, places in zip(graph.inputs, axes, strict=False):
+        for axis in places:
+            if value.shape is not None and isinstance(value.shape[axis], int):
+                return f"{value.name}:{axis}"
+    return ""
 
 
 def _attempt(resolved: Resolved, dynamic: bool, verbose: bool) -> tuple[Any | None, str]:
@@ -103,13 +120,20 @@ def _attempt(resolved: Resolved, dynamic: bool, verbose: bool) -> tuple[Any | No
                 if not any(item.ndim for item in inputs):
                     return None, "no input has a batch dimension"
                 # Traced with a batch of 2: a dimension of 1 may be taken for a broadcast.
-                inputs = tuple(
-                    torch.cat([item, item]) if item.ndim and item.shape[0] == 1 else item for item in inputs
-                )
-                options["dynamic_shapes"] = tuple({0: BATCH} if item.ndim else None for item in inputs)
+                axes = resolved.axes or [{0: BATCH} if item.ndim else {} for item in inputs]
+                inputs = tuple(_widened(item, places) for item, places in zip(inputs, axes, strict=True))
+                options["dynamic_shapes"] = tuple(places or None for places in axes)
             return torch.onnx.export(resolved.module, inputs, **options), ""
     except Exception as error:  # the net's own code runs here, so anything can come out
         return None, _in_short(error)
+
+
+def _widened(item: torch.Tensor, axes: Iterable[int]) -> torch.Tensor:
+    """`item` with at least two along each of the axes."""
+    for axis in axes:
+        if item.shape[axis] == 1:
+            item = torch.cat([item, item], axis)
+    return item
 
 
 def _in_short(error: BaseException) -> str:
@@ -149,7 +173,6 @@ def simplify(model: Any, weights: set[str]) -> None:
         return False if any(value is not None and value.name in weights for value in node.inputs) else None
 
     passes.InlinePass()(model)
-    _fold_masks(model)
     for _ in range(2):
         optimizer.fold_constants(model, onnx_shape_inference=True, should_fold=keep_weights)
         rewriter.rewrite(model, rules)
@@ -163,28 +186,3 @@ def simplify(model: Any, weights: set[str]) -> None:
         passes.OutputFixPass(),
         passes.NameFixPass(),
     )(model)
-
-
-def _fold_masks(model: Any) -> None:
-    """Replace the product of a `weight_orig` and its `weight_mask` by one initializer `weight`.
-
-    A program exported with torch.nn.utils.prune still in it multiplies on every run. The reader of the
-    checkpoint has applied the mask to `weight_orig`, so that is the product.
-    """
-    import onnx_ir as ir
-
-    for node in list(model.graph):
-        if node.op_type != "Mul" or None in node.inputs:
-            continue
-        original, mask = sorted(
-            (value for value in node.inputs), key=lambda value: str(value.name).endswith("_mask")
-        )
-        name = str(original.name).removesuffix("_orig")
-        held = original.is_initializer() and mask.is_initializer()
-        if held and original.name == f"{name}_orig" and mask.name == f"{name}_mask":
-            weight = ir.Value(
-                name=name, shape=original.shape, type=original.type, const_value=original.const_value
-            )
-            model.graph.register_initializer(weight)
-            ir.convenience.replace_all_uses_with(node.outputs[0], weight)
-            model.graph.remove(node, safe=True)

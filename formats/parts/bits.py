@@ -7,61 +7,51 @@ from numpy.typing import NDArray
 
 from ..base import Array
 
-#: ONNX text: turns uint8 `{source}` [n, b] into uint8 `{target}` [n, 8 b] of zeros and ones.
-UNPACK_BITS = """
-        {target}_last = Constant <value_ints = [2]> ()
-        {target}_wide = Unsqueeze ({source}, {target}_last)
-        {target}_weights = Constant <value = uint8[8] {{0, 1, 2, 3, 4, 5, 6, 7}}> ()
-        {target}_shifted = BitShift <direction = "RIGHT"> ({target}_wide, {target}_weights)
+#: ONNX text: `{target}_table` uint8 [256, 8]: the bits of every byte, least significant first.
+BIT_TABLE = """
+        {target}_from = Constant <value = int32 {{0}}> ()
+        {target}_to = Constant <value = int32 {{256}}> ()
+        {target}_by = Constant <value = int32 {{1}}> ()
+        {target}_range = Range ({target}_from, {target}_to, {target}_by)
+        {target}_bytes = Cast <to = 2> ({target}_range)
+        {target}_last = Constant <value_ints = [1]> ()
+        {target}_column = Unsqueeze ({target}_bytes, {target}_last)
+        {target}_places = Constant <value = uint8[8] {{0, 1, 2, 3, 4, 5, 6, 7}}> ()
+        {target}_shifted = BitShift <direction = "RIGHT"> ({target}_column, {target}_places)
         {target}_two = Constant <value = uint8 {{2}}> ()
-        {target}_cube = Mod ({target}_shifted, {target}_two)
+        {target}_table = Mod ({target}_shifted, {target}_two)
+"""
+
+#: ONNX text: turns uint8 `{source}` [n, b] into uint8 `{target}` [n, 8 b] of zeros and ones. A look-up makes
+#: one array of that size where shifting and masking would make three, and all of them stay until onnxruntime
+#: has folded the whole graph.
+UNPACK_BITS = (
+    BIT_TABLE
+    + """
+        {target}_index = Cast <to = 6> ({source})
+        {target}_cube = Gather <axis = 0> ({target}_table, {target}_index)
         {target}_shape = Constant <value_ints = [0, -1]> ()
         {target} = Reshape ({target}_cube, {target}_shape)
 """
+)
 
-#: ONNX text: turns bit planes, uint8 `{source}` [w, b], into float `{target}` [8 b]: the numbers they spell.
-#: `{target}_power` [w] is what a bit of each plane is worth; `{target}_one` is 1. Exact up to 24 planes.
+#: ONNX text: turns bit planes, uint8 `{source}` [w, b], into int32 `{target}` [8 b]: the numbers they spell.
+#: `{target}_escape` is the largest of them.
 UNPACK_PLANES = (
     UNPACK_BITS.replace("{target}", "{target}_bits")
     + """
-        {target}_planes = Shape ({source})
-        {target}_first = Constant <value_ints = [1]> ()
-        {target}_count = Slice ({target}_planes, zero1, {target}_first)
-        {target}_width = Squeeze ({target}_count)
-        {target}_zero = Constant <value = int64 {{0}}> ()
-        {target}_one = Constant <value = int64 {{1}}> ()
-        {target}_number = Range ({target}_zero, {target}_width, {target}_one)
-        {target}_exponent = Cast <to = 1> ({target}_number)
-        {target}_base = Constant <value = float {{2.0}}> ()
-        {target}_power = Pow ({target}_base, {target}_exponent)
-        {target}_bits_f = Cast <to = 1> ({target}_bits)
-        {target} = MatMul ({target}_power, {target}_bits_f)
+        {target}_dims = Shape ({source})
+        {target}_one1 = Constant <value_ints = [1]> ()
+        {target}_width = Slice ({target}_dims, zero1, {target}_one1)
+        {target}_powers = Constant <value = uint8[8] {{1, 2, 4, 8, 16, 32, 64, 128}}> ()
+        {target}_power = Slice ({target}_powers, zero1, {target}_width)
+        {target}_power_row = Unsqueeze ({target}_power, zero1)
+        {target}_matrix = MatMulInteger ({target}_power_row, {target}_bits)
+        {target} = Squeeze ({target}_matrix, zero1)
+        {target}_power_i = Cast <to = 6> ({target}_power)
+        {target}_escape = ReduceSum <keepdims = 0> ({target}_power_i)
 """
 )
-
-#: ONNX text: `{target}` int64 holds those of int64 `{items}` [n] whose bool `{flags}` [n] is set, in order.
-#: onnxruntime folds neither Compress nor NonZero (a decode with them would run every time), but it folds
-#: this: what is kept is scattered to its rank, everything else to slot 0.
-COMPACT = """
-        {target}_long = Cast <to = 7> ({flags})
-        {target}_rank = CumSum ({target}_long, axis0)
-        {target}_nowhere = Sub ({target}_rank, {target}_rank)
-        {target}_slot = Where ({flags}, {target}_rank, {target}_nowhere)
-        {target}_length = Shape ({flags})
-        {target}_first = Constant <value_ints = [1]> ()
-        {target}_slots = Add ({target}_length, {target}_first)
-        {target}_blank = ConstantOfShape <value = int64[1] {{0}}> ({target}_slots)
-        {target}_placed = ScatterElements ({target}_blank, {target}_slot, {items})
-        {target}_count = ReduceSum <keepdims = 1> ({target}_long)
-        {target}_end = Add ({target}_count, {target}_first)
-        {target} = Slice ({target}_placed, {target}_first, {target}_end)
-"""
-
-#: ONNX text: `dense` float [size], zero but for float `{values}` [n] at int64 `position` [n].
-PLACE = """
-        empty = ConstantOfShape <value = float[1] {{0.0}}> (size)
-        dense = ScatterElements (empty, position, {values})
-"""
 
 
 def row_bytes(bits: int) -> int:

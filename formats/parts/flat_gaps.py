@@ -15,23 +15,43 @@ from . import bits
 
 WIDTHS = range(2, 9)
 
-#: ONNX text: int64 `position` of every entry in the flat tensor, from `gaps`.
+#: ONNX text: from `gaps`, for every code but the padding: int32 `position` of its entry in the flat tensor,
+#: bool `is_entry`, int32 `entry` (which of the values it has). A code that says "no entry" has the position
+#: of a zero between two entries, so whoever writes 0 there need not leave such codes out.
 POSITIONS_DECODE = (
-    bits.UNPACK_PLANES.format(source="gaps", target="code")
+    bits.UNPACK_PLANES.format(source="gaps", target="codes")
     + """
-        escape = ReduceSum (code_power)
-        is_escape = Equal (code, escape)
+        codes_size = Shape (codes)
+        code_one = Constant <value = int32 {1}> ()
+        code_eight = Constant <value_ints = [-8]> ()
+        codes_tail = Slice (codes, code_eight, codes_size)
+        tail_is_escape = Equal (codes_tail, codes_escape)
+        tail_is_entry = Not (tail_is_escape)
+        tail_flags = Cast <to = 6> (tail_is_entry)
+        tail_from_end = CumSum <reverse = 1> (tail_flags, axis0)
+        tail_zero = Constant <value = int32 {0}> ()
+        tail_is_padding = Equal (tail_from_end, tail_zero)
+        tail_padding = Cast <to = 7> (tail_is_padding)
+        padding_count = ReduceSum <keepdims = 1> (tail_padding)
+        codes_used = Sub (codes_size, padding_count)
+        code = Slice (codes, zero1, codes_used)
+        is_escape = Equal (code, codes_escape)
         is_entry = Not (is_escape)
-        code_long = Cast <to = 7> (code)
-        entry_long = Cast <to = 7> (is_entry)
-        step = Add (code_long, entry_long)
+        entry_one = Cast <to = 6> (is_entry)
+        step = Add (code, entry_one)
         walk = CumSum (step, axis0)
-"""
-    + bits.COMPACT.format(flags="is_entry", items="walk", target="found")
-    + """
-        position = Sub (found, code_one)
+        position = Sub (walk, code_one)
+        entry_rank = CumSum (entry_one, axis0)
+        entry = Sub (entry_rank, code_one)
 """
 )
+
+#: ONNX text: float `entries`, one a code: `{values}` [nnz] where there is an entry, 0 where there is none.
+SPREAD = """
+        spread = Gather <axis = 0> ({values}, entry)
+        spread_zero = Constant <value = float {{0.0}}> ()
+        entries = Where (is_entry, spread, spread_zero)
+"""
 
 
 def width_and_codes(stats: TensorStats) -> tuple[int, int]:

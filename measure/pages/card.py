@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ...text import code, markdown, one_line
 from .table import megabytes
 
 
@@ -18,7 +19,7 @@ def render(report: dict[str, Any]) -> str:
     """
     name = Path(str(report.get("output") or report.get("source") or "model")).name
     parts = [
-        f"# {_cell(name)}",
+        f"# {markdown(name)}",
         _summary(report),
         _sizes(report),
         _layers(report),
@@ -28,20 +29,12 @@ def render(report: dict[str, Any]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _cell(text: str) -> str:
-    """Text that cannot break out of a table cell or become markup."""
-    plain = " ".join(str(text).split())
-    for char in "\\|`*_<>[]":
-        plain = plain.replace(char, f"\\{char}")
-    return plain
-
-
 def _summary(report: dict[str, Any]) -> str:
     """One sentence: from what, in which format, how much smaller."""
     source = Path(str(report.get("source") or "a model")).name
-    sentence = f"Packed from {_cell(source)} by sparse-export"
+    sentence = f"Packed from {markdown(source)} by sparse-export"
     if report.get("format"):
-        sentence += f" in the format `{report['format']}`"
+        sentence += f" in the format {code(report['format'])}"
     dense, packed = report.get("dense_file_bytes"), report.get("file_bytes")
     if dense and packed:
         sentence += f": {megabytes(packed)} instead of {megabytes(dense)} ({dense / packed:.2f}x smaller)"
@@ -54,8 +47,8 @@ def _summary(report: dict[str, Any]) -> str:
 def _sizes(report: dict[str, Any]) -> str:
     named = [
         ("dense file", "dense_file_bytes"),
-        ("gzip of the dense file", "gzip_bytes"),
-        ("zstd of the dense file", "zstd_bytes"),
+        ("gzip -6 of the dense tensors", "gzip_bytes"),
+        ("zstd -19 of the dense tensors", "zstd_bytes"),
         ("non-zeros × 32 bits, positions left out", "lab_bytes"),
         ("this file", "file_bytes"),
     ]
@@ -73,13 +66,13 @@ def _layers(report: dict[str, Any]) -> str:
     for layer in layers:
         density = layer.get("density")
         cells = [
-            _cell(layer.get("name") or "?"),
+            markdown(layer.get("name") or "?"),
             "×".join(str(d) for d in layer.get("shape") or []),
             "–" if density is None else f"{density:.1%}",
-            str(layer.get("format") or ""),
+            markdown(layer.get("format") or ""),
             megabytes(layer.get("dense_bytes")),
             megabytes(layer.get("packed_bytes")),
-            _cell(layer.get("reason") or ""),
+            markdown(layer.get("reason") or ""),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -105,8 +98,8 @@ def _how(report: dict[str, Any]) -> str:
     """Command and versions."""
     lines = ["## How it was made", ""]
     if report.get("command"):
-        lines += ["```", str(report["command"]).replace("```", ""), "```", ""]
+        lines += ["```", one_line(str(report["command"])).replace("```", "``\\`"), "```", ""]
     versions = report.get("versions") or {}
     if versions:
-        lines.append(", ".join(f"{name} {number}" for name, number in versions.items()))
+        lines.append(", ".join(f"{markdown(name)} {markdown(number)}" for name, number in versions.items()))
     return "\n".join(lines).rstrip() if len(lines) > 2 else ""

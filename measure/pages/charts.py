@@ -92,7 +92,7 @@ def sizes(models: list[Row], baseline: str) -> list[Row]:
             "gzip": 100 * m["bytes"]["gzip"] / top if m["bytes"]["gzip"] else None,
             "zstd": 100 * m["bytes"]["zstd"] / top if m["bytes"]["zstd"] else None,
             "text": megabytes(m["bytes"]["total"]),
-            "more": f"gzip {megabytes(m['bytes']['gzip'])}, zstd {megabytes(m['bytes']['zstd'])}",
+            "more": f"gzip -6 {megabytes(m['bytes']['gzip'])}, zstd -12 {megabytes(m['bytes']['zstd'])}",
         }
         for m in shown
     ]

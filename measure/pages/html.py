@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ...text import clean
 from . import charts, table
 from .table import megabytes, milliseconds
 
@@ -21,11 +22,17 @@ def _render(template: str, **values: Any) -> str:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     return environment.get_template(template).render(**values)
+
+
+def _shown(value: Any) -> Any:
+    """Names as they look on a terminal: what cannot be seen is spelled out. Markup of our own stays."""
+    return clean(value) if type(value) is str else value
 
 
 def render_bench(document: Document) -> str:
@@ -71,23 +78,37 @@ def _tiles(document: Document, hero: dict[str, Any], base: dict[str, Any]) -> li
     tiles = [_tile("on disk", None if alone else dense / size, files, _SIZE_WORDS)]
     if ours["latency"] and theirs["latency"]:
         times = tuple(milliseconds(r["latency"]["median_ms"]) for r in (theirs, ours))
-        quick = ours["speedup"]
-        tile = _tile("latency", quick["value"] if quick else None, times, _SPEED_WORDS)
-        if quick and quick["low"] and quick["high"] < 100 * quick["low"]:
-            tile["note"] = f"99 % interval {quick['low']:.2f}–{quick['high']:.2f}x: {quick['verdict']}"
-        if quick and quick["verdict"] in {"same", "inconclusive"}:
-            tile["tone"] = ""
-        tiles.append(tile)
+        tiles.append(_latency_tile(ours["speedup"], times))
     if ours["memory"] and theirs["memory"]:
-        used = [max(1, r["memory"]["steady_added_bytes"]) for r in (theirs, ours)]
+        used = [r["memory"]["steady_added_bytes"] for r in (theirs, ours)]
         shown = tuple(megabytes(u, 1) for u in used)
-        tiles.append(_tile("memory", None if alone else used[0] / used[1], shown, ("less", "more")))
+        known = not alone and min(used) > 0
+        tiles.append(_tile("memory", used[0] / used[1] if known else None, shown, ("less", "more")))
     if ours["load"] and theirs["load"]:
-        cold = [r["load"]["cold_ms"] or r["load"]["warm_ms"] for r in (theirs, ours)]
-        if all(cold):
-            shown = tuple(milliseconds(c) for c in cold)
-            tiles.append(_tile("load time", None if alone else cold[0] / cold[1], shown, _SPEED_WORDS))
+        tiles += _load_tile([r["load"] for r in (theirs, ours)], alone)
     return tiles
+
+
+def _latency_tile(quick: dict[str, Any] | None, times: tuple[str, ...]) -> dict[str, str]:
+    """How much faster, claimed only where the interval lets one say so."""
+    tile = _tile("latency", quick["value"] if quick else None, times, _SPEED_WORDS)
+    if quick and quick["low"] and quick["high"] < 100 * quick["low"]:
+        tile["note"] = f"99 % interval {quick['low']:.2f}–{quick['high']:.2f}x: {quick['verdict']}"
+    if quick and quick["verdict"] == "same":
+        tile |= {"value": "1.00x", "word": "the same", "tone": ""}
+    elif quick and quick["verdict"] == "inconclusive":
+        tile |= {"value": "unclear", "word": "too noisy to tell", "tone": ""}
+    return tile
+
+
+def _load_tile(loads: list[dict[str, Any]], alone: bool) -> list[dict[str, str]]:
+    """Load times of the same kind: both with the files on disk only, or both with them in the page cache."""
+    for kind, key in (("cold", "cold_ms"), ("warm", "warm_ms")):
+        times = [load[key] for load in loads]
+        if all(times):
+            shown = tuple(milliseconds(value) for value in times)
+            return [_tile(f"load, {kind}", None if alone else times[0] / times[1], shown, _SPEED_WORDS)]
+    return []
 
 
 def _tile(what: str, ratio: float | None, change: tuple[str, ...], words: tuple[str, str]) -> dict[str, str]:
@@ -235,7 +256,10 @@ def _export_tiles(report: Document) -> list[dict[str, str]]:
     if dense and packed:
         tiles.append(_tile("weights", dense / packed, (megabytes(dense), megabytes(packed)), _SIZE_WORDS))
     layers = report.get("layers") or []
-    size, nnz = (sum(layer.get(key) or 0 for layer in layers) for key in ("size", "nnz"))
+    size, nnz = (
+        int(report[key] if key in report else sum(layer.get(key) or 0 for layer in layers))
+        for key in ("size", "nnz")
+    )
     if size:
         detail = f"{nnz:,} of {size:,} weights"
         share = {"what": "density", "value": f"{nnz / size:.1%}", "word": "non-zero", "detail": detail}
@@ -271,8 +295,8 @@ def _export_sizes(report: Document) -> list[dict[str, Any]]:
     """The packed file among what else one could ship."""
     named = [
         ("dense file", "dense_file_bytes", "base"),
-        ("gzip of the dense file", "gzip_bytes", "peer"),
-        ("zstd of the dense file", "zstd_bytes", "peer"),
+        ("gzip -6 of the dense tensors", "gzip_bytes", "peer"),
+        ("zstd -19 of the dense tensors", "zstd_bytes", "peer"),
         ("non-zeros × 32 bits (theory)", "lab_bytes", "peer"),
         ("packed file", "file_bytes", "ours"),
     ]

@@ -6,9 +6,12 @@ import csv
 import io
 from typing import Any
 
+from ...text import clean, code
+from ...text import markdown as markdown_text
+
 #: The two tables, because one of eighteen columns fits nowhere.
 SIZE_COLUMNS = (
-    *("model", "file", "smaller", "gzip", "zstd", "load cold", "load warm"),
+    *("model", "file", "smaller", "gzip -6", "zstd -12", "load cold", "load warm"),
     *("RAM peak", "load adds", "steady adds", "of it anon / file"),
 )
 LATENCY_COLUMNS = (
@@ -141,10 +144,10 @@ def markdown(document: dict[str, Any]) -> str:
     for title, names, body in tables(document):
         sides = [" --- " if name in _LEFT else " ---: " for name in names]
         lines += [f"**{title}**", "", "| " + " | ".join(names) + " |", "|" + "|".join(sides) + "|"]
-        lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in body]
+        lines += ["| " + " | ".join(markdown_text(cell) for cell in row) + " |" for row in body]
         lines += [""]
-    lines += [f"Measured {machine_line(document)}.", f"Command: `{document['command']}`"]
-    lines += [f"- {note}" for note in document["notes"]]
+    lines += [f"Measured {markdown_text(machine_line(document))}.", f"Command: {code(document['command'])}"]
+    lines += [f"- {markdown_text(note)}" for note in document["notes"]]
     return "\n".join(lines) + "\n"
 
 
@@ -155,7 +158,7 @@ def to_csv(document: dict[str, Any]) -> str:
     for row in document["results"]:
         model = models[row["model"]]
         cells: dict[str, Any] = {
-            "label": model["label"],
+            "label": clean(model["label"]),
             "origin": model["origin"],
             "runtime": model["runtime"],
         }
@@ -178,7 +181,7 @@ def _flatten(prefix: str, value: Any, into: dict[str, Any]) -> None:
     elif isinstance(value, list):
         into[prefix] = " ".join(str(item) for item in value)
     else:
-        into[prefix] = value
+        into[prefix] = clean(value) if isinstance(value, str) else value
 
 
 def print_tables(document: dict[str, Any], console: Any) -> None:
@@ -194,6 +197,6 @@ def print_tables(document: dict[str, Any], console: Any) -> None:
         for name in names:
             grid.add_column(name, justify="left" if name in _LEFT else "right", no_wrap=name != "verdict")
         for cells, style in zip(body, styles, strict=True):
-            grid.add_row(*(Text(cell) for cell in cells), style=style)
+            grid.add_row(*(Text(clean(cell)) for cell in cells), style=style)
         console.print(grid)
         console.print()

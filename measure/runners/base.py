@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ...errors import InputError, MissingDependencyError
-from ..inputs import Feeds, InputSpec
+from ...runtime.inputs import Feeds, InputSpec, as_shapes, spec_of
+from ...runtime.stock import options as stock_options
 
 #: Name on the command line to the module that must be importable for it.
 RUNTIMES = {
@@ -35,29 +36,15 @@ class Runner(Protocol):
         """Outputs as arrays, in the model's order."""
 
 
-_ORT_TYPES = {
-    f"tensor({onnx_name})": name
-    for onnx_name, name in (
-        *(("float", "float32"), ("double", "float64"), ("float16", "float16"), ("bool", "bool")),
-        *(("int64", "int64"), ("int32", "int32"), ("int8", "int8"), ("uint8", "uint8")),
-    )
-}
-
-
 def onnx_inputs(session: Any) -> list[InputSpec]:
     """The inputs of an onnxruntime session.
 
     Raises
     ------
-    InputError
-        If one is of a type that cannot be made up (text, sequences).
+    UnsupportedError
+        If one is of a type that no array holds.
     """
-    specs = []
-    for value in session.get_inputs():
-        if value.type not in _ORT_TYPES:
-            raise InputError(f"input '{value.name}' is {value.type}, which cannot be made up")
-        specs.append(InputSpec(value.name, tuple(value.shape), _ORT_TYPES[value.type]))
-    return specs
+    return [spec_of(value.name, value.shape, value.type) for value in session.get_inputs()]
 
 
 class OnnxRuntime:
@@ -67,10 +54,8 @@ class OnnxRuntime:
         import onnxruntime
 
         self._path, self._provider = path, provider
-        self._options = onnxruntime.SessionOptions()
-        self._options.intra_op_num_threads = threads
+        self._options = stock_options(threads=threads, severity=3)
         self._options.inter_op_num_threads = 1
-        self._options.log_severity_level = 3
         self._make = onnxruntime.InferenceSession
         self._target = None if stock else _register(self._options)
 
@@ -138,9 +123,8 @@ def load_module(path: str, arch: str | None, shape: list[int] | None) -> tuple[A
     from ...exporter import checkpoint
     from ...exporter.trace import resolve as architecture
 
-    resolved = architecture.resolve(
-        checkpoint.load(Path(path)), arch, [tuple(shape)] if shape else None, None
-    )
+    shapes = [item[1] if isinstance(item[0], str) else item for item in as_shapes(shape)]
+    resolved = architecture.resolve(checkpoint.load(Path(path)), arch, shapes or None, None)
     return resolved.module.eval(), list(resolved.example_inputs)
 
 

@@ -7,6 +7,7 @@ nor onnxruntime.
 from __future__ import annotations
 
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
@@ -20,7 +21,7 @@ _HOMES = {
     "export": "exporter.api",
     "inspect": "exporter.api",
     "verify": "exporter.api",
-    "InferenceSession": "runtime.session",
+    "InferenceSession": "runtime.inference",
     "register": "runtime.session",
     "library_path": "runtime.session",
 }
@@ -54,7 +55,8 @@ if TYPE_CHECKING:
         VerificationError,
     )
     from .exporter.api import export, inspect, verify
-    from .runtime.session import InferenceSession, library_path, register
+    from .runtime.inference import InferenceSession
+    from .runtime.session import library_path, register
 
 
 def __getattr__(name: str) -> Any:
@@ -65,19 +67,36 @@ def __getattr__(name: str) -> Any:
         return value
     if name not in _HOMES:
         raise AttributeError(f"module 'sparse_export' has no attribute '{name}'")
-    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    value = getattr(_home(name), name)
     globals()[name] = value
     return value
+
+
+def _home(name: str) -> ModuleType:
+    """The module of a public name; a device may have the part that runs files and no other."""
+    home = f"{__name__}.{_HOMES[name]}"
+    try:
+        return import_module(home)
+    except ModuleNotFoundError as error:
+        if error.name is None or not home.startswith(error.name):
+            raise
+        from .errors import MissingDependencyError
+
+        raise MissingDependencyError(
+            f"sparse_export.{name} is not in sparse-export-runtime: pip install sparse-export"
+        ) from error
 
 
 def _version() -> str:
     # Only here: importlib.metadata is most of the time that `--help` would take.
     from importlib.metadata import PackageNotFoundError, version
 
-    try:
-        return version("sparse-export")
-    except PackageNotFoundError:  # running from a bare tree
-        return "0+unknown"
+    for distribution in ("sparse-export", "sparse-export-runtime"):
+        try:
+            return version(distribution)
+        except PackageNotFoundError:
+            continue
+    return "0+unknown"  # running from a bare tree
 
 
 def __dir__() -> list[str]:

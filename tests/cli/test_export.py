@@ -47,18 +47,37 @@ def test_exports_next_to_the_checkpoint(checkpoint: Path, capsys: pytest.Capture
     )
 
 
-def test_auto_takes_the_smallest_format_for_each_weight(
+def test_auto_makes_the_smallest_file(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = {}
+    for name in ("auto", "csr", "bitmask", "split"):
+        assert run([str(checkpoint), "--json", "--format", name, *ARCH]) == 0
+        report = json.loads(capsys.readouterr().out)
+        sizes[name] = report["file_bytes"]
+        assert report["file_bytes"] <= report["dense_file_bytes"]
+    assert sizes["auto"] == min(sizes.values())
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["--optimize", "speed"], "model.speed.onnx"),
+        (["--optimize", "speed", "--format", "csr"], "model.csr.speed.onnx"),
+        ([], "model.auto.onnx"),
+    ],
+)
+def test_what_was_asked_for_stands_in_the_name(checkpoint: Path, words: list[str], name: str) -> None:
+    assert run([str(checkpoint), *words, *ARCH, "--quiet"]) == 0
+    assert [path.name for path in checkpoint.parent.glob("*.onnx")] == [name]
+
+
+def test_dense_bytes_are_compressed_only_when_asked(
     checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sizes = {}
-    for name in ("auto", "csr", "bitmask"):
-        assert run([str(checkpoint), "--json", "--dry-run", "--format", name, *ARCH]) == 0
-        rows = json.loads(capsys.readouterr().out)["layers"]
-        sizes[name] = {row["name"]: row["packed_bytes"] for row in rows}
-        assert name != "auto" or all(row["runner_up"] for row in rows if row["format"] != "dense")
-    assert all(
-        sizes["auto"][name] <= min(sizes["csr"][name], sizes["bitmask"][name]) for name in sizes["auto"]
-    )
+    assert run([str(checkpoint), "--json", *CSR]) == 0
+    assert json.loads(capsys.readouterr().out)["gzip_bytes"] is None
+    assert run([str(checkpoint), "--json", "--compare", "--force", *CSR]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["zstd_bytes"] > 0 and 0 < report["gzip_bytes"] < report["dense_bytes"]
 
 
 def test_json_report_is_data_on_stdout(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:

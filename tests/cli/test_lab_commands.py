@@ -49,7 +49,7 @@ def test_the_whole_way_from_training_to_binary(place: Path, capsys: pytest.Captu
     assert run(place, f"train {TINY} --epochs 1 --json -o @a.pt") == 0
     trained = json.loads(capsys.readouterr().out)
     assert trained["history"]["accuracy"] == [trained["accuracy"]]
-    assert run(place, "prune @a.pt --arch @nets.py:tiny --amount 0.5 --keep-masks --json -o @b.pt") == 0
+    assert run(place, "prune @a.pt --arch @nets.py:tiny --rate 0.5 --keep-masks --json -o @b.pt") == 0
     assert json.loads(capsys.readouterr().out)["nonzeros"] == 684 - 342
     assert "0.weight_mask" in torch.load(place / "b.pt", weights_only=True)
     assert run(place, f"retrain @b.pt {TINY} --epochs 1 --gradual-to 0.75 --json -o @c.pt") == 0
@@ -74,19 +74,23 @@ def test_a_sweep_prints_where_its_rows_are_and_draws(place: Path, capsys: pytest
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("prune @net.pt --arch @nets.py:tiny --amount 1 -o @x.pt", "outside [0, 1)"),
-        ("prune @net.pt --arch @nets.py:tiny --amount -0.1 -o @x.pt", "outside [0, 1)"),
+        ("prune @net.pt --arch @nets.py:tiny --rate 1 -o @x.pt", "outside [0, 1)"),
+        ("prune @net.pt --arch @nets.py:tiny --rate -0.1 -o @x.pt", "outside [0, 1)"),
         (
-            "prune @net.pt --arch @nets.py:tiny --amount 0.5 --layers conv* -o @x.pt",
+            "prune @net.pt --arch @nets.py:tiny --rate 0.5 --layers conv* -o @x.pt",
             "no layer matches 'conv*'",
         ),
         ("prune @net.pt --arch @nets.py:tiny -o @x.pt", "either a rate or a number"),
-        ("prune @net.pt --amount 0.5 -o @x.pt", "--arch"),
-        ("prune @vgg.pt --arch densenet-cifar --amount 0.5 -o @x.pt", "not a checkpoint of 'densenet-cifar'"),
-        ("prune @nets.py --amount 0.5 -o @x.pt", "nets.py"),
-        ("prune @absent.pt --amount 0.5 -o @x.pt", "no such file"),
-        ("prune @net.pt --arch @nets.py:tiny --amount 0.5 -o @net.pt", "overwrite the input"),
-        ("prune @net.pt --arch @nets.py:tiny --amount 0.5 -o @no/where.pt", "no such directory"),
+        ("prune @net.pt --rate 0.5 --evaluate -o @x.pt", "--arch"),
+        ("prune @net.pt --rate 0.5 --amount 0.5 -o @x.pt", "give one"),
+        ("prune @net.pt --rate 0.5 --kinds rnn -o @x.pt", "no weight of kind rnn"),
+        ("prune @net.pt --rate 0.5 --kinds lstm -o @x.pt", "one of conv, linear"),
+        ("prune @net.pt --rate 0.5 -o @x.onnx", "a checkpoint a checkpoint"),
+        ("prune @vgg.pt --arch densenet-cifar --rate 0.5 -o @x.pt", "not a checkpoint of 'densenet-cifar'"),
+        ("prune @nets.py --rate 0.5 -o @x.pt", "nets.py"),
+        ("prune @absent.pt --rate 0.5 -o @x.pt", "no such file"),
+        ("prune @net.pt --arch @nets.py:tiny --rate 0.5 -o @net.pt", "overwrite the input"),
+        ("prune @net.pt --arch @nets.py:tiny --rate 0.5 -o @no/where.pt", "no such directory"),
         (f"retrain @net.pt {TINY} --schedule weight-rewind -o @x.pt", "--rewind-to"),
         (f"retrain @net.pt {TINY} --gradual-to 1.2 -o @x.pt", "outside [0, 1)"),
         (f"retrain @net.pt {TINY} --lr 0 -o @x.pt", "learning rate"),

@@ -15,6 +15,7 @@ from sparse_export.exporter.checkpoint import Checkpoint
 from sparse_export.exporter.nets import recognise
 from sparse_export.exporter.nets import torchvision as vision
 from sparse_export.exporter.nets.cifar import MODELS
+from sparse_export.exporter.nets.recognise import Match
 from sparse_export.exporter.trace import resolve as architecture
 from sparse_export.exporter.trace.resolve import Resolved
 
@@ -99,22 +100,24 @@ def test_a_saved_name_runs_no_code(tmp_path: Path, vgg: dict[str, torch.Tensor],
 def test_recognises_every_family_of_torchvision_from_shapes(name: str) -> None:
     recipe = recognise.Recipe(name, lambda **o: vision.build(name, **o), {"num_classes": 12})
     have = recognise.shapes_of(recipe.empty().state_dict())
-    found, _ = recognise.recognise(have)
-    assert found is not None
-    assert found.name == name
-    assert found.options["num_classes"] == 12
+    found = recognise.recognise(have)
+    assert isinstance(found, Match)
+    assert found.recipe.name == name
+    assert found.recipe.options["num_classes"] == 12
 
 
 def test_a_vision_transformer_tells_its_image_size() -> None:
     recipe = recognise.Recipe("vit", lambda: vision.build("vit_b_16", image_size=96))
-    found, _ = recognise.recognise(recognise.shapes_of(recipe.empty().state_dict()))
-    assert found is not None and found.name == "vit_b_16" and found.input_shape == (1, 3, 96, 96)
+    found = recognise.recognise(recognise.shapes_of(recipe.empty().state_dict()))
+    assert isinstance(found, Match) and found.recipe.name == "vit_b_16"
+    assert found.recipe.input_shape == (1, 3, 96, 96)
 
 
 def test_inception_without_its_auxiliary_head_is_recognised() -> None:
     recipe = recognise.Recipe("i", lambda: vision.build("inception_v3", aux_logits=False))
-    found, _ = recognise.recognise(recognise.shapes_of(recipe.empty().state_dict()))
-    assert found is not None and found.name == "inception_v3" and found.input_shape == (1, 3, 299, 299)
+    found = recognise.recognise(recognise.shapes_of(recipe.empty().state_dict()))
+    assert isinstance(found, Match) and found.recipe.name == "inception_v3"
+    assert found.recipe.input_shape == (1, 3, 299, 299)
 
 
 def test_factory_in_a_file_gets_the_class_count(factory: Path) -> None:

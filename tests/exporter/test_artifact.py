@@ -149,18 +149,6 @@ def test_file_size_limit_is_one_clear_error(tmp_path: Path) -> None:  # H69, H72
     assert leftovers(tmp_path) == []
 
 
-def test_removes_temporaries_of_dead_processes_only(tmp_path: Path) -> None:
-    dead, alive = (
-        tmp_path / ".sparse-export-999999999-ab.tmp",
-        tmp_path / f".sparse-export-{os.getpid()}-ab.tmp",
-    )
-    for path in (dead, alive):
-        path.write_bytes(b"")
-    with atomic_file(tmp_path / "out") as file:
-        file.write(b"x")
-    assert leftovers(tmp_path) == [alive.name, "out"]
-
-
 def test_kill_leaves_no_file_under_the_final_name(tmp_path: Path) -> None:  # H71
     code = (
         "import os, sys; from pathlib import Path\n"

@@ -14,8 +14,8 @@ from torch import nn
 from sparse_export.errors import InputError
 from sparse_export.exporter import api
 from sparse_export.exporter.graph import latent as binarize
-from sparse_export.exporter.prove import compare
 from sparse_export.runtime.session import InferenceSession
+from sparse_export.runtime.stock import Session
 
 from ..onnx_models import model
 
@@ -99,8 +99,8 @@ def same_everywhere(
     """Stock onnxruntime, the library and the float graph agree."""
     x = {"X": np.random.default_rng(7).standard_normal(shape).astype(np.float32)}
     data = written.SerializeToString()
-    stock = compare.session(data).run(None, x)[0]
-    float_graph = compare.session(built.SerializeToString()).run(None, x)[0]
+    stock = Session(data).run(x)[0]
+    float_graph = Session(built.SerializeToString()).run(x)[0]
     native = InferenceSession(data, threads=1).run(None, x)[0]
     largest = np.abs(float_graph).max()
     assert np.abs(stock - float_graph).max() < 1e-5 * largest

@@ -12,6 +12,7 @@ from onnx import helper
 from sparse_export.exporter import api
 from sparse_export.exporter.prove import compare
 from sparse_export.runtime.session import InferenceSession
+from sparse_export.runtime.stock import Session
 
 from ..onnx_models import model
 from .test_binarize import SCALARS, binary_weight, node
@@ -76,12 +77,12 @@ def exported(built: onnx.ModelProto, folder: Path) -> tuple[list[str], onnx.Mode
 def same_everywhere(written: onnx.ModelProto, built: onnx.ModelProto) -> None:
     """The library, stock onnxruntime and the float graph agree on several sizes."""
     data, rng = written.SerializeToString(), np.random.default_rng(7)
-    stock, native = compare.session(data), InferenceSession(data, threads=2)
-    float_graph = compare.session(built.SerializeToString())
+    stock, native = Session(data), InferenceSession(data, threads=2)
+    float_graph = Session(built.SerializeToString())
     for shape in ((2, 16, 12, 12), (1, 16, 5, 7), (3, 16, 17, 4), (0, 16, 8, 8)):
         x = {"X": rng.standard_normal(shape).astype(np.float32)}
-        expected, ours = float_graph.run(None, x)[0], native.run(None, x)[0]
-        np.testing.assert_array_equal(ours, stock.run(None, x)[0])
+        expected, ours = float_graph.run(x)[0], native.run(None, x)[0]
+        np.testing.assert_array_equal(ours, stock.run(x)[0])
         assert ours.shape == expected.shape
         assert np.abs(ours - expected).max(initial=0) <= 1e-5 * np.abs(expected).max(initial=0)
 
@@ -197,7 +198,7 @@ def test_signs_are_taken_through_a_change_of_shape(op: str, rng: np.random.Gener
     assert [step.op_type for step in written.graph.node] == ["BatchNormalization", op, "XnorMatMul"]
     x = {"X": rng.standard_normal((5, 8, 3, 3)).astype(np.float32)}
     ours = InferenceSession(written.SerializeToString()).run(None, x)[0]
-    expected = compare.session(built.SerializeToString()).run(None, x)[0]
+    expected = Session(built.SerializeToString()).run(x)[0]
     assert np.abs(ours - expected).max() < 1e-5 * np.abs(expected).max()
 
 
@@ -237,8 +238,8 @@ def test_a_chain_of_linear_layers(rng: np.random.Generator, tmp_path: Path) -> N
     assert [step.op_type for step in written.graph.node] == ["Add", "XnorMatMulSign", "XnorPackedMatMul"]
     data, x = written.SerializeToString(), {"X": rng.standard_normal((9, 60)).astype(np.float32)}
     ours = InferenceSession(data).run(None, x)[0]
-    np.testing.assert_array_equal(ours, compare.session(data).run(None, x)[0])
-    expected = compare.session(built.SerializeToString()).run(None, x)[0]
+    np.testing.assert_array_equal(ours, Session(data).run(x)[0])
+    expected = Session(built.SerializeToString()).run(x)[0]
     assert np.abs(ours - expected).max() < 1e-5 * np.abs(expected).max()
 
 

@@ -5,29 +5,29 @@ from __future__ import annotations
 import numpy as np
 from onnx import helper
 
-from sparse_export.exporter.prove import compare, sign_reference
-from sparse_export.exporter.prove.compare import Run
+from sparse_export.exporter.prove import sign_reference
+from sparse_export.exporter.prove.verdict import Runs, Tolerance, judge
 
 from ..onnx_models import model
 
 Array = np.ndarray
 
 
-def giving(*rows: list[float]) -> Run:
-    return lambda feeds: [np.array(rows, np.float32)]
+def outputs(*rows: list[float]) -> list[Array]:
+    return [np.array(rows, np.float32)]
 
 
 def test_every_sample_is_held_against_the_nearer_reference() -> None:
-    candidate = giving([1, 2], [5, 6])
-    run = sign_reference.nearest((giving([1, 2], [0, 0]), giving([9, 9], [5, 6.5])), candidate)
-    assert run({})[0].tolist() == [[1, 2], [5, 6.5]]
-    assert not compare.compare(run, candidate, [{}]).passed  # 0.5 is still a difference
+    got = outputs([1, 2, 7], [5, 6, 8])
+    nearest = sign_reference.nearest([outputs([1, 2, 7], [0, 0, 0]), outputs([9, 9, 9], [5, 6.5, 8])], got)
+    assert nearest[0].tolist() == [[1, 2, 7], [5, 6.5, 8]]
+    assert not judge(Runs("y", nearest, got), Tolerance()).passed  # 0.5 is still a difference
 
 
 def test_a_file_that_is_like_neither_reference_fails() -> None:
-    candidate = giving([1, 2])
-    run = sign_reference.nearest((giving([3, 2]), giving([1, 5])), candidate)
-    assert not compare.compare(run, candidate, [{}]).passed
+    got = outputs([1, 2, 3])
+    nearest = sign_reference.nearest([outputs([3, 2, 3]), outputs([1, 5, 3])], got)
+    assert not judge(Runs("y", nearest, got), Tolerance()).passed
 
 
 def test_only_packed_layers_that_take_signs_count() -> None:

@@ -1,9 +1,11 @@
-"""The size waterfall: the lab's formula in bytes, bounds that are bounds."""
+"""The size waterfall: the lab's formula in bytes, entropies that are not called bounds."""
 
 from __future__ import annotations
 
 import doctest
 import gzip
+import weakref
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -34,28 +36,62 @@ def test_vectors_count_as_dense_in_the_theory(rng) -> None:
 
 def test_rows_are_the_steps_that_were_measured(rng) -> None:
     weight = pruned(rng, 8000, 800)
-    found = waterfall.waterfall([weight], positions=4000, file=4200, gzip=True, zstd=True)
+    found = waterfall.waterfall([weight], positions=4000, file=4200, compare=True)
     assert [name for name, _ in found.rows()][:3] == ["dense", "gzip -6 of dense", "zstd -19 of dense"]
     assert found.gzip == pytest.approx(len(gzip.compress(weight.tobytes(), 6)), rel=0.01)
-    assert found.over_bound_percent == pytest.approx(100 * (4200 / found.bound - 1))
-    assert waterfall.waterfall([weight]).over_bound_percent is None
+    assert found.over_entropy_percent == pytest.approx(100 * (4200 / found.entropy - 1))
+    assert waterfall.waterfall([weight]).over_entropy_percent is None
     assert found.to_json()["file"] == 4200
 
 
 @pytest.mark.parametrize("density", [0.02, 0.1, 0.5])
-def test_coded_positions_are_within_three_percent_of_their_bound(rng, density: float) -> None:
+def test_coded_positions_are_within_three_percent_of_their_entropy(rng, density: float) -> None:
     where = np.flatnonzero(rng.random(400_000) < density)
     if density > 0.25:
         segment = planes.encode_mask([where], [400_000])
     else:
         segment, _ = planes.encode_gaps([where])
-    bound = waterfall.position_bits(where.size, 400_000) / 8
-    assert 0.98 * bound < segment.nbytes < 1.03 * bound
+    expected = waterfall.position_bits(where.size, 400_000) / 8
+    assert 0.98 * expected < segment.nbytes < 1.03 * expected
 
 
-def test_bound_of_trivial_tensors_is_zero() -> None:
+def test_compresses_only_when_asked(rng) -> None:
+    found = waterfall.waterfall([pruned(rng, 8000, 800)])
+    assert found.gzip is None and found.zstd is None
+
+
+def test_chunks_change_no_figure(rng, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = [pruned(rng, 40_000, 4_000), rng.standard_normal((7, 11)), np.zeros((3, 0), np.float16)]
+    whole = waterfall.waterfall(weights, compare=True)
+    monkeypatch.setattr(waterfall, "CHUNK", 999)
+    parts = waterfall.waterfall(weights, compare=True)
+    assert (parts.entropy, parts.nonzeros, parts.dense) == (whole.entropy, whole.nonzeros, whole.dense)
+    assert parts.gzip == pytest.approx(whole.gzip, rel=0.01)
+
+
+def test_no_line_calls_the_entropy_a_bound(rng) -> None:
+    names = " ".join(name for name, _ in waterfall.waterfall([pruned(rng, 800, 80)], file=1).rows())
+    assert "order-0 entropy" in names and "bound" not in names
+
+
+def test_tensors_are_not_kept(rng) -> None:
+    alive: list[weakref.ref[np.ndarray]] = []
+
+    def arrays() -> Iterator[np.ndarray]:
+        for _ in range(4):
+            array = pruned(rng, 8000, 800)
+            assert sum(ref() is not None for ref in alive) <= 1
+            alive.append(weakref.ref(array))
+            yield array
+            del array
+
+    waterfall.waterfall(arrays(), compare=True)
+    assert len(alive) == 4
+
+
+def test_entropy_of_trivial_tensors_is_zero() -> None:
     for array in (np.zeros((3, 3), np.float32), np.zeros((0, 4), np.float16), np.ones((5, 5), np.int8)):
-        assert waterfall.bound_of(array).total == 0
+        assert waterfall.entropy_of(array).total == 0
 
 
 def test_streams_come_back_and_noise_stays_raw(rng) -> None:

@@ -21,6 +21,14 @@ PRELUDE = """
     size = Constant <value_ints = [{size}]> ()
     zero1 = Constant <value_ints = [0]> ()
     axis0 = Constant <value = int64 {{0}}> ()
+    rows_i = Constant <value = int32 {{{rows}}}> ()
+    cols_i = Constant <value = int32 {{{cols}}}> ()
+    row_scale = Constant <value = float {{1.0}}> ()
+"""
+#: What it puts behind the decode of a format that gives entries and their positions.
+PLACE = """
+    blank = ConstantOfShape <value = float[1] {0.0}> (size)
+    dense = ScatterElements (blank, position, entries)
 """
 
 
@@ -28,11 +36,12 @@ def decode_in_onnxruntime(fmt: formats.Format, packed: formats.Packed) -> Array:
     """What `operator_decode` computes, times the scale component, as a matrix."""
     rows, cols = matrix_shape(packed.shape)
     inputs = ", ".join(fmt.operator_inputs)
+    place = PLACE if fmt.operator_entries else ""
     prelude = PRELUDE.format(shape=list(packed.shape), rows=rows, cols=cols, size=rows * cols)
     text = f"""<ir_version: 8, opset_import: ["" : 18, "t" : 1]>
     g () => (float[N] dense) {{ dense = t.Decode ({inputs}) }}
     <domain: "t", opset_import: ["" : 18]>
-    Decode ({inputs}) => (dense) {{ {prelude} {fmt.operator_decode} }}"""
+    Decode ({inputs}) => (dense) {{ {prelude} {fmt.operator_decode} {place} }}"""
     model = onnx.parser.parse_model(text)
     for name in fmt.operator_inputs:
         array = packed.components[name]

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sparse_export import CorruptFileError, InputError
 from sparse_export.exporter import api, checkpoint
+from sparse_export.exporter.files import sandbox
 
 WEIGHT = np.arange(16, dtype=np.float32).reshape(4, 4)
 
@@ -137,7 +138,7 @@ def test_external_tensor_of_a_size_no_file_has(tmp_path: Path) -> None:
     made.graph.initializer[0].dims[:] = [1 << 62, 1 << 62]
     del made.graph.initializer[0].external_data[2]
     path.write_bytes(made.SerializeToString())
-    assert "which has only 64" in refused(path)
+    assert "a shape that nothing has" in refused(path)
 
 
 @pytest.mark.parametrize("kept", [0, 1, 10, 60, 120])
@@ -154,7 +155,8 @@ def test_every_damaged_byte_is_survived(tmp_path: Path) -> None:
     for place in range(0, len(data), 2):
         path.write_bytes(data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :])
         try:
-            read(path)
+            with sandbox.here():  # hundreds of files
+                read(path)
         except InputError as error:
             assert "\n" not in str(error)
 

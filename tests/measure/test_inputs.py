@@ -15,35 +15,49 @@ IMAGE = InputSpec("x", ("N", 3, 4), "float32")
 
 
 def test_same_seed_gives_same_inputs() -> None:
-    first, second = (inputs.random_inputs([IMAGE], 2, 7)["x"] for _ in range(2))
+    first, second = (inputs.seeded([IMAGE], 2, 7)["x"] for _ in range(2))
     assert first.shape == (2, 3, 4)
     np.testing.assert_array_equal(first, second)
 
 
 def test_integer_inputs_stay_inside_any_vocabulary() -> None:
-    tokens = inputs.random_inputs([InputSpec("t", (None, 5), "int64")], 4, 0)["t"]
+    tokens = inputs.seeded([InputSpec("t", (None, 5), "int64")], 4, 0)["t"]
     assert tokens.dtype == np.int64
     assert set(np.unique(tokens)) <= {0, 1}
 
 
 def test_open_dimension_asks_for_a_file() -> None:
     with pytest.raises(InputError, match="leaves dimension 1 open"):
-        inputs.random_inputs([InputSpec("x", ("N", "length"), "float32")], 1, 0)
+        inputs.seeded([InputSpec("x", ("N", "length"), "float32")], 1, 0)
 
 
 def test_file_inputs_are_cut_or_repeated_to_the_batch(tmp_path: Path) -> None:
     path = tmp_path / "in.npz"
     np.savez(path, anything=np.arange(24.0).reshape(2, 3, 4))
     feeds = inputs.read_npz(path)
-    assert inputs.fit(feeds, [IMAGE], 1, "in.npz")["x"].shape == (1, 3, 4)
-    assert inputs.fit(feeds, [IMAGE], 5, "in.npz")["x"].shape == (5, 3, 4)
-    assert inputs.fit(feeds, [IMAGE], 1, "in.npz")["x"].dtype == np.float32
+    fitted = inputs.arranged(feeds, [IMAGE], "in.npz")
+    assert fitted["x"].dtype == np.float32
+    assert inputs.repeated(fitted, [IMAGE], 1)["x"].shape == (1, 3, 4)
+    assert inputs.repeated(fitted, [IMAGE], 5)["x"].shape == (5, 3, 4)
+
+
+def test_a_recurrent_state_is_repeated_along_its_batch_and_keeps_its_layers() -> None:
+    state = InputSpec("h", (2, "N", 4), "float32")
+    feeds = inputs.repeated({"h": np.arange(8.0).reshape(2, 1, 4)}, [state], 3)
+    assert feeds["h"].shape == (2, 3, 4)
+    np.testing.assert_array_equal(feeds["h"][:, 2], np.arange(8.0).reshape(2, 4))
+
+
+def test_time_before_the_batch_is_not_the_batch() -> None:
+    x, state = InputSpec("x", ("t", "n", 4), "float32"), InputSpec("h", (2, "n", 4), "float32")
+    feeds = inputs.repeated({"x": np.zeros((5, 1, 4)), "h": np.zeros((2, 1, 4))}, [x, state], 3)
+    assert (feeds["x"].shape, feeds["h"].shape) == ((5, 3, 4), (2, 3, 4))
 
 
 def test_missing_array_is_named() -> None:
     with pytest.raises(InputError, match="no array named b"):
-        inputs.fit(
-            {"a": np.zeros(1)}, [InputSpec("a", (1,), "float32"), InputSpec("b", (1,), "float32")], 1, "f"
+        inputs.arranged(
+            {"a": np.zeros(1)}, [InputSpec("a", (1,), "float32"), InputSpec("b", (1,), "float32")], "f"
         )
 
 

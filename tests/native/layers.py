@@ -1,7 +1,4 @@
-"""Small layers for every operator of the library, and what they must compute.
-
-Plain numpy, nothing of the product but the packing of the weight.
-"""
+"""Small layers for every operator, and what they must compute, in plain numpy."""
 
 from __future__ import annotations
 

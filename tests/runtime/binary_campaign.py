@@ -12,8 +12,8 @@ import dataclasses
 import numpy as np
 from onnx import helper
 
-from sparse_export.exporter.prove.compare import session
 from sparse_export.runtime.session import InferenceSession
+from sparse_export.runtime.stock import Session
 
 from .binary_builder import BinaryCase, pack_signs, pool_model, signs
 from .builder import Array, Case, check_close, model_of
@@ -56,7 +56,7 @@ def run_case(case: BinaryCase, shape: tuple[int, ...], rng: np.random.Generator,
     if exact is not None:
         np.testing.assert_array_equal(y, pack_signs(exact, not case.is_matmul) if case.packed_y else exact)
     if y.size:
-        stock = session(model).run(None, feeds)[0]
+        stock = Session(model).run(feeds)[0]
         if case.xnor:
             np.testing.assert_array_equal(y, stock)
         else:
@@ -79,9 +79,9 @@ def run_pool(rng: np.random.Generator, threads: int) -> None:
         assert y.shape[0] == 0 and y.shape[3] == (channels + 7) // 8
         return
     node = helper.make_node("MaxPool", ["x"], ["y"], **window)
-    plain = session(model_of(node, [], ["x"]).SerializeToString())
-    np.testing.assert_array_equal(y, pack_signs(turn * plain.run(None, {"x": turn * x})[0], True))
-    stock = session(pooled.SerializeToString()).run(None, {"x": pack_signs(x, True)})[0]
+    plain = Session(model_of(node, [], ["x"]).SerializeToString())
+    np.testing.assert_array_equal(y, pack_signs(turn * plain.run({"x": turn * x})[0], True))
+    stock = Session(pooled.SerializeToString()).run({"x": pack_signs(x, True)})[0]
     np.testing.assert_array_equal(y, stock)
 
 

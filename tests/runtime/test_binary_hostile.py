@@ -27,7 +27,7 @@ def create(
     """A session with these parts replaced; an attribute of None is left out."""
     case = BinaryCase(weight, xnor=xnor)
     kept = {k: v for k, v in (case.attributes() | attributes).items() if v is not None}
-    return InferenceSession(case.model(components, kept).SerializeToString()).session
+    return InferenceSession(case.model(components, kept).SerializeToString())
 
 
 def refuse(rule: str, components: dict[str, Array] | None = None, **attributes: Any) -> None:

@@ -26,7 +26,7 @@ def create(components: dict[str, Array] | None = None, **attributes: Any) -> onn
     case = Case(WEIGHT)
     kept = {k: v for k, v in (case.attributes() | attributes).items() if v is not None}
     model = case.model(pack(WEIGHT) | (components or {}), kept)
-    return InferenceSession(model.SerializeToString()).session
+    return InferenceSession(model.SerializeToString())
 
 
 def refuse(rule: str, components: dict[str, Array] | None = None, **attributes: Any) -> None:

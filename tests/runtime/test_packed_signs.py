@@ -20,14 +20,14 @@ X = np.full((1, 5, 5, 1), 5, np.uint8)
 def create(weight: Array = WEIGHT, packed_y: bool = True, **attributes: Any) -> onnxruntime.InferenceSession:
     """A session of one layer on packed signs with these attributes replaced."""
     case = BinaryCase(weight, xnor=True, packed_x=True, packed_y=packed_y)
-    return InferenceSession(case.model(None, case.attributes() | attributes).SerializeToString()).session
+    return InferenceSession(case.model(None, case.attributes() | attributes).SerializeToString())
 
 
 def pool(falling: int = 8, **changes: Any) -> onnxruntime.InferenceSession:
     window = {"kernel_shape": [2, 2], "strides": [2, 2], "pads": [0, 0, 0, 0]} | changes
     kept = {name: value for name, value in window.items() if value is not None}
     model = pool_model(np.zeros(falling, bool), kept)
-    return InferenceSession(model.SerializeToString()).session
+    return InferenceSession(model.SerializeToString())
 
 
 def test_a_layer_takes_and_gives_packed_signs() -> None:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from sparse_export.errors import InputError, UnsupportedError
 from sparse_export.exporter.nets import cifar
 from sparse_export.training import checkpoints, neurons, prune, runs
+from sparse_export.training.outcome import Outcome
 
 
 def ones(net: nn.Module) -> prune.Masks:
@@ -147,10 +148,14 @@ def test_prune_counts_what_it_removed(tmp_path: Path) -> None:
     torch.manual_seed(0)
     checkpoints.write(tmp_path / "dense.pt", cifar.densenet_cifar().state_dict())
 
-    def pruned(name: str, remove_dead: bool) -> runs.Outcome:
+    def pruned(name: str, remove_dead: bool) -> Outcome:
         target = tmp_path / name
         return runs.run_prune(
-            tmp_path / "dense.pt", target, None, lambda net: prune.masks(net, 0.8), remove_dead=remove_dead
+            tmp_path / "dense.pt",
+            target,
+            None,
+            lambda weights: prune.choose(weights, 0.8),
+            remove_dead=remove_dead,
         )
 
     plain, connected = pruned("plain.pt", False), pruned("connected.pt", True)
@@ -165,7 +170,7 @@ def test_prune_refuses_to_remove_everything(tmp_path: Path) -> None:
             tmp_path / "dense.pt",
             tmp_path / "out.pt",
             None,
-            lambda net: prune.masks(net, target_nnz=5),
+            lambda weights: prune.choose(weights, target_nnz=5),
             remove_dead=True,
         )
     assert not (tmp_path / "out.pt").exists()

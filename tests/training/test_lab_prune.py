@@ -26,7 +26,7 @@ def test_the_chosen_point_of_the_report_leaves_exactly_74151_nonzeros(tmp_path: 
     torch.manual_seed(0)
     checkpoints.write(tmp_path / "dense.pt", cifar.densenet_cifar().state_dict())
     outcome = runs.run_prune(
-        tmp_path / "dense.pt", tmp_path / "pruned.pt", None, lambda net: prune.masks(net, 0.9235)
+        tmp_path / "dense.pt", tmp_path / "pruned.pt", None, lambda weights: prune.choose(weights, 0.9235)
     )
     assert (outcome.arch, outcome.nonzeros, outcome.weights) == ("densenet-cifar", 74_151, 969_288)
     assert footprint.archive_bytes(tmp_path / "pruned.pt") < 74_151 * 32 // 8

@@ -23,7 +23,7 @@ def rows(curves: dict[int, dict[float, float]], method: str = "none") -> list[di
             "weights": 1000,
             "dense_bytes": 4000,
             "theory_bits": 32 * round(1000 * (1 - rate)),
-            "bound_bytes": 5000 - round(4000 * rate),
+            "entropy_bytes": 5000 - round(4000 * rate),
             "csr_bytes": 5200 - round(4000 * rate),
             "auto_bytes": 5100 - round(4000 * rate),
             "seconds": 1.0,
@@ -61,7 +61,7 @@ def test_the_collapse_names_the_last_free_and_the_first_lost_rate() -> None:
 
 
 def test_the_footprint_is_in_bytes_and_says_which_is_smaller() -> None:
-    sizes = {"dense": 3_877_152, "theory": 296_604, "bound": 330_000, "csr": 380_000, "auto": 340_000}
+    sizes = {"dense": 3_877_152, "theory": 296_604, "entropy": 330_000, "csr": 380_000, "auto": 340_000}
     sizes |= {"archive": 254_000, "whole": 300_000, "others": 1000, "onnx": 500_000, "onnx dense": 4_000_000}
     text = findings.footprint(sizes, 74_151)
     assert "2,372,832 are bits: 296,604 bytes (290 KiB)" in text

@@ -50,7 +50,7 @@ def test_a_row_says_what_the_net_is(settings: sweep.Settings, net: Path, tmp_pat
     (row,) = sweep.run(Folder(tmp_path, settings), tasks, executors.here)
     assert row["nonzeros"] == row["weights"] - round(0.5 * row["weights"])
     assert row["theory_bits"] == 32 * row["nonzeros"]
-    assert row["theory_bits"] / 8 < row["bound_bytes"] < row["dense_bytes"]
+    assert row["theory_bits"] / 8 < row["entropy_bytes"] < row["dense_bytes"]
     assert row["auto_bytes"] <= row["csr_bytes"] <= row["dense_bytes"]
     assert next(csv.DictReader((tmp_path / "rows.csv").open()))["rate"] == "0.5"
 

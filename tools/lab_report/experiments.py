@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sparse_export.errors import SparseExportError
+from sparse_export.exporter.files.atomic import atomic_file
 from sparse_export.training.sweep.rows import Row
 
 #: The point the lab chose for its DenseNet, and what it leaves of 969,288 weights.
@@ -81,18 +82,17 @@ def commands(size: Size, work: str) -> dict[str, str]:
     found = {
         "vgg": f"sweep --arch vgg11-cifar {vgg} -o {work}/vgg",
         "dense": f"sweep --arch densenet-cifar {dense} -o {work}/dense",
-        "pruned": f"prune {work}/dense/seed0.pt --amount {CHOSEN} {side}--evaluate --json "
-        f"-o {work}/pruned.pt",
+        "pruned": f"prune {work}/dense/seed0.pt --rate {CHOSEN} {side}--evaluate --json -o {work}/pruned.pt",
         "retrained": f"retrain {work}/pruned.pt {again} --json -o {work}/retrained.pt",
         "unpruned": f"retrain {work}/dense/seed0.pt {again} --json -o {work}/unpruned.pt",
     }
     found["connected"] = (
-        f"prune {work}/dense/seed0.pt --amount {CHOSEN} --remove-dead {side}--evaluate --json "
+        f"prune {work}/dense/seed0.pt --rate {CHOSEN} --remove-dead {side}--evaluate --json "
         f"-o {work}/connected.pt"
     )
     found["reconnected"] = f"retrain {work}/connected.pt {again} --json -o {work}/reconnected.pt"
     for method in ("sign", "binaryconnect", "ste", "xnor"):
-        epochs = 0 if method == "sign" else size.binary_epochs
+        epochs = "0 --evaluate" if method == "sign" else size.binary_epochs
         found[method] = (
             f"binarize {work}/vgg/seed0.pt --method {method} --epochs {epochs} --json -o {work}/{method}.pt"
         )
@@ -146,7 +146,8 @@ def _step(command: str, work: Path, name: str) -> Any:
         if kept["command"] == command:
             return kept["result"]
     result = json.loads(_call(f"{command} --force"))
-    note.write_text(json.dumps({"command": command, "result": result}, indent=1))
+    with atomic_file(note, force=True) as file:
+        file.write(json.dumps({"command": command, "result": result}, indent=1).encode())
     return result
 
 

@@ -142,16 +142,14 @@ def footprint(sizes: Mapping[str, int], nonzeros: int) -> str:
     theory, archive, rest = sizes["theory"], sizes["archive"], sizes["others"]
     relation = "smaller" if archive < theory else "larger"
     coded = (
-        ", below that bound because it codes the values' exponents too"
-        if sizes["auto"] < sizes["bound"]
-        else ""
+        ", below that because it codes the values' exponents too" if sizes["auto"] < sizes["entropy"] else ""
     )
     return (
         f"The lab's {nonzeros:,} x 32 = {32 * nonzeros:,} are bits: {theory:,} bytes "
         f"({theory / 1024:.0f} KiB), and "
         "they leave out where the non-zeros are. With the entropy of the positions and 32 bits a "
-        "value the bound is "
-        f"{sizes['bound']:,} bytes; narrow CSR takes {sizes['csr']:,}, the best format of each layer "
+        "value that comes to "
+        f"{sizes['entropy']:,} bytes; narrow CSR takes {sizes['csr']:,}, the best format of each layer "
         f"{sizes['auto']:,}{coded}: {sizes['dense'] / sizes['auto']:.1f}x below dense. In the "
         "lossless archive the "
         f"same weights are {archive:,} bytes, {abs(1 - archive / theory):.0%} {relation} than that "

@@ -128,7 +128,7 @@ def footprint_section(page: Page, work: Path, results: dict[str, Any]) -> None:
     sizes = {
         "dense": 4 * results["retrained"]["weights"],
         "theory": footprint.theory_bits(model) // 8,
-        "bound": footprint.bound_bytes(model),
+        "entropy": footprint.entropy_bytes(model),
         **packed,
         "archive": footprint.archive_bytes(weights),
         "whole": footprint.archive_bytes(work / "retrained.pt"),
@@ -140,7 +140,7 @@ def footprint_section(page: Page, work: Path, results: dict[str, Any]) -> None:
         "weights, dense fp32": sizes["dense"],
         "checkpoint, masks left in (2 x dense)": 2 * sizes["dense"],
         "non-zeros x 32 bits, no positions": sizes["theory"],
-        "values + entropy of positions": sizes["bound"],
+        "values + entropy of positions": sizes["entropy"],
         "csr, per layer": sizes["csr"],
         "best format of each layer": sizes["auto"],
         "archive of these weights": sizes["archive"],

@@ -1,4 +1,4 @@
-"""What a sparse net costs: the lab's formula, real formats, the archive, the order-0 bound; its latency."""
+"""What a sparse net costs: the lab's formula, formats, the archive, positions at their entropy; latency."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def theory_bits(model: nn.Module) -> int:
     return 32 * prune.count_nonzero(model)[0]
 
 
-def bound_bytes(model: nn.Module) -> int:
+def entropy_bytes(model: nn.Module) -> int:
     """32 bits a non-zero plus the entropy of the positions at each layer's density, n H(p)."""
     bits = 0.0
     for weight in _weights(model):

@@ -16,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
+from ...exporter.files.atomic import atomic_file
 from .ways import METHODS
 
 Row = Mapping[str, Any]
@@ -30,7 +31,7 @@ SIZES = {
     "csr_bytes": "csr",
     "auto_bytes": "smallest format of each layer",
     "theory_bytes": "non-zeros x 32 bits (no positions)",
-    "bound_bytes": "bound: values + entropy of positions",
+    "entropy_bytes": "values + entropy of positions",
 }
 
 
@@ -52,7 +53,8 @@ def style(ax: Axes, title: str) -> None:
 
 def save(fig: Figure, path: Path) -> Path:
     """Write a PNG without a date or version in it, so that equal plots are equal files."""
-    fig.savefig(path, dpi=110, metadata={"Software": ""})
+    with atomic_file(path, force=True) as file:
+        fig.savefig(file, format="png", dpi=110, metadata={"Software": ""})
     return path
 
 
@@ -138,7 +140,7 @@ def accuracy_by_seed(rows: Sequence[Row], title: str, path: Path) -> Path:
 
 
 def bytes_by_rate(rows: Sequence[Row], title: str, path: Path) -> Path:
-    """Bytes of the weights against pruning rate: dense, theory, bound and the real formats."""
+    """Bytes of the weights against pruning rate: dense, theory, entropy and the real formats."""
     fig, ax = figure(title)
     full = [dict(row) | {"theory_bytes": row["theory_bits"] / 8} for row in rows]
     extra = [k for k in rows[0] if k.endswith("_bytes") and k not in SIZES]

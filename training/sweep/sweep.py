@@ -121,7 +121,7 @@ def compute(task: Task) -> Row:
         "weights": size,
         "dense_bytes": 4 * size,
         "theory_bits": footprint.theory_bits(model),
-        "bound_bytes": footprint.bound_bytes(model),
+        "entropy_bytes": footprint.entropy_bytes(model),
     }
     row |= {f"{name}_bytes": size for name, size in footprint.packed_bytes(model, settings.formats).items()}
     if settings.latency:

@@ -64,6 +64,10 @@ class Container:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
     def read(self, name: str, start: int = 0, stop: int | None = None) -> Array:
         """The tensor, or elements [start, stop) of it as a vector; a fresh array."""
         entry = self.entries[name]

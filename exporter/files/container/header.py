@@ -2,7 +2,7 @@
 
 Layout (https://github.com/huggingface/safetensors#format): 8 bytes little-endian header length n, n bytes
 of JSON mapping names to dtype, shape and data offsets, then the data. Refused, each with its own message:
-a header over 8 MB or not exactly UTF-8 JSON, a key twice, numbers that are not plain integers, unknown
+a header over 32 MB or not exactly UTF-8 JSON, a key twice, numbers that are not plain integers, unknown
 dtypes, data that overlaps, leaves a hole or does not end at the end of the file, control characters in
 names.
 """
@@ -19,9 +19,10 @@ import ml_dtypes
 import numpy as np
 
 from ....errors import CorruptFileError
+from ..budget import MAX_HEADER
 from .strict_json import strict_json
 
-HEADER_LIMIT = 8 << 20
+HEADER_LIMIT = MAX_HEADER
 NAME_LIMIT = 1024
 MAX_RANK = 8
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -144,6 +145,8 @@ def _entry(name: str, value: Any, where: str) -> Entry:
         raise CorruptFileError(f"{place}: data_offsets must be [start, stop] with start <= stop")
     if math.prod(shape) * dtype.itemsize != offsets[1] - offsets[0]:
         raise CorruptFileError(f"{place}: shape and data_offsets differ in size")
+    if math.prod(max(1, n) for n in shape) * dtype.itemsize >= 1 << 62:
+        raise CorruptFileError(f"{place}: an empty shape whose other axes overflow")
     return Entry(dtype, shape, offsets[0], offsets[1])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any, NoReturn
 
 import numpy as np
@@ -18,7 +19,7 @@ def strict_json(text: bytes, where: str) -> Any:
         decoded = text.decode("utf-8")
     except UnicodeDecodeError as error:
         raise CorruptFileError(f"{where}: header is not UTF-8 at byte {error.start}") from None
-    _check_depth(text, where)
+    check_depth(text, where)
 
     def refuse(value: str) -> NoReturn:
         raise CorruptFileError(f"{where}: header holds the number {value[:40]}; only integers are allowed")
@@ -31,8 +32,8 @@ def strict_json(text: bytes, where: str) -> Any:
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(items)
         if len(result) != len(items):
-            names = [name for name, _ in items]
-            twice = next(name for name in result if names.count(name) > 1)
+            counts = Counter(name for name, _ in items)
+            twice = next(name for name, count in counts.items() if count > 1)
             raise CorruptFileError(f"{where}: header has the key {twice[:80]!r} twice")
         return result
 
@@ -47,10 +48,15 @@ def strict_json(text: bytes, where: str) -> Any:
     except (json.JSONDecodeError, RecursionError) as error:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deep"
         raise CorruptFileError(f"{where}: header is not valid JSON: {reason}") from None
+    if b"\\ud" in text or b"\\uD" in text:
+        try:
+            json.dumps(parsed, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise CorruptFileError(f"{where}: header holds half a character (a lone surrogate)") from None
     return parsed
 
 
-def _check_depth(text: bytes, where: str) -> None:
+def check_depth(text: bytes, where: str) -> None:
     """Refuse nesting that no header needs before the recursive parser sees it."""
     data = np.frombuffer(text, np.uint8)
     opened = (data == ord("{")) | (data == ord("["))

@@ -1,7 +1,7 @@
 // The definition of the sparse operators, in plain loops: every other target is tested against it.
 #include <algorithm>
+#include <cstdlib>
 #include <memory>
-#include <new>
 
 #include "call.h"
 
@@ -35,7 +35,9 @@ bool run_unit(const Call& call, const Plan&, size_t unit) noexcept {
   const int64_t area = call.size.input[0] * call.size.input[1];
   const int64_t pixels = call.size.output[0] * call.size.output[1];
   // Not summed in Y: it may be the residual's memory.
-  const std::unique_ptr<float[]> plane(new (std::nothrow) float[static_cast<size_t>(pixels)]);
+  // Not by new[]: its check of the size asks for a newer C++ runtime than the oldest systems have.
+  const std::unique_ptr<float[], decltype(&std::free)> plane(
+      static_cast<float*>(std::malloc(static_cast<size_t>(pixels) * sizeof(float))), std::free);
   if (plane == nullptr) {
     return false;
   }

@@ -1,0 +1,75 @@
+"""Every large constant of a model and what reads it: what a plan must account for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import onnx
+
+from .domain import MAIN_DOMAINS
+from .index import GraphIndex
+from .walk import constant_tensor, subgraphs
+
+#: Smaller constants are not worth a line.
+MIN_BYTES = 1024
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A tensor of the model that no layer in a plan reads, and why it stays as it is."""
+
+    name: str
+    tensor: onnx.TensorProto
+    readers: tuple[str, ...]
+    reason: str
+
+
+def others(index: GraphIndex, covered: Iterable[str]) -> Iterator[Constant]:
+    """The constants of at least `MIN_BYTES`, those of subgraphs too, that are not `covered` already."""
+    known = set(covered)
+    for name, tensor in index.initializers.items():
+        if name not in known and _large(tensor):
+            readers = tuple(dict.fromkeys(node.op_type for node in index.readers[name]))
+            yield Constant(name, tensor, readers, _reason(index, name, readers))
+    for node in index.nodes:
+        yield from _nested(node, "")
+
+
+def _reason(index: GraphIndex, name: str, readers: tuple[str, ...]) -> str:
+    if name in index.overridable:
+        return "a graph input too: a caller may give another, which a packed weight would not see"
+    if not readers:
+        return "read by a subgraph or an output" if name in index.pinned else "read by nothing"
+    what = f"read by {', '.join(readers[:3])}" + (" and others" if len(readers) > 3 else "")
+    left = [node for node in index.readers[name] if node.op_type == "MatMul" and node.input[0] == name]
+    if left:
+        what += " as its left side"
+    return f"{what}: no packed operator takes it there"
+
+
+def _nested(node: onnx.NodeProto, path: str) -> Iterator[Constant]:
+    """The constants that the subgraphs of a node hold."""
+    where = f"{path}in a subgraph of {node.op_type}" + (f" '{node.name}'" if node.name else "")
+    for graph in subgraphs(node):
+        readers: dict[str, list[str]] = {}
+        for inner in graph.node:
+            for entry in inner.input:
+                readers.setdefault(entry, []).append(inner.op_type)
+        held = [(tensor.name, tensor) for tensor in graph.initializer]
+        held += [
+            (inner.output[0], tensor)
+            for inner in graph.node
+            if inner.domain in MAIN_DOMAINS and (tensor := constant_tensor(inner)) is not None
+        ]
+        for name, tensor in held:
+            if _large(tensor):
+                names = tuple(dict.fromkeys(readers.get(name, [])))
+                read = f", read by {', '.join(names)}" if names else ""
+                yield Constant(name, tensor, names, f"{where}{read}: packed operators stand outside")
+        for inner in graph.node:
+            yield from _nested(inner, f"{where}, ")
+
+
+def _large(tensor: onnx.TensorProto) -> bool:
+    return int(tensor.ByteSize()) >= MIN_BYTES

@@ -1,0 +1,72 @@
+"""A dense model with its weights as a lossy file stores them: what such a file has to compute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from ...errors import VerificationError
+from ...text import shown
+from ..graph.find import find
+from ..graph.index import GraphIndex, attributes
+from ..plan.plan import encode
+from ..plan.values import LOSSLESS, Encoded, parse
+from . import compare
+
+
+def with_values(model: onnx.ModelProto, encoded: Mapping[str, tuple[Encoded, bool]]) -> onnx.ModelProto:
+    """A copy of the model in which weights hold what their encodings decode to.
+
+    Parameters
+    ----------
+    encoded
+        Weight name to its encoding, outputs first, and whether the initializer is its transpose.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for tensor in copy.graph.initializer:
+        if tensor.name in encoded:
+            encoding, transposed = encoded[tensor.name]
+            array = encoding.decode()
+            array = array.T if transposed else array
+            tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(array), tensor.name))
+    return copy
+
+
+def encodings(index: GraphIndex, written: onnx.ModelProto, values: str) -> dict[str, tuple[Encoded, bool]]:
+    """The encoding of every packed weight of a file, each compared bit for bit with what the file holds.
+
+    Parameters
+    ----------
+    index
+        Of the source's dense graph.
+    values
+        The `--values` that the file says it was written with.
+
+    Raises
+    ------
+    VerificationError
+        Naming a tensor that is not the source's weight stored so.
+    """
+    layers = {layer.weight: layer for layer in find(index)}
+    found = {}
+    for name, (node, fmt, components) in compare.packed_nodes(written).items():
+        if fmt.scale_component:
+            continue  # binary and ternary weights are exact: the outputs show whether they are the source's
+        layer = layers.get(name)
+        if layer is None or index.constant(name) is None:
+            raise VerificationError(f"{shown(name)}: the file packs it, the source has no such weight")
+        packed = fmt.from_operator(components, attributes(node))
+        fmt.check(packed)
+        held = fmt.unpack(packed).tobytes()
+        for spec in (parse(values), LOSSLESS):
+            encoding = encode(index, name, layer, spec)
+            if encoding.array.tobytes() == held:
+                found[name] = (encoding, layer.transposed)
+                break
+        else:
+            raise VerificationError(f"{shown(name)}: is not the source's weight stored as {values}")
+    return found

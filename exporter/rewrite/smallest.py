@@ -1,0 +1,241 @@
+"""The formats that make the smallest file: components, headers, nodes, and each decoder paid for once.
+
+A packed weight costs its components, and beside them what a file needs to hold and read them: a header for
+each tensor, a node, vectors of scales and offsets, less what the layer's neighbours no longer need. The
+operator's function is in the file once, whoever uses it. So the best format of a weight depends on what the
+others take: for the weights that share operators every set of formats is tried, with the best of the set for
+each weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper
+
+from ... import formats
+from ...formats import Format
+from ...formats.choice import preference
+from ..graph import find
+from ..graph.domain import DOMAIN, main_opset
+from ..graph.index import GraphIndex, Layer
+from ..plan.plan import TensorPlan
+from . import functions
+
+#: Bytes of a tensor in a file beside its data and its name: dimensions, type, and the lengths of its fields.
+TENSOR_HEADER = 20
+#: More formats than this are not tried in every combination; the rest have lost against them one by one.
+MAX_FORMATS = 10
+#: What an operator does beside its layer: kind, whether a residual is added, activation.
+Shape = tuple[str, bool, str]
+
+
+@dataclass(frozen=True)
+class _Weight:
+    """A weight that may be packed, and what its layers ask of an operator."""
+
+    plan: TensorPlan
+    layers: list[Layer]
+
+    @property
+    def shapes(self) -> set[Shape]:
+        """Which operators of a format it needs."""
+        return {(layer.kind, layer.residual is not None, layer.activation) for layer in self.layers}
+
+
+def settle(
+    index: GraphIndex, model: onnx.ModelProto, plans: Sequence[TensorPlan], *, only_drop: bool = False
+) -> None:
+    """Give every weight in `plans` that has candidates the format with which the file gets smallest.
+
+    Parameters
+    ----------
+    index
+        Index over `model`.
+    plans
+        Changed in place: `format`, `packed_bytes`, `reason`, `runner_up`; `sizes` has the candidates.
+    only_drop
+        Take no other format than the one a weight has: what the packed weights save must still pay for
+        their decoders after some of them went back to dense.
+    """
+    if only_drop:
+        for plan in plans:
+            plan.sizes = {name: plan.sizes[name] for name in (plan.format, "dense") if name in plan.sizes}
+    opset = main_opset(model.opset_import)
+    weights = _folded(index, plans)
+    for group in _groups(weights):
+        names = _contenders(index, group)
+        if not names:
+            continue
+        sizes = np.array([_sizes(index, weight, names) for weight in group])
+        decoders = {
+            (name, shape): _function_bytes(formats.get(name), shape, opset)
+            for name in names
+            for shape in set().union(*(weight.shapes for weight in group))
+        }
+        chosen = _best(group, names, sizes, decoders)
+        for weight, row, column in zip(group, sizes, chosen, strict=True):
+            _decide(weight, [*names, "dense"], row, column, decoders)
+
+
+def _folded(index: GraphIndex, plans: Sequence[TensorPlan]) -> list[_Weight]:
+    """The weights with candidates, their layers folded as they would be if all of them were packed."""
+    weights = [
+        _Weight(plan, [replace(layer, nodes=list(layer.nodes)) for layer in plan.layers])
+        for plan in plans
+        if any(name != "dense" for name in plan.sizes)
+    ]
+    taken: set[int] = set()
+    layers = [layer for weight in weights for layer in weight.layers]
+    for layer in sorted(layers, key=lambda layer: index.position[id(layer.nodes[0])]):
+        find.fold(index, layer, taken)
+    return weights
+
+
+def _groups(weights: Iterable[_Weight]) -> list[list[_Weight]]:
+    """Weights that share an operator, directly or through others, together."""
+    groups: list[tuple[set[Shape], list[_Weight]]] = []
+    for weight in weights:
+        shapes, members = set(weight.shapes), [weight]
+        for group in [group for group in groups if group[0] & shapes]:
+            groups.remove(group)
+            shapes |= group[0]
+            members = group[1] + members
+        groups.append((shapes, members))
+    return [members for _, members in groups]
+
+
+def _contenders(index: GraphIndex, group: Sequence[_Weight]) -> list[str]:
+    """Formats to try: those that fit a weight, the ones that would alone make the group smallest first."""
+    names = {name for weight in group for name in weight.plan.sizes if name != "dense"}
+
+    def alone(name: str) -> float:
+        return float(sum(min(_sizes(index, weight, [name])) for weight in group))
+
+    best = {min(set(weight.plan.sizes) & names, key=lambda n: weight.plan.sizes[n]) for weight in group}
+    ranked = sorted(names, key=lambda name: (name not in best, alone(name), preference(name), name))
+    return sorted(ranked[:MAX_FORMATS], key=lambda name: (preference(name), name))
+
+
+def _sizes(index: GraphIndex, weight: _Weight, names: Sequence[str]) -> list[float]:
+    """Bytes that the weight and its layers add to the file in each format, infinite where it does not fit."""
+    plan = weight.plan
+    sizes = []
+    for name in names:
+        if name not in plan.sizes:
+            sizes.append(np.inf)
+            continue
+        fmt = formats.get(name)
+        headers = sum(len(f"{plan.name}.{part}") + TENSOR_HEADER for part in fmt.operator_inputs)
+        layers = sum(_layer_bytes(index, plan, layer, fmt) for layer in weight.layers)
+        sizes.append(float(plan.sizes[name] + headers + layers))
+    return [*sizes, float(plan.sizes["dense"] + len(plan.name) + TENSOR_HEADER)]
+
+
+def _layer_bytes(index: GraphIndex, plan: TensorPlan, layer: Layer, fmt: Format) -> int:
+    """Bytes of the packed node and its vectors, less those of the nodes and tensors that go."""
+    parts = [f"{plan.name}.{part}" for part in (*fmt.operator_inputs, "scale", "bias")]
+    name = functions.operator_name(
+        fmt, layer.kind, residual=layer.residual is not None, activation=layer.activation
+    )
+    attributes: dict[str, Any] = dict(layer.attributes)
+    node = helper.make_node(
+        name,
+        [*layer.reads, *parts],
+        [layer.output],
+        name=layer.name,
+        domain=DOMAIN,
+        **attributes,
+    )
+    vectors = [layer.bias] if fmt.scale_component else [layer.scale - 1, layer.bias]
+    added = node.ByteSize() + sum(
+        4 * vector.size + len(plan.name) + TENSOR_HEADER for vector in vectors if vector.any()
+    )
+    mine = {id(item) for item in layer.nodes}
+    gone = {
+        entry
+        for item in layer.nodes
+        for entry in item.input
+        if entry in index.initializers
+        and entry not in (plan.name, *plan.freed)
+        and all(id(reader) in mine for reader in index.readers[entry])
+        and entry not in index.pinned
+    }
+    saved = [*layer.nodes, *(index.initializers[entry] for entry in gone)]
+    return int(added) - sum(int(item.ByteSize()) for item in saved)
+
+
+def _function_bytes(fmt: Format, shape: Shape, opset: int) -> int:
+    kind, residual, activation = shape
+    made = functions.build(fmt, kind, residual=residual, activation=activation, opset=opset)
+    return int(made.ByteSize()) + 4
+
+
+def _best(
+    group: Sequence[_Weight],
+    names: Sequence[str],
+    sizes: NDArray[np.float64],
+    decoders: dict[tuple[str, Shape], int],
+) -> NDArray[np.int64]:
+    """Column of each weight (the last: dense) with which weights and decoders take the fewest bytes."""
+    dense = len(names)
+    asked = [weight.shapes for weight in group]
+    best_total, best = np.inf, np.full(len(group), dense)
+    for count in range(dense + 1):
+        for allowed in combinations(range(dense), count):
+            columns = [*allowed, dense]
+            picked = np.array(columns)[np.argmin(sizes[:, columns], axis=1)]
+            used = {
+                (names[column], shape)
+                for column, shapes in zip(picked, asked, strict=True)
+                if column != dense
+                for shape in shapes
+            }
+            total = sizes[np.arange(len(group)), picked].sum() + sum(decoders[key] for key in used)
+            if total < best_total:
+                best_total, best = total, picked
+    return best
+
+
+def _decide(
+    weight: _Weight,
+    names: Sequence[str],
+    row: NDArray[np.float64],
+    column: int,
+    decoders: dict[tuple[str, Shape], int],
+) -> None:
+    """Write the decision into the plan, with the reason."""
+    plan, chosen = weight.plan, names[column]
+    if chosen == plan.format and len(plan.sizes) == 2:
+        return
+    density = f"density {plan.density:.1%}"
+    ranked = [names[place] for place in np.argsort(row, kind="stable") if np.isfinite(row[place])]
+    others = [name for name in ranked if name != chosen]
+    plan.runner_up = (others[0], plan.sizes[others[0]]) if others else None
+    plan.format, plan.packed_bytes = chosen, plan.sizes[chosen]
+    first = ranked[0]
+    decoder = sum(decoders.get((first, shape), 0) for shape in weight.shapes)
+    if chosen == "dense" and first == "dense":
+        packed = others[0]
+        plan.reason = f"{density}: {packed} would take {plan.sizes[packed]:,} B, and its headers"
+    elif chosen == "dense":
+        gain = int(row[column] - row[names.index(first)])
+        plan.reason = f"{density}: {first} would save {gain:,} B, its decoder takes {decoder:,} B"
+    else:
+        nbytes = plan.packed_bytes
+        plan.reason = (
+            f"{plan.sizes['dense'] / nbytes:.1f}x smaller at {density}"
+            if nbytes
+            else f"nothing to store at {density}"
+        )
+        if first != chosen:
+            gain = int(row[column] - row[names.index(first)])
+            plan.reason += f"; {first} would save {gain:,} B more, its decoder takes {decoder:,} B"
+    if chosen == "dense":
+        plan.values, plan.encoded, plan.sizes = "fp32", None, {}

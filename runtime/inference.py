@@ -1,0 +1,157 @@
+"""`InferenceSession`: onnxruntime's own session, its packed layers on the native operators.
+
+NOTES
+-----
+This module imports onnxruntime, which the class derives from: reach it through `session` or the package,
+whose names are loaded on first use.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import InputError, MissingDependencyError
+from .session import register
+
+try:
+    import onnxruntime
+except ImportError as error:
+    raise MissingDependencyError("onnxruntime is not installed: pip install onnxruntime") from error
+
+Provider = str | tuple[str, dict[Any, Any]]
+#: What computes in the CPU's own memory. Any other provider has a device or a compiler of its own.
+CPU_PROVIDERS = frozenset(
+    f"{name}ExecutionProvider" for name in ("CPU", "Azure", "Dnnl", "Xnnpack", "ACL", "ArmNN")
+)
+#: The producer that an exported file names.
+PRODUCER = "sparse-export"
+_said: set[str] = set()
+
+
+def accelerators(providers: Iterable[Provider], available: Iterable[str]) -> list[str]:
+    """The names among `providers` that compute elsewhere than on the CPU and are `available`, in order."""
+    names = [provider if isinstance(provider, str) else provider[0] for provider in providers]
+    known = set(available)
+    return [name for name in names if name in known and name not in CPU_PROVIDERS]
+
+
+class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unused-ignore]
+    """An ``onnxruntime.InferenceSession`` that runs packed layers on their packed bytes.
+
+    Parameters
+    ----------
+    path_or_bytes, sess_options, providers, provider_options, **kwargs
+        As onnxruntime takes them. The native operators are added to `sess_options`, once, if they are used.
+    threads
+        Threads within an operator; 0 leaves the choice to onnxruntime. Not together with `sess_options`.
+    packed
+        Where packed layers run when `providers` name an accelerator. The native operators are for the CPU:
+        beside a GPU each would copy its input and output and forbid CUDA graphs. So "auto" does not register
+        them then: the layers are expanded when the session is made and run dense on the accelerator, which
+        is said once. "cpu" registers them all the same.
+
+    Raises
+    ------
+    InputError
+        If the file does not exist, the parameters contradict one another, or `sess_options` hold the library
+        by a call of its own.
+    MissingDependencyError
+        If onnxruntime or the library is missing.
+
+    Notes
+    -----
+    What onnxruntime raises (`NoSuchFile` aside) passes unchanged, as programs written for its class expect.
+    """
+
+    _options: onnxruntime.SessionOptions | None = None
+    _packed: str = "auto"
+
+    def __init__(
+        self,
+        path_or_bytes: str | bytes | os.PathLike[str],
+        sess_options: onnxruntime.SessionOptions | None = None,
+        providers: Sequence[Provider] | None = None,
+        provider_options: Sequence[dict[Any, Any]] | None = None,
+        *,
+        threads: int = 0,
+        packed: Literal["auto", "cpu"] = "auto",
+        **kwargs: Any,
+    ) -> None:
+        if packed not in ("auto", "cpu"):
+            raise InputError(f"packed={packed!r}: expected 'auto' or 'cpu'")
+        if isinstance(path_or_bytes, str | os.PathLike) and not Path(path_or_bytes).is_file():
+            raise InputError(f"{os.fspath(path_or_bytes)}: no such file")
+        if sess_options is None:
+            sess_options = onnxruntime.SessionOptions()
+            sess_options.intra_op_num_threads = threads
+        elif threads:
+            raise InputError("threads and sess_options are both given; set sess_options.intra_op_num_threads")
+        self._options, self._packed = sess_options, packed
+        native = self._is_native(providers)
+        if native:
+            register(sess_options)
+        self._make(path_or_bytes, sess_options, providers, provider_options, **kwargs)
+        if not native and not self._accelerators():
+            register(sess_options)  # the accelerator is there by name, but onnxruntime could not use it
+            self._make(path_or_bytes, sess_options, providers, provider_options, **kwargs)
+            native = True
+        self._say(native)
+
+    def _make(self, *parameters: Any, **kwargs: Any) -> None:
+        """Make the session as onnxruntime does."""
+        try:
+            super().__init__(*parameters, **kwargs)
+        except Exception as error:  # onnxruntime has no stable base class for its failures
+            if "Domain already set in registry" not in str(error):
+                raise
+            raise InputError(
+                "these session options already hold the operator library: "
+                "leave it to InferenceSession, or add it with sparse_export.register"
+            ) from error
+
+    def set_providers(
+        self, providers: Sequence[Provider] | None = None, provider_options: Sequence[Any] | None = None
+    ) -> None:
+        """Make the session anew with these providers, as onnxruntime does; see `packed` for packed layers.
+
+        Operators that were registered stay so: onnxruntime cannot take them out of session options.
+        """
+        native = self._is_native(providers)
+        if native and self._options is not None:
+            register(self._options)
+        super().set_providers(providers, provider_options)
+        self._say(native)
+
+    def _is_native(self, providers: Sequence[Provider] | None) -> bool:
+        """Whether packed layers are to run on the native operators with these providers.
+
+        Providers that are already in the session options have no names to be read: not before the session
+        has been made with them.
+        """
+        if self._packed == "cpu":
+            return True
+        inside = getattr(self._options, "has_providers", None)  # older versions have no such providers
+        if not providers and inside is not None and inside():
+            return False
+        available = onnxruntime.get_available_providers()
+        return not accelerators(providers or available, available)
+
+    def _accelerators(self) -> list[str]:
+        """The accelerators that this session really uses."""
+        used = self.get_providers()
+        return accelerators(used, used)
+
+    def _say(self, native: bool) -> None:
+        """Tell once a process that a session beside an accelerator expands its packed layers."""
+        found = self._accelerators()
+        if native or not found or self.get_modelmeta().producer_name != PRODUCER or found[0] in _said:
+            return
+        _said.add(found[0])
+        warnings.warn(
+            f"packed layers are expanded and run on {found[0]}; packed='cpu' keeps them packed, on the CPU",
+            stacklevel=3,
+        )

@@ -1,0 +1,96 @@
+"""The page of examples/browser: what it makes of a drawing, and drawing with the mouse in a real browser."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import sparse_export
+
+from .conftest import export_to_onnx
+from .test_javascript import CHROMIUM, HERE, NODE, needs_chromium, needs_node, script
+
+PAGE = HERE.parents[1] / "examples" / "browser"
+
+
+def in_node(code: str, given: Any = None) -> Any:
+    """What a module of the page computes: `code` sees it as `digits` and the JSON as `given`; prints JSON."""
+    text = f"import * as digits from {json.dumps((PAGE / 'digits.mjs').as_uri())};\n"
+    text += f"const given = {json.dumps(given)};\nconsole.log(JSON.stringify({code}));"
+    command = [str(NODE), "--input-type=module"]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+@needs_node
+def test_the_page_gives_the_net_what_it_was_trained_on() -> None:
+    sklearn = pytest.importorskip("sklearn.datasets")
+    from sklearn.model_selection import train_test_split
+
+    from sparse_export.training import data
+
+    raw = sklearn.load_digits()
+    chosen = train_test_split(range(len(raw.target)), test_size=0.2, random_state=0, stratify=raw.target)[0][
+        :3
+    ]
+    wanted = data.digits().train.fetch(torch.arange(3))[0].numpy()
+    for position, expected in zip(chosen, wanted, strict=True):
+        cells = (raw.images[position] / 16).flatten().tolist()
+        image = in_node("Array.from(digits.enlarge(given))", cells)
+        np.testing.assert_allclose(np.reshape(image, (3, 32, 32)), expected, atol=2e-3)
+
+
+@needs_node
+def test_a_drawing_fills_the_cells_wherever_it_is() -> None:
+    ink = np.zeros((70, 50), np.float32)
+    ink[10:50, 20:30] = 1  # a bar four times as high as wide
+    cells = np.reshape(list(in_node("digits.cells(given, 50, 70)", ink.flatten().tolist()).values()), (8, 8))
+    assert np.array_equal(cells.sum(0) > 0, [0, 0, 0, 1, 1, 0, 0, 0])
+    assert np.allclose(cells[:, 3:5], 1)
+    assert in_node("digits.cells(given, 2, 2)", [0, 0, 0, 0.1]) is None
+
+
+def digit_net() -> nn.Module:
+    """Sparse random features of the 8 x 8 cells and a ridge regression on them: trained at once."""
+    pytest.importorskip("sklearn")
+    from sparse_export.training import data
+
+    torch.manual_seed(0)
+    digits = data.digits()
+    images, labels = digits.train.fetch(torch.arange(digits.train.size))
+    net = nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), nn.Linear(192, 1500), nn.ReLU(), nn.Linear(1500, 10))
+    with torch.inference_mode():
+        net[2].weight.normal_(0, 0.25)[torch.rand(1500, 192) < 0.9] = 0
+        features = torch.cat([net[:4](images), torch.ones(len(images), 1)], 1).double()
+        targets = nn.functional.one_hot(labels).double() * 12
+        gram = features.T @ features + 20 * torch.eye(1501, dtype=torch.float64)
+        solution = torch.linalg.solve(gram, features.T @ targets).float()
+        net[4].weight.copy_(solution[:-1].T)
+        net[4].bias.copy_(solution[-1])
+        held_out, wanted = digits.test_arrays()
+        assert (net(held_out).argmax(1) == wanted).float().mean() > 0.95
+    return net.eval()
+
+
+@needs_node
+@needs_chromium
+def test_digits_drawn_with_the_mouse_are_recognised_by_both_files(tmp_path: Path) -> None:
+    dense, packed, site = tmp_path / "dense.onnx", tmp_path / "packed.onnx", tmp_path / "site"
+    export_to_onnx(digit_net(), dense)
+    sparse_export.export(dense, output=packed, verify=False)
+    subprocess.run([PAGE / "assemble.sh", dense, packed, site], check=True)
+    found = json.loads(script("draw.mjs", site, str(CHROMIUM), tmp_path / "page.png"))
+    assert found["ready"] == "true"
+    assert found["said"] == {digit: [digit, digit] for digit in "0163"}
+    assert found["bytes"] == [packed.stat().st_size, dense.stat().st_size]
+    assert packed.stat().st_size < dense.stat().st_size / 2
+    assert found["answer"] == "This is a 3."
+    for row in found["rows"]:
+        assert row[2].endswith(" ms") and row[3].endswith(" ms")
