@@ -49,7 +49,7 @@ def figures(document: dict[str, Any]) -> list[tuple[str, str, list[float]]]:
 def draw(document: dict[str, Any], theme: str) -> str:
     """The picture as SVG, the same text for the same figures."""
     colours = THEMES[theme]
-    settings = {"svg.hashsalt": "sparse-export", "svg.fonttype": "none", "font.family": "sans-serif"}
+    settings: Any = {"svg.hashsalt": "sparse-export", "svg.fonttype": "none", "font.family": "sans-serif"}
     with pyplot.rc_context(settings):
         figure, panels = pyplot.subplots(1, 3, figsize=(9.2, 2.1), sharey=True, layout="constrained")
         names = [name for _, name, _ in ROWS]

@@ -69,8 +69,7 @@ def read(path: Path, reading: Reading) -> Raw:
         If it breaks its own format.
     """
     path = shards.locate(path)
-    kind = "shards" if shards.is_index(path) else kinds.identify(path)
-    return _READERS[kind](path, reading)
+    return _READERS[shards.identify(path)](path, reading)
 
 
 def _onnx(path: Path, reading: Reading) -> Raw:
