@@ -229,7 +229,7 @@ def _plan_weight(
     obstacle = "" if plan.reason else _obstacle(index, name, group) or ""
     if index.is_computed(name) and set(large) - set(freed):
         obstacle = obstacle or "its constants are read elsewhere too: packed, it would be a second copy"
-    plan.candidates = candidates(wanted, optimize)
+    plan.candidates = () if plan.reason else candidates(wanted, optimize)
     if obstacle and (index.is_computed(name) or optimize == "speed"):
         plan.reason = obstacle
     elif obstacle:

@@ -25,7 +25,7 @@ from ...formats.choice import preference
 from ..graph import find
 from ..graph.domain import DOMAIN, main_opset
 from ..graph.index import GraphIndex, Layer
-from ..plan import runs, values
+from ..plan import runs
 from ..plan.plan import TensorPlan
 from . import functions, weight_functions
 from .weight_functions import WEIGHT, Twin, twin_of
@@ -97,13 +97,16 @@ def settle(
 
 
 def expand_the_rest(index: GraphIndex, model: onnx.ModelProto, plans: Sequence[TensorPlan]) -> None:
-    """Try once more, expanded, every weight whose packed operator's function would have cost more than it saves."""
-    rest = [plan for plan in plans if plan.layers and not plan.packed and plan.candidates and plan.runner_up]
+    """Try once more, expanded, every weight whose packed operator would cost more than it saves, or has no format."""
+    rest = [plan for plan in plans if plan.layers and not plan.packed and plan.candidates]
     for plan in rest:
-        if index.is_computed(plan.name) or values.parse(plan.values).lossy:
+        told = plan.reason, plan.runner_up
+        if index.is_computed(plan.name):
             continue
         runs.expand(index, plan, "an operator of its own would cost more than it saves")
-    if rest:
+        if not plan.packed:
+            plan.reason, plan.runner_up = told
+    if any(plan.packed for plan in rest):
         settle(index, model, plans)
 
 
