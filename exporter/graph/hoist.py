@@ -1,7 +1,7 @@
-"""Large constants of nested graphs moved to the main graph, where they can be packed.
+"""Large constants of nested graphs moved to the main graph, where a plan finds them, and back again.
 
-A branch of an If or the body of a Loop may read what stands outside, and onnxruntime folds nothing that nodes
-with nested graphs hold: outside, a decode is folded once.
+What one nested graph alone reads goes back into it, packed or not: onnxruntime folds a decode there too, and
+chooses faster layouts only for weights that a graph holds itself. What several of them read is held once.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from .walk import all_graphs, all_nodes, constant_tensor, fresh, replace_nodes, 
 
 #: Smaller ones stay where they are.
 MIN_BYTES = 1024
+#: In the doc_string of a constant that was moved.
+MARK = "of a nested graph"
 
 
 def hoist(model: onnx.ModelProto) -> set[str]:
@@ -52,7 +54,7 @@ def _move(
         renamed[name] = fresh(name, used) if name in taken else name
         taken.add(renamed[name])
         moved.add(renamed[name])
-        tensor.name = renamed[name]
+        tensor.name, tensor.doc_string = renamed[name], MARK
         main.initializer.append(tensor)
 
     for place in reversed(range(len(inner.initializer))):
@@ -73,3 +75,39 @@ def _move(
         for place, name in enumerate(node.input):
             if name in renamed:
                 node.input[place] = renamed[name]
+
+
+def moved(graph: onnx.GraphProto) -> set[str]:
+    """Names of the constants of a graph that stood in nested ones."""
+    return {tensor.name for tensor in graph.initializer if tensor.doc_string == MARK}
+
+
+def sink(graph: onnx.GraphProto, names: set[str]) -> None:
+    """Move constants back, or the nodes that give them now, where one nested graph alone reads them."""
+    inner = [nested for node in graph.node for held in subgraphs(node) for nested in all_graphs(held)]
+    readers: dict[str, list[onnx.GraphProto]] = {}
+    for nested in [graph, *inner]:
+        for name in {entry for node in nested.node for entry in node.input} & names:
+            readers.setdefault(name, []).append(nested)
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    makers = {name: node for node in graph.node for name in node.output if name in names}
+    gone: set[str] = set()
+    for name, places in readers.items():
+        if len(places) != 1 or places[0] is graph:
+            continue
+        parts = [name]
+        if name in makers:
+            nodes = [makers[name], *places[0].node]
+            parts = list(makers[name].input)
+            replace_nodes(places[0], nodes)
+            gone.add(name)
+        for part in parts:
+            if part in tensors:
+                places[0].initializer.append(tensors[part])
+                gone.add(part)
+    for place in reversed(range(len(graph.initializer))):
+        if graph.initializer[place].name in gone:
+            del graph.initializer[place]
+    for place in reversed(range(len(graph.node))):
+        if set(graph.node[place].output) & gone:
+            del graph.node[place]

@@ -12,6 +12,7 @@ import onnx
 from ...errors import VerificationError
 from ...formats import Packed
 from ...formats.base import Array
+from ..graph.walk import all_graphs
 from ..rewrite.packed_nodes import PackedNode, components, find
 from .verdict import OutputVerdict
 
@@ -94,7 +95,7 @@ def packed_nodes(model: onnx.ModelProto) -> dict[str, tuple[PackedNode, dict[str
     InputError
         If a node of our domain has no known format, or a component is not an initializer.
     """
-    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+    initializers = {tensor.name: tensor for graph in all_graphs(model.graph) for tensor in graph.initializer}
     return {one.name: (one, components(one, initializers)) for one in find(model.graph)}
 
 

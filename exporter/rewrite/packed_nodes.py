@@ -14,7 +14,7 @@ from ...errors import InputError
 from ...formats import Format, Packed
 from ...formats.base import Array
 from ..graph.domain import DOMAIN
-from ..graph.walk import attribute, attributes
+from ..graph.walk import all_nodes, attribute, attributes
 from . import weight_functions
 from .functions import BINARY_INPUT, PACKED, POOL
 from .sign_bits import channels_first
@@ -51,7 +51,7 @@ class PackedNode:
 
 
 def find(graph: onnx.GraphProto) -> list[PackedNode]:
-    """Every node of ours that has a weight, in graph order.
+    """Every node of ours that has a weight, in graph order, those of nested graphs too.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def find(graph: onnx.GraphProto) -> list[PackedNode]:
     twins = {twin: prefixes[prefix] for prefix, twin in BINARY_INPUT.items()}
     packed = prefixes | twins | {f"{twin}{PACKED}": fmt for twin, fmt in twins.items()}
     found = []
-    for node in graph.node:
+    for node in all_nodes(graph):
         if node.domain != DOMAIN or node.op_type == POOL:
             continue
         if weight_functions.is_weight(node):

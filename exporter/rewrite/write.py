@@ -15,8 +15,9 @@ from ...formats import Packed
 from ...formats.base import Array
 from ..graph import find as match
 from ..graph.domain import DOMAIN, VERSION, main_opset
+from ..graph.hoist import MARK, moved, sink
 from ..graph.index import GraphIndex, Layer
-from ..graph.walk import captured, copied, fresh
+from ..graph.walk import all_graphs, captured, copied, fresh
 from ..plan.plan import TensorPlan
 from . import functions, sign_chains, weight_functions
 from .sign_bits import channels_last
@@ -190,6 +191,10 @@ class _Writer:
             else:
                 graph.initializer.append(tensor)
         graph.initializer.extend(self.initializers.values())
+        sink(graph, moved(source.graph))
+        for tensor in (tensor for inner in all_graphs(graph) for tensor in inner.initializer):
+            if tensor.doc_string == MARK:
+                tensor.ClearField("doc_string")
         return model
 
 

@@ -11,6 +11,7 @@ from onnx import helper
 
 from sparse_export.exporter import api
 from sparse_export.exporter.prove import compare
+from sparse_export.exporter.rewrite.packed_nodes import packed_tensor
 from sparse_export.runtime.session import InferenceSession
 from sparse_export.runtime.stock import Session
 
@@ -249,8 +250,7 @@ def test_verify_and_inspect_read_weights_in_the_order_of_the_checkpoint(
     built = net(rng, [norm_node("a", "t", "n1")])
     _, written = exported(built, tmp_path)
     weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in built.graph.initializer}
-    for name, (node_, fmt, components) in compare.packed_nodes(written).items():
-        attributes = {item.name: helper.get_attribute_value(item) for item in node_.attribute}
-        dense = fmt.unpack(fmt.from_operator(components, attributes))
+    for name, (one, components) in compare.packed_nodes(written).items():
+        dense = one.fmt.unpack(packed_tensor(one, components))
         np.testing.assert_array_equal(dense, np.sign(weights[name]))
     assert api.inspect(tmp_path / "out.onnx").layers
