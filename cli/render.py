@@ -118,7 +118,7 @@ def _plan_table(report: Report) -> Table:
         if row["format"] == "dense":
             nbytes = human(row["dense_bytes"])
         table.add_row(
-            _safe(row["name"]), f"{row['density']:.1%}", _safe(row["format"]), row.get("run", "dense"), nbytes,
+            _safe(row["name"]), f"{row['density']:.1%}", _safe(row["format"]), row["run"], nbytes,
             _safe(row["reason"]),
         )  # fmt: skip
     return table

@@ -68,7 +68,8 @@ def export(
     layers
         "GLOB=FORMAT" overrides over weight names; the last that matches wins.
     optimize
-        "size" stores whatever gets smaller packed, and lets it run packed where that is expected to be no slower
+        "size" stores whatever gets smaller packed, and lets it run packed where that is expected to be
+        no slower
         than dense; "speed" packs only where the native kernel is expected to be faster; "memory" lets every
         layer that has a packed operator run packed.
     measure

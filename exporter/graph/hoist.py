@@ -17,10 +17,10 @@ MARK = "of a nested graph"
 
 
 def hoist(model: onnx.ModelProto) -> set[str]:
-    """Move them, under their names where nothing else has these; the names that they have now.
+    """Move them, under their names where nothing else has these; the names they have now.
 
-    A constant that is a result of its graph stays, for a graph gives only what is made in it; so does one that
-    is an input of its graph too.
+    A constant that is a result of its graph stays, for a graph gives only what is made in it; so does one
+    that is an input of its graph too.
     """
     used = value_names(model.graph)
     taken = _names_of(model.graph)

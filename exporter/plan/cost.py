@@ -109,7 +109,7 @@ def estimate(work: Work, format_name: str, target: str) -> Estimate:
 
 
 def kernel_of(format_name: str) -> str:
-    """The format whose measured kernel says what another one costs: rows of any format become csr's entries."""
+    """The format whose measured kernel says what this one costs: rows of any other become csr's."""
     return format_name if format_name in KERNELS else "csr"
 
 

@@ -1,6 +1,7 @@
 """Weights that are stored packed and run dense: what reads them finds an ordinary constant.
 
-A `<Prefix>Weight` node gives the tensor in its own shape and type, so nothing about its readers matters: they may
+A `<Prefix>Weight` node gives the tensor in its own shape and type, so nothing about its readers matters:
+they may
 be layers without a packed operator, a recurrent layer, an embedding, a branch, a DequantizeLinear.
 """
 

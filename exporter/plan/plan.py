@@ -7,7 +7,7 @@ Sizes here are of tensor data alone. What a format costs beside it hangs on what
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -37,9 +37,12 @@ MAX_ELEMENTS = 1 << 31
 class TensorPlan:
     """The decision for one weight.
 
-    `format` is what it is stored as, `run` what computes with it: "packed" (an operator takes the components),
-    "expanded" (a `<Prefix>Weight` node gives the tensor, which is constant once a session is made) or "dense";
-    `run_reason` says why. `dense_bytes` and `packed_bytes` are exact sizes of the tensor data, headers apart. `role` is "weight";
+    `format` is what it is stored as, `run` what computes with it: "packed" (an operator takes the
+    components),
+    "expanded" (a `<Prefix>Weight` node gives the tensor, which is constant once a session is made) or
+    "dense";
+    `run_reason` says why. `dense_bytes` and `packed_bytes` are exact sizes of the tensor data, headers
+    apart. `role` is "weight";
     "parameter" for a vector (a bias, a normalisation's); "value" for what stays computed, so that the file
     holds not it but what it is computed from. The last two count neither as packed nor as kept. `freed` are
     the tensors of the model that packing makes needless: the weight itself, or what it is computed from.

@@ -1,6 +1,7 @@
-"""What computes with a stored weight: an operator on its components, or the ordinary node on the expanded tensor.
+"""What computes with a stored weight: an operator on its components, or the ordinary node on the tensor.
 
-Both are the same file size but for a few headers; which of them is faster hangs on the layer's shape and on the
+Both are the same file size but for a few headers; which of them is faster hangs on the layer's shape and
+on the
 processor. Where nothing is known, expanded is never slower than dense.
 """
 
@@ -73,4 +74,3 @@ def _slower(plan: TensorPlan, shapes: dict[str, tuple[object, ...]], here: str) 
     ones = [cost.estimate(work, cost.kernel_of(plan.format), here) for work in known]
     total = cost.Estimate(sum(one.dense for one in ones), sum(one.packed for one in ones))
     return total.packed > total.dense, f"expected {total} on {here}"
-

@@ -56,7 +56,7 @@ def encodings(index: GraphIndex, written: onnx.ModelProto, values: str) -> dict[
     found = {}
     for name, (one, arrays) in compare.packed_nodes(written).items():
         if one.run == "expanded" or one.fmt.scale_component:
-            continue  # exact, as binary and ternary weights are: the outputs show whether they are the source's
+            continue  # exact, as 1-bit weights are: the outputs show whether they are the source's
         layer = layers.get(name)
         if layer is None or index.constant(name) is None:
             raise VerificationError(f"{shown(name)}: the file packs it, the source has no such weight")

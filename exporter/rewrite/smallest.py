@@ -34,7 +34,8 @@ from .weight_functions import WEIGHT, Twin, twin_of
 TENSOR_HEADER = 20
 #: More formats than this are not tried in every combination; the rest have lost against them one by one.
 MAX_FORMATS = 10
-#: What an operator does beside its layer: kind, whether a residual is added, activation. For one that expands a
+#: What an operator does beside its layer: kind, whether a residual is added, activation. For one that
+#: expands a
 #: weight: `WEIGHT`, whether it decodes in float64, whether a Cast follows.
 Shape = tuple[str, bool, str]
 
@@ -97,7 +98,7 @@ def settle(
 
 
 def expand_the_rest(index: GraphIndex, model: onnx.ModelProto, plans: Sequence[TensorPlan]) -> None:
-    """Try once more, expanded, every weight whose packed operator would cost more than it saves, or has no format."""
+    """Try once more, expanded, what no operator of its own holds or pays for."""
     rest = [plan for plan in plans if plan.layers and not plan.packed and plan.candidates]
     for plan in rest:
         told = plan.reason, plan.runner_up

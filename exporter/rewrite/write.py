@@ -198,9 +198,7 @@ class _Writer:
         return model
 
 
-def without_results(
-    node: onnx.NodeProto, names: Collection[str], index: GraphIndex
-) -> onnx.NodeProto:
+def without_results(node: onnx.NodeProto, names: Collection[str], index: GraphIndex) -> onnx.NodeProto:
     """The node, its results of these names under other ones: something else gives them now."""
     if not any(name in names for name in node.output):
         return node

@@ -68,7 +68,9 @@ def test_plan_has_a_reason_for_each(source: Path) -> None:
         "seen": "read inside If: packed operators stand outside",
         "then.w": "read inside If: packed operators stand outside",
     }
-    assert {name: reason.rpartition("expanded: ")[2] for name, reason in reasons.items() if name in told} == told
+    assert {
+        name: reason.rpartition("expanded: ")[2] for name, reason in reasons.items() if name in told
+    } == told
     assert {row["run"] for row in report.layers if row["name"] in told} == {"expanded"}
     assert reasons["bias"].endswith("read by Gemm: no packed operator takes it there")
     assert len(report.weights) == 9

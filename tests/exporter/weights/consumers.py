@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Dense models with one weight each, and every kind of node that can read it."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A weight stored in any format, whatever reads it: the same bits come out, and nothing is decoded on a run."""
+"""Weights in every format, whatever reads them: the same bits come out, nothing is decoded on a run."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ def test_gives_the_bits_of_the_dense_model(tmp_path: Path, consumer: str, format
     dense = build(weight)
     packed, plans = expanded(dense, format_name)
     held = packed_nodes.find(packed.graph)
-    assert held and {one.run for one in held} == {"expanded"} and {one.fmt.name for one in held} == {format_name}
+    assert (
+        held and {one.run for one in held} == {"expanded"} and {one.fmt.name for one in held} == {format_name}
+    )
     assert len(held) == sum(one.packed for one in plans)
     left, got = outcome(packed, tmp_path / "packed.onnx")
     wanted_left, wanted = outcome(normalize(dense), tmp_path / "dense.onnx")

@@ -1,4 +1,4 @@
-"""Pruned nets of every kind, without an option: as small as their formats, and the outputs of the dense model."""
+"""Pruned nets of every kind, without an option: as small as their formats, with the dense outputs."""
 
 from __future__ import annotations
 
@@ -141,7 +141,9 @@ def test_is_as_small_as_its_formats_and_gives_the_same(tmp_path: Path, rng: Rng,
     report = sparse_export.export(source, output=target)
     assert report.file_bytes is not None and report.file_bytes <= 1.03 * report.packed_bytes + 20_000
     assert report.file_bytes < source.stat().st_size
-    assert all(row["reason"] for row in report.layers if row["format"] == "dense" and row["dense_bytes"] >= 1024)
+    assert all(
+        row["reason"] for row in report.layers if row["format"] == "dense" and row["dense_bytes"] >= 1024
+    )
     written = onnx.load(target)
     got, wanted = run(target, dense), run(source, dense)
     assert got.dtype == wanted.dtype
@@ -170,12 +172,16 @@ def test_tied_weights_are_stored_once(tmp_path: Path, rng: Rng) -> None:
 def test_weights_of_two_to_the_31_elements_stay_dense() -> None:
     from sparse_export.exporter.plan import plan
 
-    huge = plan.TensorPlan("w", "MatMul", (1 << 16, 1 << 15), "int8", 0, 1 << 31, "dense", 1 << 31, 1 << 31, "")
+    huge = plan.TensorPlan(
+        "w", "MatMul", (1 << 16, 1 << 15), "int8", 0, 1 << 31, "dense", 1 << 31, 1 << 31, ""
+    )
     assert "2^31" in plan.refusal("csr", huge)
 
 
 def test_a_weight_that_a_caller_may_replace_stays_an_input(tmp_path: Path, rng: Rng) -> None:
-    dense = made([node("Gather", ["W", "X"], ["Y"])], {"W": pruned(rng, 64, 32)}, [3], x_type=TensorProto.INT64)
+    dense = made(
+        [node("Gather", ["W", "X"], ["Y"])], {"W": pruned(rng, 64, 32)}, [3], x_type=TensorProto.INT64
+    )
     dense.graph.input.append(helper.make_tensor_value_info("W", TensorProto.FLOAT, [64, 32]))
     onnx.save(dense, tmp_path / "net.onnx")
     report = sparse_export.export(tmp_path / "net.onnx", dry_run=True)
