@@ -8,7 +8,7 @@ from importlib import import_module
 from ..errors import InputError
 from ..exporter.files import container
 from .base import Format, Packed, TensorStats
-from .choice import Choice, choose
+from .parts.choice import Choice, choose
 
 #: Format name -> "module:Class". CLI choices, README table, contract tests, golden files and fuzz seeds
 #: derive from it.
@@ -38,6 +38,7 @@ __all__ = [
     "choose",
     "container",
     "get",
+    "with_kernel",
 ]
 
 
@@ -60,3 +61,9 @@ def get(name: str) -> Format:
 def all_formats() -> list[Format]:
     """Every format, in table order."""
     return [get(name) for name in FORMATS]
+
+
+def with_kernel(device: str = "cpu") -> list[Format]:
+    """The formats that a kernel reads on that device, the fastest first."""
+    found = [fmt for fmt in all_formats() if device in fmt.kernels]
+    return sorted(found, key=lambda fmt: fmt.precedence)

@@ -41,6 +41,9 @@ class Bitpack(Format):
     name = "bitpack"
     summary = "binarized weights (+alpha, -alpha): 1 bit each and the alphas"
     operator = "BinaryWeight"
+    sign_operator = "Xnor"
+    kernels = ("cpu",)
+    precedence = 0
     operator_inputs = ("bits",)
     scale_component = "scales"
     operator_decode = (

@@ -20,7 +20,6 @@ from ... import formats
 from ...errors import InputError
 from ...formats import Format, TensorStats
 from ...formats.base import as_bits
-from ...formats.choice import KERNELS
 from ..graph.census import Constant, others
 from ..graph.index import GraphIndex, Layer
 from ..graph.zeros import strangers
@@ -254,7 +253,7 @@ def _obstacle(index: GraphIndex, name: str, group: list[Layer]) -> str | None:
 
 def _candidates(wanted: str, optimize: str) -> list[Format]:
     if wanted == "auto" and optimize == "speed":
-        return [formats.get(name) for name in KERNELS]
+        return formats.with_kernel()
     named = formats.all_formats() if wanted == "auto" else [formats.get(wanted)]
     return [fmt for fmt in named if fmt.operator is not None]
 

@@ -16,7 +16,7 @@ from ...formats import Format, Packed
 from ...formats.base import Array
 from ..graph.domain import DOMAIN
 from ..graph.index import attribute
-from ..rewrite.functions import BINARY_INPUT, PACKED, POOL
+from ..rewrite.functions import PACKED, POOL
 from ..rewrite.sign_bits import channels_first
 from .verdict import OutputVerdict
 
@@ -101,7 +101,7 @@ def packed_nodes(model: onnx.ModelProto) -> dict[str, tuple[onnx.NodeProto, Form
     """
     initializers = {tensor.name: tensor for tensor in model.graph.initializer}
     prefixes = {fmt.operator: fmt for fmt in formats.all_formats() if fmt.operator}
-    twins = {twin: prefixes[prefix] for prefix, twin in BINARY_INPUT.items()}
+    twins = {fmt.sign_operator: fmt for fmt in formats.all_formats() if fmt.sign_operator}
     prefixes |= twins | {f"{twin}{PACKED}": fmt for twin, fmt in twins.items()}
     found = {}
     for node in model.graph.node:

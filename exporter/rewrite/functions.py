@@ -19,9 +19,7 @@ from ...formats import Format
 from ..graph.domain import DOMAIN, OPSET
 from .sign_functions import CONSTANTS, PACK_OUTPUT, POOL_BODY, UNPACK_INPUT
 
-#: Prefix of the operators whose activations are signs too, by the prefix of those that take floats.
-BINARY_INPUT = {"BinaryWeight": "Xnor"}
-#: What follows that prefix where activations arrive packed, and the suffix where they leave so.
+#: What follows the prefix where signs arrive packed, and the suffix where they leave so.
 PACKED, SIGN = "Packed", "Sign"
 #: Max pooling of packed signs, the one operator without a weight.
 POOL = "XnorMaxPool"
@@ -151,7 +149,7 @@ def operator_name(
     packed_input: bool = False,
 ) -> str:
     """Name of the operator, `SparseConvAddRelu` for csr, Conv, a residual input and a Relu."""
-    prefix = BINARY_INPUT[str(fmt.operator)] if binary_input else fmt.operator
+    prefix = fmt.sign_operator if binary_input else fmt.operator
     if packed_input:
         prefix = f"{prefix}{PACKED}"
     return f"{prefix}{layer}{'Add' if residual else ''}{activation}"

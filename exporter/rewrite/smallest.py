@@ -21,7 +21,6 @@ from onnx import helper
 
 from ... import formats
 from ...formats import Format
-from ...formats.choice import preference
 from ..graph import find
 from ..graph.domain import DOMAIN, main_opset
 from ..graph.index import GraphIndex, Layer
@@ -119,8 +118,9 @@ def _contenders(index: GraphIndex, group: Sequence[_Weight]) -> list[str]:
         return float(sum(min(_sizes(index, weight, [name])) for weight in group))
 
     best = {min(set(weight.plan.sizes) & names, key=lambda n: weight.plan.sizes[n]) for weight in group}
-    ranked = sorted(names, key=lambda name: (name not in best, alone(name), preference(name), name))
-    return sorted(ranked[:MAX_FORMATS], key=lambda name: (preference(name), name))
+    place = {name: (formats.get(name).precedence, name) for name in names}
+    ranked = sorted(names, key=lambda name: (name not in best, alone(name), place[name]))
+    return sorted(ranked[:MAX_FORMATS], key=lambda name: place[name])
 
 
 def _sizes(index: GraphIndex, weight: _Weight, names: Sequence[str]) -> list[float]:

@@ -51,7 +51,7 @@ def rewrite(
     plan_of = {plan.name: plan for plan in plans if plan.packed}
     shapers: dict[int, onnx.NodeProto] = {}
     for plan in plans:
-        if plan.packed and formats.get(plan.format).operator in functions.BINARY_INPUT:
+        if plan.packed and formats.get(plan.format).sign_operator:
             take_signs(index, plan.layers, shapers)
             for layer in plan.layers:
                 layer.zero_scale = False
