@@ -7,7 +7,7 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find runtime/na
 TREE := build/tree/sparse_export
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint typecheck test demo benchmarks report fuzz fuzz-readers campaign properties clean compat field cost gpu js browser wheels crash-test
+.PHONY: help setup lint typecheck test demo benchmarks report fuzz fuzz-readers campaign properties clean compat field cost gpu js browser wheels crash-test generate
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -150,6 +150,11 @@ demo-out/model.csr.onnx:
 
 report: setup ## The lab report, every experiment anew; FULL=1 for the long one
 	$(PY) -m tools.lab_report $(if $(FULL),--full)
+
+generate: setup ## Every derived file anew: README tables, docs/results.md, pictures, golden files that are missing
+	$(PY) -m tools.readme
+	$(PY) -m tools.picture
+	$(PY) -m tools.goldens.formats
 
 clean: ## Remove what was built
 	rm -rf build $(VENV) demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -13,7 +13,7 @@ import onnx
 from ..errors import InputError
 from ..runtime.inputs import read_npz
 from ..text import clean, shown
-from .files import kinds, shards
+from .files import shards
 from .graph.index import GraphIndex
 from .graph.normalize import normalized
 from .reference import OnnxReference, Reference, TorchReference
@@ -130,7 +130,7 @@ def open_source(
     arrays = Path(input) if input is not None else None
     shapes = list(input_shape or ())
     located = shards.locate(path)
-    if not shards.is_index(located) and kinds.identify(located) == "onnx":  # no step of this way needs torch
+    if shards.identify(located) == "onnx":  # no step of this way needs torch
         dynamic_axes.refuse(path, dynamic, "an .onnx file")
         return _from_onnx(located, shapes, arrays, binarize, binarize_alpha)
     from . import checkpoint

@@ -41,7 +41,12 @@ def test_import_is_light() -> None:
 
 def test_readme_tables_are_current() -> None:
     done = subprocess.run([sys.executable, "-m", "tools.readme", "--check"], cwd=ROOT, check=False)
-    assert done.returncode == 0, "run: python -m tools.readme"
+    assert done.returncode == 0, "run: make generate"
+
+
+def test_pictures_are_current() -> None:
+    done = subprocess.run([sys.executable, "-m", "tools.picture", "--check"], cwd=ROOT, check=False)
+    assert done.returncode == 0, "run: make generate"
 
 
 def test_readme_names_every_command_that_exists_and_no_other() -> None:

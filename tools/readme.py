@@ -1,4 +1,4 @@
-"""Fill the generated parts of README.md (formats, results, the demo's real output), and write docs/field.md.
+"""Fill the generated parts of README.md; write docs/results.md and docs/field.md.
 
 Usage: python -m tools.readme [--demo FILE] [--check]
 """
@@ -15,6 +15,7 @@ from tools import field_page, results
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 FIELD = README.parent / "docs" / "field.md"
+RESULTS = README.parent / "docs" / "results.md"
 
 
 def format_table() -> str:
@@ -43,10 +44,10 @@ def main() -> int:
     arguments = parser.parse_args()
     before = README.read_text()
     text = replace(before, "formats", format_table())
-    text = replace(text, "results", results.render())
+    text = replace(text, "results", results.highlights())
     if arguments.demo:
         text = replace(text, "demo", f"```\n{arguments.demo.read_text().strip()}\n```")
-    pages = {README: text}
+    pages = {README: text, RESULTS: results.page()}
     measured = results.RESULTS / "field.json"
     if measured.exists():
         pages[FIELD] = field_page.page(json.loads(measured.read_text()))

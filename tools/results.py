@@ -1,4 +1,4 @@
-"""Tables of benchmarks/results for README.md: each with its date, machine and command."""
+"""Tables of benchmarks/results: all of them for docs/results.md, a small one for README.md."""
 
 from __future__ import annotations
 
@@ -141,6 +141,60 @@ SECTIONS = (
     ),
     ("binary", "Binarized layers and nets", binary, "python benchmarks/binary.py"),
 )
+
+
+#: Rows of the README's table: title, file, what picks the row, dense, packed, the peer and its name.
+_HIGHLIGHTS = (
+    ("ResNet-50, 90 % zeros", "models", ("model", "resnet50", 0.9), "int8", "dense INT8"),
+    ("ResNet-50, 95 % zeros", "models", ("model", "resnet50", 0.95), "int8", "dense INT8"),
+    ("DenseNet-121, 90 % zeros", "models", ("model", "densenet121", 0.9), "int8", "dense INT8"),
+    ("VGG-11-BN, 90 % zeros", "models", ("model", "vgg11_bn", 0.9), "int8", "dense INT8"),
+    (
+        "Linear 4096², one row, 90 % zeros",
+        "kernels",
+        ("layer", "linear 4096 M=1", 0.1),
+        "4bit",
+        "4-bit",
+    ),
+    (
+        "XNOR-Net VGG-11, 1-bit weights and activations",
+        "binary",
+        ("name", "XNOR-Net VGG-11", None),
+        "int8",
+        "dense INT8",
+    ),
+)
+
+
+def highlights() -> str:
+    """Nets and layers on one thread, packed beside dense and the strongest peer; the fastest in bold."""
+    rows, documents = [], {}
+    for title, file, (key, name, share), peer, peer_name in _HIGHLIGHTS:
+        path = RESULTS / f"{file}.json"
+        if not path.exists():
+            continue
+        documents[file] = json.loads(path.read_text())
+        for row in documents[file]["rows"]:
+            wanted = share is None or share in (row.get("sparsity"), row.get("density"))
+            if row[key] != name or not wanted or row.get("threads", 1) != 1:
+                continue
+            held = row.get("ms", row)
+            times = [held.get("dense", held.get("fp32")), held.get("sparse", held.get("ours")), held[peer]]
+            dense, packed, other = (_milliseconds(value, times) for value in times)
+            rows.append((title, dense, packed, f"{times[0] / times[1]:.1f}x", f"{other} ({peer_name})"))
+    text = table("ms, one thread | dense float32 | packed | faster | what else one would take", rows)
+    return f"{text}\n\n{where(documents['models'], 'make benchmarks')}"
+
+
+def page() -> str:
+    """docs/results.md."""
+    return f"""# Results
+
+Every published figure, with its date, machine and command; where a peer is faster it is in bold. How they are
+measured: [benchmarking.md](benchmarking.md), [sizes.md](sizes.md). GPU figures: [gpu.md](gpu.md).
+
+{render()}
+"""
 
 
 def render() -> str:

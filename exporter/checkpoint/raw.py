@@ -69,8 +69,7 @@ def read(path: Path, reading: Reading) -> Raw:
         If it breaks its own format.
     """
     path = shards.locate(path)
-    kind = "shards" if shards.is_index(path) else kinds.identify(path)
-    return _READERS[kind](path, reading)
+    return _READERS[shards.identify(path)](path, reading)
 
 
 def _onnx(path: Path, reading: Reading) -> Raw:
@@ -103,8 +102,8 @@ def _torch(path: Path, reading: Reading) -> Raw:
         if re.search(r"\btorchao\b", str(error)) is None:
             raise
         raise UnsupportedError(
-            f"{shown(path)}: holds torchao tensors, whose classes a safe reader does not know: load it where torchao"
-            " is, and save {name: w.dequantize() for name, w in state.items()}"
+            f"{shown(path)}: holds torchao tensors, whose classes a safe reader does not know: load it where"
+            " torchao is, and save {name: w.dequantize() for name, w in state.items()}"
         ) from error
     return Raw("state-dict", value, limit=path.stat().st_size)
 

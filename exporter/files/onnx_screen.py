@@ -302,24 +302,33 @@ def check(model: onnx.ModelProto, where: str) -> None:
 
 
 def _prove_constants(model: onnx.ModelProto, variable: set[str], size: int, where: str) -> None:
-    """What depends on no `variable`, and so is worked out when the model is opened, is not too large."""
+    """What depends on no `variable`, and so is worked out when the model is opened, is not too large.
+
+    First from shapes alone. The second time onnx works out the numbers in shapes too, by making them: what is
+    long by then was refused.
+    """
+    for numbers in (False, True):
+        total = _constant_bytes(model, variable, numbers)
+        budget.current().refuse_growth(total, size, f"{where}: its constants, worked out,")
+
+
+def _constant_bytes(model: onnx.ModelProto, variable: set[str], numbers: bool) -> int:
     try:
-        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    except MemoryError:  # it works sizes out by making them: what a runtime would do as well
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=numbers)
+    except MemoryError:
         raise
     except Exception:  # unknown operators, types that do not fit: onnxruntime will say so
         inferred = model
     graph = inferred.graph
     shapes = {value.name: value.type.tensor_type for value in (*graph.value_info, *graph.output)}
-    total = 0
+    depends, total = set(variable), 0
     for node in graph.node:
-        constant = not any(name in variable for name in node.input) and node.op_type not in _RANDOM
-        if not constant or subgraphs(node):
-            variable.update(node.output)
-            continue
-        for name in node.output:
-            total += _declared(shapes.get(name))
-    budget.current().refuse_growth(total, size, f"{where}: its constants, worked out,")
+        constant = not any(name in depends for name in node.input) and node.op_type not in _RANDOM
+        if constant and not subgraphs(node):
+            total += sum(_declared(shapes.get(name)) for name in node.output)
+        else:
+            depends.update(node.output)
+    return total
 
 
 def _declared(value: Any) -> int:

@@ -106,6 +106,12 @@ def is_index(path: Path) -> bool:
     return path.name.endswith(_SUFFIX)
 
 
+def identify(path: Path) -> str:
+    """What `kinds.identify` says of the file that stands for `path`; "shards" for an index."""
+    path = locate(path)
+    return "shards" if is_index(path) else kinds.identify(path)
+
+
 def read_index(path: Path) -> Shards:
     """The index, with every shard's name proved to stay in its folder.
 

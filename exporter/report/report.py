@@ -109,14 +109,13 @@ class Report:
         """
         from onnx import TensorProto, numpy_helper
 
-        from ..files.kinds import identify
         from ..files.onnx_size import dense_bytes, file_bytes, held
         from ..plan.plan import tensor_bytes
         from .waterfall import waterfall
 
         self.dense_file_bytes = dense_bytes(model)
         source = shards.locate(Path(self.source))
-        if not shards.is_index(source) and identify(source) == "onnx":
+        if shards.identify(source) == "onnx":
             self.source_bytes = file_bytes(source)
             self.dense_file_bytes = min(self.dense_file_bytes, self.source_bytes)
         planned = {row["name"] for row in self.layers}

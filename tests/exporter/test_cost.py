@@ -121,7 +121,8 @@ def test_measures_every_layer_and_keeps_the_graph_whole(rng: np.random.Generator
         pytest.skip(str(error))
     index, dense, plans = plans_of(residual_net(rng))
     packed = pack.pack(plans)
-    tune.keep_measured_slow_layers_dense(index, dense, plans, packed, [(1, 16, 12, 12)])
+    feeds = {"X": rng.standard_normal((1, 16, 12, 12)).astype(np.float32)}
+    tune.keep_measured_slow_layers_dense(index, dense, plans, packed, [(1, 16, 12, 12)], feeds)
     assert set(packed) == {row.name for row in plans if row.packed}
     assert all("measured" in row.reason for row in plans if row.runner_up)
     onnx.checker.check_model(graph.rewrite(index, dense, plans, packed))

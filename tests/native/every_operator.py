@@ -1,7 +1,7 @@
 """Runs every operator of the library on the target that SPARSE_EXPORT_TARGET names; prints one JSON object.
 
-Operator name -> what was wrong, or an empty string. A target is chosen once per process, so the test starts this
-program once for each.
+Operator name -> what was wrong, or an empty string. A target is chosen once per process, so the test starts
+this program once for each.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""Small layers for every operator of the library, and what they must compute: plain numpy, nothing of the product
-but the packing of the weight."""
+"""Small layers for every operator, and what they must compute, in plain numpy."""
 
 from __future__ import annotations
 
@@ -59,8 +58,7 @@ def format_of(operator: Operator) -> Format:
 
 def shapes_of(operator: Operator) -> Iterator[Shape]:
     """The shapes that the operator can have."""
-    for shape in CONVOLUTIONS if operator.layer == "Conv" else PRODUCTS:
-        yield shape
+    yield from CONVOLUTIONS if operator.layer == "Conv" else PRODUCTS
 
 
 def weight_of(fmt: Format, shape: tuple[int, ...], rng: np.random.Generator) -> Array:

@@ -1,4 +1,4 @@
-"""What the built library says of itself: its targets, kernels and operators. Nothing lists them a second time."""
+"""What the built library says of itself: targets, kernels, operators. Nothing lists them a second time."""
 
 from __future__ import annotations
 

@@ -1,16 +1,17 @@
 """Every operator on every target, and on every device it has a kernel for, against plain numpy.
 
-Nothing is listed here: the operators, their formats' components and the targets come from the library's own tables
-(`tables.py`), the packing from the formats' table.
+Nothing is listed here: the operators, their formats' components and the targets come from the library's own
+tables (`tables.py`), the packing from the formats' table.
 
 Adding an operator
 ------------------
-1. A kernel is a folder ``runtime/native/kernels/<activations>_<weights>/`` (weights, call, kernel, reference, dispatch)
-   and a row of ``kernels/table.cmake``; ``ops/<folder>.cpp`` names the operators around it. A format whose weights are
-   read as rows of (column, value) needs no kernel: a row source in ``kernels/rows/`` is enough.
+1. A kernel is a folder ``runtime/native/kernels/<activations>_<weights>/`` (weights, call, kernel,
+   reference, dispatch) and a row of ``kernels/table.cmake``; ``ops/<folder>.cpp`` names the operators around
+   it. A format whose weights are read as rows of (column, value) needs no kernel: a row source in
+   ``kernels/rows/`` is enough.
 2. The format's class says ``operator`` (the prefix) and ``operator_inputs`` (the components).
-3. Build, and run this file: the operator is in it. Where its weights have a pattern of their own (two of four, plus
-   or minus one), ``layers.weight_of`` has to make one.
+3. Build, and run this file: the operator is in it. Where its weights have a pattern of their own (two of
+   four, plus or minus one), ``layers.weight_of`` has to make one.
 """
 
 from __future__ import annotations
@@ -70,4 +71,4 @@ def test_formats_with_a_kernel_are_those_that_the_library_has_operators_for() ->
 
 def test_targets_ascend_from_the_reference() -> None:
     assert TARGETS[:2] == ("reference", "scalar")
-    assert SUPPORTED == TARGETS[: len(SUPPORTED)]
+    assert TARGETS[: len(SUPPORTED)] == SUPPORTED
