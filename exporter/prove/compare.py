@@ -16,7 +16,7 @@ from ...formats import Format, Packed
 from ...formats.base import Array
 from ..graph.domain import DOMAIN
 from ..graph.index import attribute
-from ..rewrite.functions import PACKED, POOL
+from ..rewrite.op_spec import PACKED, POOL
 from ..rewrite.sign_bits import channels_first
 from .verdict import OutputVerdict
 

@@ -19,6 +19,7 @@ from ..graph.index import GraphIndex, Layer
 from ..graph.walk import captured, fresh
 from ..plan.plan import TensorPlan
 from . import functions, sign_chains
+from .op_spec import POOL, OpSpec
 from .sign_bits import channels_last
 from .sign_rules import take_signs
 
@@ -75,7 +76,7 @@ def rewrite(
         else:
             written.append(pools.get(id(item), item))
     if pools:
-        writer.functions[functions.POOL] = functions.pool(writer.opset)
+        writer.functions[POOL] = functions.pool(writer.opset)
     return writer.finish(written, sparse or {})
 
 
@@ -95,15 +96,9 @@ class _Writer:
     def node(self, layer: Layer, plan: TensorPlan, packed: Packed) -> onnx.NodeProto:
         """The packed node of a layer; its components become initializers."""
         fmt = formats.get(plan.format)
-        options = {
-            "residual": layer.residual is not None,
-            "activation": layer.activation,
-            "binary_input": layer.binary_input,
-            "packed_input": layer.packed_input,
-        }
-        name = functions.operator_name(fmt, layer.kind, **options)  # type: ignore[arg-type]
-        if name not in self.functions:
-            self.functions[name] = functions.build(fmt, layer.kind, opset=self.opset, **options)  # type: ignore[arg-type]
+        spec = OpSpec.of(layer, fmt)
+        if spec.name not in self.functions:
+            self.functions[spec.name] = functions.build(spec, self.opset)
         components = [self._component(layer, part, packed) for part in fmt.operator_inputs]
         alpha = packed.components[fmt.scale_component].astype(np.float64) if fmt.scale_component else 1.0
         factor = plan.encoded.scale if plan.encoded and plan.encoded.scale is not None else 1.0
@@ -114,7 +109,7 @@ class _Writer:
         if layer.bounds is not None:
             attributes["min"], attributes["max"] = layer.bounds
         title = layer.nodes[0].name or fresh(layer.name, self._node_names)
-        return helper.make_node(name, inputs, [layer.output], name=title, domain=DOMAIN, **attributes)
+        return helper.make_node(spec.name, inputs, [layer.output], name=title, domain=DOMAIN, **attributes)
 
     def _component(self, layer: Layer, part: str, packed: Packed) -> str:
         key = (layer.weight, part)
