@@ -151,6 +151,8 @@ class Format(ABC):
     operator: ClassVar[str | None] = None
     #: Prefix of those that take the signs of their activations too; None: there are none.
     sign_operator: ClassVar[str | None] = None
+    #: Format of the signs alone, for layers that take the signs of their activations; None: there is none.
+    sign_format: ClassVar[str | None] = None
     #: Devices on which the native library reads it as it is; elsewhere the function expands it at load.
     kernels: ClassVar[tuple[str, ...]] = ()
     #: Who takes a tie in bytes, the lowest first: what a kernel runs, the faster one first, then the more

@@ -20,15 +20,13 @@ class OpSpec:
     Attributes
     ----------
     fmt
-        Format of its weight.
+        Format of its weight, as the file holds it.
     layer
         "Conv" or "MatMul".
     residual
         Whether a last input Z is added before the activation.
     activation
         "", "Relu" or "Clip"; "Sign" gives the packed signs of the result.
-    binary_input
-        Whether it takes the sign of X first.
     packed_input
         Whether X is packed signs.
     """
@@ -37,20 +35,17 @@ class OpSpec:
     layer: str
     residual: bool = False
     activation: str = ""
-    binary_input: bool = False
     packed_input: bool = False
 
     @classmethod
     def of(cls, layer: Layer, fmt: Format) -> OpSpec:
         """What a layer asks for, its weight in that format."""
-        return cls(
-            fmt,
-            layer.kind,
-            layer.residual is not None,
-            layer.activation,
-            layer.binary_input,
-            layer.packed_input,
-        )
+        return cls(fmt, layer.kind, layer.residual is not None, layer.activation, layer.packed_input)
+
+    @property
+    def binary_input(self) -> bool:
+        """Whether it takes the sign of X first: a format of signs is read by no other operator."""
+        return self.fmt.operator is None
 
     @property
     def name(self) -> str:

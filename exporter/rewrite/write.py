@@ -20,7 +20,7 @@ from ..graph.walk import captured, fresh
 from ..plan.plan import TensorPlan
 from . import functions, sign_chains
 from .op_spec import POOL, OpSpec
-from .sign_bits import channels_last
+from .sign_bits import signs
 from .sign_rules import take_signs
 
 #: A node, or a layer that will be one.
@@ -52,7 +52,7 @@ def rewrite(
     plan_of = {plan.name: plan for plan in plans if plan.packed}
     shapers: dict[int, onnx.NodeProto] = {}
     for plan in plans:
-        if plan.packed and formats.get(plan.format).sign_operator:
+        if plan.packed and formats.get(plan.format).sign_format:
             take_signs(index, plan.layers, shapers)
             for layer in plan.layers:
                 layer.zero_scale = False
@@ -91,16 +91,20 @@ class _Writer:
         self.functions: dict[str, onnx.FunctionProto] = {}
         self._vectors: dict[bytes, str] = {}
         self._parts: dict[tuple[str, str], str] = {}
+        self._signs: dict[str, Packed] = {}
         self._node_names = {node.name for node in model.graph.node}
 
     def node(self, layer: Layer, plan: TensorPlan, packed: Packed) -> onnx.NodeProto:
         """The packed node of a layer; its components become initializers."""
         fmt = formats.get(plan.format)
+        alpha = packed.components[fmt.scale_component].astype(np.float64) if fmt.scale_component else 1.0
+        if layer.binary_input:
+            packed = self._signs_of(layer.weight, packed)
+            fmt = formats.get(packed.format)
         spec = OpSpec.of(layer, fmt)
         if spec.name not in self.functions:
             self.functions[spec.name] = functions.build(spec, self.opset)
         components = [self._component(layer, part, packed) for part in fmt.operator_inputs]
-        alpha = packed.components[fmt.scale_component].astype(np.float64) if fmt.scale_component else 1.0
         factor = plan.encoded.scale if plan.encoded and plan.encoded.scale is not None else 1.0
         scale = self._vector(layer.scale * alpha * factor, f"{layer.weight}.scale")
         bias = self._vector(layer.bias, f"{layer.weight}.bias")
@@ -111,13 +115,15 @@ class _Writer:
         title = layer.nodes[0].name or fresh(layer.name, self._node_names)
         return helper.make_node(spec.name, inputs, [layer.output], name=title, domain=DOMAIN, **attributes)
 
+    def _signs_of(self, weight: str, packed: Packed) -> Packed:
+        if weight not in self._signs:
+            self._signs[weight] = signs(packed)
+        return self._signs[weight]
+
     def _component(self, layer: Layer, part: str, packed: Packed) -> str:
         key = (layer.weight, part)
         if key not in self._parts:
-            array = packed.components[part]
-            if layer.binary_input:
-                array = channels_last(array, packed.shape)
-            self._parts[key] = self.constant(array, f"{layer.weight}.{part}")
+            self._parts[key] = self.constant(packed.components[part], f"{layer.weight}.{part}")
         return self._parts[key]
 
     def constant(self, array: Array, name: str) -> str:

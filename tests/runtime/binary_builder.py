@@ -67,7 +67,8 @@ class BinaryCase(Case):
             value.type.tensor_type.elem_type = TensorProto.UINT8 if packed else TensorProto.FLOAT
         if function:
             last = "Sign" if self.packed_y else self.suffix.removeprefix("Add")
-            spec = OpSpec(get("bitpack"), layer, self.has_residual, last, self.xnor, self.packed_x)
+            fmt = get("signbits" if self.xnor else "bitpack")
+            spec = OpSpec(fmt, layer, self.has_residual, last, self.packed_x)
             model.functions.append(functions.build(spec, 21))
         return model
 
