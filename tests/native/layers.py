@@ -73,7 +73,6 @@ def weight_of(fmt: Format, shape: tuple[int, ...], rng: np.random.Generator) -> 
     if fmt.name == "nm":
         last = np.moveaxis(values, 1, -1)
         last[..., 2::4] = last[..., 3::4] = 0
-        return values
     values[rng.random(shape) < 0.6] = 0
     return values
 
