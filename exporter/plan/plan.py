@@ -20,7 +20,6 @@ from ... import formats
 from ...errors import InputError
 from ...formats import TensorStats
 from ...formats.base import Array, as_bits
-from ...formats.choice import KERNELS
 from ..graph.census import others
 from ..graph.index import GraphIndex, Layer
 from ..graph.zeros import strangers
@@ -126,7 +125,7 @@ def parse_overrides(pairs: Iterable[str]) -> list[tuple[str, str]]:
         glob, equals, name = pair.rpartition("=")
         if not equals or not glob:
             raise InputError(f"--layers {pair}: expected GLOB=FORMAT, for example 'features.*=csr'")
-        formats.get(name)
+        formats.asked(name)
         overrides.append((glob, name))
     return overrides
 
@@ -285,9 +284,11 @@ def refusal(wanted: str, plan: TensorPlan) -> str:
 def candidates(wanted: str, optimize: str) -> tuple[str, ...]:
     """Names of the formats that are tried."""
     if wanted == "auto" and optimize == "speed":
-        return KERNELS
-    named = formats.all_formats() if wanted == "auto" else [formats.get(wanted)]
-    return tuple(fmt.name for fmt in named if fmt.operator is not None)
+        return tuple(fmt.name for fmt in formats.with_kernel())
+    if wanted == "auto":
+        return tuple(fmt.name for fmt in formats.packable())
+    fmt = formats.asked(wanted)
+    return (fmt.name,) if fmt.operator is not None else ()
 
 
 def choose(plan: TensorPlan, stats: TensorStats) -> None:

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import onnx
 
+from ... import formats
 from ...errors import VerificationError
 from ...formats import Packed
 from ...formats.base import Array
 from ..graph.walk import all_graphs
-from ..rewrite.packed_nodes import PackedNode, components, find
+from ..rewrite.packed_nodes import PackedNode, components, find, packed_tensor
+from ..rewrite.sign_bits import signs
 from .verdict import OutputVerdict
 
 #: Metadata of a file whose values are stored with less than they had: the `--values` that asked for it.
@@ -119,9 +121,14 @@ def check_tensors(model: onnx.ModelProto, expected: dict[str, Packed], dense: Ca
         if name not in written:
             raise VerificationError(f"{name}: missing in the written file")
         one, arrays = written[name]
+        held = packed if one.fmt.name == packed.format else signs(packed)
         for part, array in arrays.items():
-            if array.tobytes() != packed.components[part].tobytes():
+            if array.tobytes() != held.components[part].tobytes():
                 raise VerificationError(f"{name}: component '{part}' differs from what was packed")
-        if one.fmt.unpack(packed).tobytes() != np.ascontiguousarray(dense(name)).tobytes():
+        source = np.ascontiguousarray(dense(name))
+        same = formats.get(packed.format).unpack(packed).tobytes() == source.tobytes()
+        if same and held is not packed:
+            same = np.array_equal(one.fmt.unpack(packed_tensor(one, arrays)), np.sign(source))
+        if not same:
             raise VerificationError(f"{name}: the {one.fmt.name} tensor does not unpack to the source weight")
     return len(expected)

@@ -16,8 +16,7 @@ from ...formats.base import Array
 from ..graph.domain import DOMAIN
 from ..graph.walk import all_nodes, attribute, attributes
 from . import weight_functions
-from .functions import BINARY_INPUT, PACKED, POOL
-from .sign_bits import channels_first
+from .op_spec import PACKED, POOL
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def find(graph: onnx.GraphProto) -> list[PackedNode]:
         If a node of our domain has no known format.
     """
     prefixes = {fmt.operator: fmt for fmt in formats.all_formats() if fmt.operator}
-    twins = {twin: prefixes[prefix] for prefix, twin in BINARY_INPUT.items()}
+    twins = {fmt.sign_operator: fmt for fmt in formats.all_formats() if fmt.sign_operator}
     packed = prefixes | twins | {f"{twin}{PACKED}": fmt for twin, fmt in twins.items()}
     found = []
     for node in all_nodes(graph):
@@ -96,10 +95,7 @@ def components(one: PackedNode, initializers: Mapping[str, onnx.TensorProto]) ->
     missing = [name for name in one.parts.values() if name not in initializers]
     if missing:
         raise InputError(f"node '{one.node.name}': packed input {missing} is not an initializer")
-    arrays = {part: numpy_helper.to_array(initializers[name]) for part, name in one.parts.items()}
-    if one.node.op_type.startswith(tuple(BINARY_INPUT.values())):
-        arrays = {part: channels_first(array, one.shape) for part, array in arrays.items()}
-    return arrays
+    return {part: numpy_helper.to_array(initializers[name]) for part, name in one.parts.items()}
 
 
 def packed_tensor(one: PackedNode, arrays: Mapping[str, Array]) -> Packed:

@@ -21,13 +21,13 @@ from onnx import helper
 
 from ... import formats
 from ...formats import Format
-from ...formats.choice import preference
 from ..graph import find
 from ..graph.domain import DOMAIN, main_opset
 from ..graph.index import GraphIndex, Layer
 from ..plan import runs
 from ..plan.plan import TensorPlan
 from . import functions, weight_functions
+from .op_spec import OpSpec
 from .weight_functions import WEIGHT, Twin, twin_of
 
 #: Bytes of a tensor in a file beside its data and its name: dimensions, type, and the lengths of its fields.
@@ -146,8 +146,9 @@ def _contenders(index: GraphIndex, group: Sequence[_Weight]) -> list[str]:
         return float(sum(min(_sizes(index, weight, [name])) for weight in group))
 
     best = {min(set(weight.plan.sizes) & names, key=lambda n: weight.plan.sizes[n]) for weight in group}
-    ranked = sorted(names, key=lambda name: (name not in best, alone(name), preference(name), name))
-    return sorted(ranked[:MAX_FORMATS], key=lambda name: (preference(name), name))
+    place = {name: (formats.get(name).precedence, name) for name in names}
+    ranked = sorted(names, key=lambda name: (name not in best, alone(name), place[name]))
+    return sorted(ranked[:MAX_FORMATS], key=lambda name: place[name])
 
 
 def _sizes(index: GraphIndex, weight: _Weight, names: Sequence[str]) -> list[float]:
@@ -171,12 +172,9 @@ def _sizes(index: GraphIndex, weight: _Weight, names: Sequence[str]) -> list[flo
 def _layer_bytes(index: GraphIndex, plan: TensorPlan, layer: Layer, fmt: Format) -> int:
     """Bytes of the packed node and its vectors, less those of the nodes and tensors that go."""
     parts = [f"{plan.name}.{part}" for part in (*fmt.operator_inputs, "scale", "bias")]
-    name = functions.operator_name(
-        fmt, layer.kind, residual=layer.residual is not None, activation=layer.activation
-    )
     attributes: dict[str, Any] = dict(layer.attributes)
     node = helper.make_node(
-        name,
+        OpSpec.of(layer, fmt).name,
         [*layer.reads, *parts],
         [layer.output],
         name=layer.name,
@@ -212,12 +210,10 @@ def _weight_bytes(weight: _Weight, fmt: Format) -> int:
 
 
 def _function_bytes(fmt: Format, shape: Shape, opset: int) -> int:
-    kind, residual, activation = shape
-    if kind == WEIGHT:
-        twin = Twin(residual, int(bool(activation)))
+    if shape[0] == WEIGHT:
+        twin = Twin(shape[1], int(bool(shape[2])))
         return int(weight_functions.build(fmt, twin, opset).ByteSize()) + 4
-    made = functions.build(fmt, kind, residual=residual, activation=activation, opset=opset)
-    return int(made.ByteSize()) + 4
+    return int(functions.build(OpSpec(fmt, *shape), opset).ByteSize()) + 4
 
 
 def _best(

@@ -26,7 +26,7 @@ from onnx import helper
 from ...formats import Format
 from ..graph.domain import DOMAIN, OPSET
 from ..plan.types import WIDE
-from .functions import SIZES
+from .functions import NO_SCALE, SIZES
 
 #: What stands in an operator's name between its format's prefix and the type that it decodes in.
 WEIGHT = "Weight"
@@ -48,7 +48,6 @@ _ROW_SCALE = """
     row_shape = Constant <value_ints = [-1, 1]> ()
     row_scale = Reshape (w_alpha, row_shape)
 """
-_NO_SCALE = "    row_scale = Constant <value = float {1.0}> ()\n"
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def build(fmt: Format, twin: Twin, opset: int = OPSET) -> onnx.FunctionProto:
         body += fmt.operator_decode + (_SCALED if alphas else "")
         body += _PLACE.format(values="w_values" if alphas else "entries")
     else:
-        body += (_ROW_SCALE if alphas else _NO_SCALE) + fmt.operator_decode
+        body += (_ROW_SCALE if alphas else NO_SCALE) + fmt.operator_decode
         body += "    weight = Reshape (dense, shape)\n"
     names = (*fmt.operator_inputs, *(["scale"] if alphas else []))
     return _build(operator_name(fmt, twin), names, body, twin.double, bool(twin.to), opset)
