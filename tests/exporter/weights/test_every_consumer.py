@@ -19,7 +19,7 @@ from sparse_export.exporter.rewrite.write import rewrite
 
 from .consumers import CONSUMERS, feeds, weight_of
 
-DECODED = [fmt.name for fmt in formats.all_formats() if fmt.operator]
+DECODED = [fmt.name for fmt in formats.packable()]
 KINDS = ("free", "groups", "signs", "zeros")
 
 
