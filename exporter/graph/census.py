@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import onnx
 
-from .domain import MAIN_DOMAINS
+from .domain import DOMAIN, MAIN_DOMAINS
 from .index import GraphIndex
-from .walk import captured, constant_tensor, subgraphs
+from .walk import all_nodes, captured, constant_tensor, subgraphs
 
 #: Smaller constants are not worth a line.
 MIN_BYTES = 1024
@@ -30,11 +30,13 @@ class Constant:
 def others(index: GraphIndex, covered: Iterable[str]) -> Iterator[Constant]:
     """The constants of at least `MIN_BYTES`, those of subgraphs too, that are not `covered` already."""
     known = set(covered)
+    ours = {name for node in all_nodes(index.graph) if node.domain == DOMAIN for name in node.input}
     for name, tensor in index.initializers.items():
         if name not in known and _large(tensor):
             readers = tuple(dict.fromkeys(node.op_type for node in index.readers[name]))
-            movable = name not in index.overridable and bool(readers or name in index.pinned)
-            yield Constant(name, tensor, readers, _reason(index, name, readers), movable)
+            movable = name not in index.overridable | ours and bool(readers or name in index.pinned)
+            why = "a component of a packed weight" if name in ours else _reason(index, name, readers)
+            yield Constant(name, tensor, readers, why, movable)
     for node in index.nodes:
         yield from _nested(node, "")
 

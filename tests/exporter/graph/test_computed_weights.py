@@ -92,11 +92,11 @@ def test_packs_what_the_graph_computes(name: str, tmp_path: Path, rng: np.random
     written = assert_same_in_both_runtimes(source, feeds(), format=form)
     assert len(operators(written)) == 1
     (row,) = rows(source, form)
-    assert row["packed_bytes"] < part * row["dense_bytes"] and row["reason"].endswith("computed from w")
+    assert row["packed_bytes"] < part * row["dense_bytes"] and "computed from w" in row["reason"]
 
 
 def rows(source: Path, form: str = "csr") -> list[dict[str, Any]]:
-    return sparse_export.export(source, format=form, dry_run=True).layers
+    return sparse_export.export(source, format=form, dry_run=True, optimize="memory").layers
 
 
 def test_says_that_it_took_rounding_for_a_sign(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -83,6 +83,8 @@ def test_packed_files_can_be_packed_again(tmp_path: Path, rng: np.random.Generat
     weights = {name: pruned(rng, WIDTH, WIDTH) for name in "wv"}
     nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("MatMul", ["h", "v"], ["y"])]
     source, first = write(tmp_path / "m.onnx", nodes, weights), tmp_path / "first.onnx"
-    sparse_export.export(source, output=first, format="csr", layers=["v=dense"], verify=False)
+    sparse_export.export(
+        source, output=first, format="csr", layers=["v=dense"], verify=False, optimize="memory"
+    )
     written = assert_same_in_both_runtimes(first, feeds())
     assert operators(written) == ["SparseMatMul", "SparseMatMul"] and len(written.functions) == 1
