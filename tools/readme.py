@@ -22,7 +22,8 @@ def format_table() -> str:
     """One row a format, from the registry."""
     rows = ["| format | what it stores | operators |", "|---|---|---|"]
     for fmt in formats.all_formats():
-        operators = f"`{fmt.operator}Conv`, `{fmt.operator}MatMul`" if fmt.operator else "the model's own"
+        prefix = fmt.operator or fmt.sign_operator
+        operators = f"`{prefix}Conv`, `{prefix}MatMul`" if prefix else "the model's own"
         rows.append(f"| `{fmt.name}` | {fmt.summary} | {operators} |")
     return "\n".join(rows)
 

@@ -27,7 +27,7 @@ def check_formats(names: Iterable[str]) -> None:
     """Raise InputError unless every name is a format's, or "auto"."""
     for name in names:
         if name != "auto":
-            formats.get(name)
+            formats.asked(name)
 
 
 def packed_bytes(model: nn.Module, names: Iterable[str]) -> dict[str, int]:
@@ -40,7 +40,7 @@ def packed_bytes(model: nn.Module, names: Iterable[str]) -> dict[str, int]:
     for weight in _weights(model):
         stats = formats.TensorStats(weight)
         sizes = {"dense": stats.nbytes}
-        candidates = formats.all_formats() if "auto" in wanted else [formats.get(name) for name in wanted]
+        candidates = formats.packable() if "auto" in wanted else [formats.get(name) for name in wanted]
         for fmt in candidates:
             if fmt.applies_to(stats):
                 sizes[fmt.name] = fmt.nbytes(stats)
