@@ -141,8 +141,8 @@ def _archive(
         )
     if arguments["dry_run"]:
         raise click.UsageError("--archive has no plan to show: leave out --dry-run")
-    passed = {name: arguments[name] for name in ("output", "force", "trust_checkpoint")} | keep
-    write(model, **passed, verify=not no_verify, as_json=as_json, quiet=quiet)
+    passed: dict[str, Any] = {name: arguments[name] for name in ("output", "force", "trust_checkpoint")}
+    write(model, **(passed | keep), verify=not no_verify, as_json=as_json, quiet=quiet)
 
 
 def _write_documents(

@@ -147,7 +147,7 @@ def draw(spec: InputSpec, shape: tuple[int, ...], rng: np.random.Generator, fami
         return rng.integers(0, max(1, spec.high), shape).astype(dtype)
     masks = "mask" in spec.name.lower()
     if dtype.kind == "b":
-        drawn = _masked(rng, shape) if masks else rng.random(shape) < 0.5
+        drawn = _masked(rng, shape) == 1 if masks else rng.random(shape) < 0.5
         return np.asarray(drawn)
     if dtype.kind in "iu" or masks:
         return np.asarray(_masked(rng, shape)).astype(dtype)

@@ -29,13 +29,13 @@ def operator_table() -> str:
     return "\n".join(rows)
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Write the table, or say whether it is out of date."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if it is out of date")
     before = PAGE.read_text()
     text = replace(before, "operators", operator_table())
-    if parser.parse_args().check:
+    if parser.parse_args(arguments).check:
         return int(text != before)
     PAGE.write_text(text)
     return 0

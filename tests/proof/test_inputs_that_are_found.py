@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from sparse_export import InputError, export
 from sparse_export.cli import run
 from sparse_export.runtime import trials
-from sparse_export.runtime.inputs import InputSpec
+from sparse_export.runtime.inputs import InputSpec, draw
 from sparse_export.runtime.stock import RunError
 
 from .models import save, value, weight
@@ -199,3 +199,9 @@ def test_what_is_random_says_so(tmp_path: Path) -> None:
     result = export(both, output=tmp_path / "out.onnx").verification
     assert result is not None and not result.unproven
     assert [verdict.unproven[:6] for verdict in result.outputs] == ["random", ""]
+
+
+@pytest.mark.parametrize("kind", ["bool", "int32", "uint8", "float32"])
+def test_masks_are_drawn_in_the_type_of_their_input(kind: str) -> None:
+    drawn = draw(InputSpec("attention_mask", (2, 9), kind), (2, 9), np.random.default_rng(0))
+    assert drawn.dtype == np.dtype(kind) and set(np.unique(drawn)) == {0, 1} and drawn[:, 0].all()

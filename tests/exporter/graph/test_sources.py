@@ -38,6 +38,14 @@ def test_old_files_list_fixed_weights_as_inputs(tmp_path: Path, weights: dict[st
     assert [value.name for value in written.graph.input] == ["x"]
 
 
+def test_old_files_may_leave_weights_out_of_their_inputs(
+    tmp_path: Path, weights: dict[str, np.ndarray]
+) -> None:
+    source = write(tmp_path / "m.onnx", TWO, weights, opset=7, ir=3)
+    written = assert_same_in_both_runtimes(source, feeds())
+    assert operators(written) == ["SparseMatMul", "SparseMatMul"]
+
+
 def test_weight_that_a_caller_may_override_stays_so(
     tmp_path: Path, weights: dict[str, np.ndarray], rng: np.random.Generator
 ) -> None:
@@ -102,6 +110,14 @@ def test_takes_outputs_without_a_shape(tmp_path: Path, weights: dict[str, np.nda
     assert not Y.type.tensor_type.HasField("shape")
     written = assert_same_in_both_runtimes(source, feeds())
     assert not written.graph.output[0].type.tensor_type.HasField("shape")
+
+
+def test_takes_outputs_without_a_type(tmp_path: Path, weights: dict[str, np.ndarray]) -> None:
+    untyped = helper.make_empty_tensor_value_info("y")
+    untyped.ClearField("type")
+    source = write(tmp_path / "m.onnx", TWO, weights, outputs=[untyped])
+    written = assert_same_in_both_runtimes(source, feeds())
+    assert operators(written) == ["SparseMatMul", "SparseMatMul"]
 
 
 @pytest.mark.parametrize("name", ["csr", "bitmask", "split", "palette"])
