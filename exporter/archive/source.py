@@ -79,7 +79,7 @@ def open_source(path: Path, *, trust_checkpoint: bool = False) -> Source:
     if trust_checkpoint:  # a whole module may be one of torchvision's
         torchvision.importable()
     loaded = torch_file.read_torch(path, zipped=kind == "torch-zip", trust=trust_checkpoint, mmap=True)
-    # Code of the file's own may have written to what torch mapped: only our reader's map is known to be clean.
+    # Code of the file's own may have written to what torch mapped: only our reader's map is clean.
     return _torch(loaded, path, mapped=kind == "torch-zip" and not trust_checkpoint)
 
 

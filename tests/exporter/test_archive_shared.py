@@ -50,7 +50,7 @@ def test_tensors_that_repeat_their_bytes_are_not_written_out(
 ) -> None:
     path = tmp_path / "repeated.pt"
     path.write_bytes(checkpoint_of(views(1, stride, shape), (b"a/data/0", bytes(4 * SIZE))))
-    with pytest.raises(CorruptFileError, match="become 1,073,741,824 bytes of tensors.*--max-dense"):
+    with pytest.raises(CorruptFileError, match=r"become 1,073,741,824 bytes of tensors.*--max-dense"):
         archive.write(path, tmp_path / "out.packed.safetensors")
     assert list(tmp_path.iterdir()) == [path]
 
@@ -60,7 +60,7 @@ def test_overlapping_tensors_are_not_copied_without_end(tmp_path: Path) -> None:
     path.write_bytes(checkpoint_of(views(300, 2, (180, 180)), (b"a/data/0", bytes(4 * SIZE))))
     assert len(checkpoint.load(path).tensors) == 300
     path.write_bytes(checkpoint_of(views(1500, 1, (250, 250)), (b"a/data/0", bytes(4 * SIZE))))
-    with pytest.raises(CorruptFileError, match="its tensors: .* become 67,250,000 bytes"):
+    with pytest.raises(CorruptFileError, match=r"its tensors: .* become 67,250,000 bytes"):
         checkpoint.load(path)
 
 
