@@ -141,10 +141,11 @@ source_options = together(
 speed_options = together(
     click.option(
         "--optimize",
-        type=click.Choice(["size", "speed"]),
+        type=click.Choice(["size", "speed", "memory"]),
         default="size",
         show_default=True,
-        help="Pack what gets smaller, or only what is expected to get faster too (MODEL.speed.onnx).",
+        help="size: the smallest file, run packed where that is no slower; speed: packed only where that is "
+        "faster, the rest dense; memory: run packed wherever an operator can.",
     ),
     click.option("--measure", is_flag=True, help="Time each layer here, dense and packed; write the faster."),
     click.option(

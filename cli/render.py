@@ -110,6 +110,7 @@ def _plan_table(report: Report) -> Table:
     table.add_column("weight", overflow="fold", ratio=3)
     table.add_column("density", justify="right", no_wrap=True)
     table.add_column("format", no_wrap=True)
+    table.add_column("runs", no_wrap=True)
     table.add_column("bytes", justify="right", no_wrap=True)
     table.add_column("reason", ratio=4)
     for row in report.layers:
@@ -117,8 +118,9 @@ def _plan_table(report: Report) -> Table:
         if row["format"] == "dense":
             nbytes = human(row["dense_bytes"])
         table.add_row(
-            _safe(row["name"]), f"{row['density']:.1%}", _safe(row["format"]), nbytes, _safe(row["reason"])
-        )
+            _safe(row["name"]), f"{row['density']:.1%}", _safe(row["format"]), row["run"], nbytes,
+            _safe(row["reason"]),
+        )  # fmt: skip
     return table
 
 

@@ -68,7 +68,10 @@ def export(
     layers
         "GLOB=FORMAT" overrides over weight names; the last that matches wins.
     optimize
-        "size" packs whatever gets smaller; "speed" only where the native kernel is expected to be faster.
+        "size" stores whatever gets smaller packed, and lets it run packed where that is expected to be
+        no slower
+        than dense; "speed" packs only where the native kernel is expected to be faster; "memory" lets every
+        layer that has a packed operator run packed.
     measure
         With "speed": time every layer here, dense and packed, on `threads` threads, and believe that instead.
     compare
@@ -94,6 +97,7 @@ def export(
     from .graph.find import find
     from .graph.index import GraphIndex
     from .plan import plan as planning
+    from .plan import runs
     from .plan.values import parse
     from .prove.compare import VALUES_KEY
     from .prove.evidence import gather
@@ -101,12 +105,13 @@ def export(
     from .rewrite import smallest
     from .rewrite.outcome import outcome
     from .rewrite.settle import settled
+    from .rewrite.sign_rules import signed_weights
     from .source import open_source
 
     started = time.perf_counter()
     path = Path(model)
-    if optimize not in ("size", "speed"):
-        raise InputError(f"optimize must be 'size' or 'speed', not '{optimize}'")
+    if optimize not in ("size", "speed", "memory"):
+        raise InputError(f"optimize must be 'size', 'speed' or 'memory', not '{optimize}'")
     overrides = planning.parse_overrides(layers)
     spec = parse(values)
     target = Path(output) if output is not None else default_output(path, format, optimize, measure)
@@ -129,7 +134,11 @@ def export(
         optimize,
         lambda done, total: progress("planning", done, total),
     )
+    signed = signed_weights(index, plans)
+    runs.decide(index, source.model, plans, optimize, source.example_shapes, signed)
     smallest.settle(index, source.model, plans)
+    if optimize != "speed":
+        smallest.expand_the_rest(index, source.model, plans)
     feeds = evidence.one() if evidence and measure else None
     packed = _settle(index, source, plans, optimize, feeds, threads, dry_run, progress)
     report = Report.begin(source, target, format, plans)
@@ -174,7 +183,7 @@ def default_output(model: Path, format: str, optimize: str = "size", measure: bo
     """
     from .files import shards
 
-    way = "tuned" if measure else "speed" if optimize == "speed" else ""
+    way = "tuned" if measure else optimize if optimize != "size" else ""
     words = [format] if format != "auto" or not way else []
     return model.with_name(".".join([shards.stem(model), *words, *([way] if way else []), "onnx"]))
 
@@ -231,7 +240,7 @@ def _remarks(index: GraphIndex, plans: Sequence[TensorPlan], spec: Spec) -> list
     from .graph import zeros
 
     notes = [note.text for note in zeros.notes(index, [plan.name for plan in plans if plan.packed])]
-    packed = {plan.format for plan in plans if plan.packed}
+    packed = {plan.format for plan in plans if plan.runs_packed}
     expanded = sorted(name for name in packed if not formats.get(name).kernels)
     if expanded:
         names = ", ".join(expanded)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..formats.base import as_bits
 from .onnx_files import read_model
+
+if TYPE_CHECKING:
+    from ..exporter.rewrite.packed_nodes import PackedNode
 
 #: Above this, layers are listed without their densities: reading the weights would take too long.
 MAX_READ_BYTES = 1 << 30
@@ -31,7 +36,7 @@ class Layer:
     bytes
         Stored bytes of the weights with their indices; `index_bytes` of them are indices.
     dense_bytes
-        What the weights take as float32.
+        What the weights take dense; of layers that are not ours, as float32.
     other_bytes
         Stored bytes of everything else that only this node reads: bias, scales, zero points.
     """
@@ -80,31 +85,29 @@ class _Reader:
         self.tensors = {t.name: t for t in graph.initializer}
         self.sparse = {t.values.name: t for t in graph.sparse_initializer}
         self.readers: dict[str, Any] = {}
-        for node in graph.node:
+        self.nodes = list(graph.node)  # held: a graph hands out a new wrapper at each access
+        for node in self.nodes:
             for name in node.input:
                 self.readers.setdefault(name, node)
         self.graph, self.counted = graph, counted
 
     def layers(self) -> list[Layer]:
         """Every node that ends up with a weight of two or more dimensions, in graph order."""
-        from .. import formats
+        from ..exporter.rewrite import packed_nodes
 
-        prefixes = {f.operator: f for f in formats.all_formats() if f.operator}
+        packed = {one.node.output[0]: one for one in packed_nodes.find(self.graph)}
         owners: dict[int, tuple[Any, list[str]]] = {}
         for name in [*self.tensors, *self.sparse]:
             node = self._owner(name)
             if node is not None:
                 owners.setdefault(id(node), (node, []))[1].append(name)
         found: list[Layer | None] = []
-        for node in self.graph.node:
-            if id(node) in owners:
-                prefix = next(
-                    (p for p in prefixes if node.op_type.startswith((f"{p}Conv", f"{p}MatMul"))), None
-                )
-                if node.domain == "sparse_export" and prefix:
-                    found.append(self._packed(node, prefixes[prefix], owners[id(node)][1]))
-                else:
-                    found.append(self._plain(node, owners[id(node)][1]))
+        for node in self.nodes:
+            owned = owners.get(id(node), (node, []))[1]
+            if node.output[0] in packed:
+                found.append(self._packed(packed[node.output[0]], owned))
+            elif owned:
+                found.append(self._plain(node, owned))
         return [layer for layer in found if layer is not None]
 
     def _owner(self, name: str) -> Any:
@@ -118,26 +121,24 @@ class _Reader:
             node = self.readers.get(node.output[0])
         return node
 
-    def _packed(self, node: Any, fmt: Any, owned: list[str]) -> Layer:
-        """A node of ours: components in the order of its format, behind X."""
-        shape = [int(d) for a in node.attribute if a.name == "shape" for d in a.ints]
-        size = int(np.prod(shape)) if shape else 0
-        parts = dict(zip(fmt.operator_inputs, node.input[1:], strict=False))
-        stored = {
-            part: stored_bytes(self.tensors[name]) for part, name in parts.items() if name in self.tensors
-        }
-        index = sum(count for part, count in stored.items() if part in _POSITIONS)
+    def _packed(self, one: PackedNode, owned: list[str]) -> Layer:
+        """A node of ours: a layer, or the weight of others, expanded."""
+        from ..exporter.rewrite.packed_nodes import components, packed_tensor
+
+        size = math.prod(one.shape)
+        parts = one.parts.items()
+        stored = {part: stored_bytes(self.tensors[name]) for part, name in parts if name in self.tensors}
         nnz = None
-        if self.counted and shape:
-            if "values" in stored:
-                nnz = _nonzeros(self.tensors[parts["values"]])
-            elif "bits" in stored:
-                nnz = size
-        other = sum(stored_bytes(self.tensors[n]) for n in owned if n not in parts.values())
-        total = sum(stored.values())
-        stored_names = [name for name in parts.values() if name in self.tensors]
-        name = stored_names[0].rsplit(".", 1)[0] if stored_names else node.name or node.output[0]
-        return Layer(name, node.op_type, fmt.name, shape, size, nnz, total, index, 4 * size, other)
+        if self.counted and len(stored) == len(one.parts):
+            packed = packed_tensor(one, components(one, self.tensors))
+            nnz = int(np.count_nonzero(as_bits(one.fmt.unpack(packed))))
+        index = sum(count for part, count in stored.items() if part in _POSITIONS)
+        other = sum(stored_bytes(self.tensors[n]) for n in owned if n not in one.parts.values())
+        dense = one.dtype.itemsize * size
+        return Layer(
+            one.name, one.node.op_type, one.fmt.name, list(one.shape), size, nnz, sum(stored.values()), index,
+            dense, other,
+        )  # fmt: skip
 
     def _plain(self, node: Any, owned: list[str]) -> Layer | None:
         """A node with an ordinary weight: its largest stored tensor; the rest are scales and bias."""

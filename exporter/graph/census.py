@@ -9,7 +9,7 @@ import onnx
 
 from .domain import MAIN_DOMAINS
 from .index import GraphIndex
-from .walk import constant_tensor, subgraphs
+from .walk import captured, constant_tensor, subgraphs
 
 #: Smaller constants are not worth a line.
 MIN_BYTES = 1024
@@ -23,6 +23,8 @@ class Constant:
     tensor: onnx.TensorProto
     readers: tuple[str, ...]
     reason: str
+    #: Whether a node of the main graph may give it instead.
+    movable: bool = True
 
 
 def others(index: GraphIndex, covered: Iterable[str]) -> Iterator[Constant]:
@@ -31,7 +33,8 @@ def others(index: GraphIndex, covered: Iterable[str]) -> Iterator[Constant]:
     for name, tensor in index.initializers.items():
         if name not in known and _large(tensor):
             readers = tuple(dict.fromkeys(node.op_type for node in index.readers[name]))
-            yield Constant(name, tensor, readers, _reason(index, name, readers))
+            movable = name not in index.overridable and bool(readers or name in index.pinned)
+            yield Constant(name, tensor, readers, _reason(index, name, readers), movable)
     for node in index.nodes:
         yield from _nested(node, "")
 
@@ -40,7 +43,9 @@ def _reason(index: GraphIndex, name: str, readers: tuple[str, ...]) -> str:
     if name in index.overridable:
         return "a graph input too: a caller may give another, which a packed weight would not see"
     if not readers:
-        return "read by a subgraph or an output" if name in index.pinned else "read by nothing"
+        around = dict.fromkeys(node.op_type for node in index.nodes if name in captured(node))
+        where = f"read inside {', '.join(around)}: packed operators stand outside" if around else "an output"
+        return where if name in index.pinned else "read by nothing"
     what = f"read by {', '.join(readers[:3])}" + (" and others" if len(readers) > 3 else "")
     left = [node for node in index.readers[name] if node.op_type == "MatMul" and node.input[0] == name]
     if left:
@@ -66,7 +71,7 @@ def _nested(node: onnx.NodeProto, path: str) -> Iterator[Constant]:
             if _large(tensor):
                 names = tuple(dict.fromkeys(readers.get(name, [])))
                 read = f", read by {', '.join(names)}" if names else ""
-                yield Constant(name, tensor, names, f"{where}{read}: packed operators stand outside")
+                yield Constant(name, tensor, names, f"{where}{read}: it is a result there", movable=False)
         for inner in graph.node:
             yield from _nested(inner, f"{where}, ")
 

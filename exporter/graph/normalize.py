@@ -11,6 +11,7 @@ from ...notes import Note
 from ...text import counted, listed
 from .census import MIN_BYTES
 from .domain import MAIN_DOMAINS
+from .hoist import hoist
 from .inline import digest, inline, large
 from .latent import lower_bipolar
 from .opsets import raise_opset, target_opset
@@ -53,6 +54,8 @@ def normalized(model: onnx.ModelProto) -> Normal:
         model, held = inline(model)
     model = lower_bipolar(raise_opset(model, target))
     _lift_constants(model)
+    moved = hoist(model)
+    held |= {digest(tensor) for tensor in model.graph.initializer if tensor.name in moved and large(tensor)}
     _store_once(model, held)
     normal.notes += _drop_unread(model)
     normal.model = model
@@ -119,8 +122,9 @@ def _store_once(model: onnx.ModelProto, held: set[bytes]) -> None:
         return
     first: dict[bytes, str] = {}
     aliases: dict[str, str] = {}
+    overridable = {value.name for value in model.graph.input}
     for tensor in model.graph.initializer:
-        key = digest(tensor) if large(tensor) else b""
+        key = digest(tensor) if large(tensor) and tensor.name not in overridable else b""
         if key in held and first.setdefault(key, tensor.name) != tensor.name:
             aliases[tensor.name] = first[key]
     for node in model.graph.node:

@@ -32,7 +32,7 @@ def tidy(index: GraphIndex, layers: Sequence[Layer]) -> None:
         groups.setdefault(layer.weight, []).append(layer)
     for name, group in groups.items():
         array = index.constant(name)
-        if array is None or array.dtype.kind != "f" or strangers(index, name, group):
+        if array is None or array.dtype.kind != "f" or strangers(index, name, group) or name in index.pinned:
             continue
         count = int(np.count_nonzero((array == 0) & np.signbit(array)))
         if count:

@@ -108,6 +108,11 @@ def estimate(work: Work, format_name: str, target: str) -> Estimate:
     return Estimate(dense, packed)
 
 
+def kernel_of(format_name: str) -> str:
+    """The format whose measured kernel says what this one costs: rows of any other become csr's."""
+    return format_name if formats.get(format_name).kernels else "csr"
+
+
 def work_of(layer: Layer, nnz: int, size: int, shapes: dict[str, tuple[object, ...]]) -> Work | None:
     """The work of a layer of the graph, None where its shapes are not known.
 
@@ -161,12 +166,12 @@ def keep_slow_layers_dense(
     shapes = concrete_shapes(model, examples)
     here = target or kernel_target()
     for plan in plans:
-        if not plan.packed or plan.name in signed:
+        if not plan.runs_packed or plan.name in signed:
             continue
         if not formats.get(plan.format).kernels:
             plan.stay_dense(f"{plan.format} has no kernel: it would run expanded")
             continue
-        if any(_is_depthwise(layer) for layer in plan.layers):
+        if any(is_depthwise(layer) for layer in plan.layers):
             plan.stay_dense("depthwise: a few taps a channel, where the dense kernel is faster")
             continue
         works = [work_of(layer, plan.nnz, plan.size, shapes) for layer in plan.layers]
@@ -185,7 +190,7 @@ def keep_slow_layers_dense(
             plan.stay_dense(f"expected to gain less than {MARGIN - 1:.0%} at {where}")
 
 
-def _is_depthwise(layer: Layer) -> bool:
+def is_depthwise(layer: Layer) -> bool:
     """Whether every output channel reads one input channel: measured slower packed at every size."""
     shape, group = layer.attributes["shape"], layer.attributes.get("group", 1)
     return isinstance(shape, list) and group != 1 and shape[1] == 1

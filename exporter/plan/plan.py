@@ -7,7 +7,7 @@ Sizes here are of tensor data alone. What a format costs beside it hangs on what
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -18,23 +18,30 @@ from onnx import numpy_helper
 
 from ... import formats
 from ...errors import InputError
-from ...formats import Format, TensorStats
-from ...formats.base import as_bits
-from ..graph.census import Constant, others
+from ...formats import TensorStats
+from ...formats.base import Array, as_bits
+from ..graph.census import others
 from ..graph.index import GraphIndex, Layer
 from ..graph.zeros import strangers
-from . import values
+from . import expanding, values
 from .values import LOSSLESS, Encoded, Spec
 
 #: Weights below this many bytes stay dense: node and tensor headers would eat the gain.
 MIN_DENSE_BYTES = 1024
+#: Decodes count positions in int32.
+MAX_ELEMENTS = 1 << 31
 
 
 @dataclass
 class TensorPlan:
     """The decision for one weight.
 
-    `dense_bytes` and `packed_bytes` are exact sizes of the tensor data, headers apart. `role` is "weight";
+    `format` is what it is stored as, `run` what computes with it: "packed" (an operator takes the
+    components),
+    "expanded" (a `<Prefix>Weight` node gives the tensor, which is constant once a session is made) or
+    "dense";
+    `run_reason` says why. `dense_bytes` and `packed_bytes` are exact sizes of the tensor data, headers
+    apart. `role` is "weight";
     "parameter" for a vector (a bias, a normalisation's); "value" for what stays computed, so that the file
     holds not it but what it is computed from. The last two count neither as packed nor as kept. `freed` are
     the tensors of the model that packing makes needless: the weight itself, or what it is computed from.
@@ -52,6 +59,8 @@ class TensorPlan:
     dense_bytes: int
     packed_bytes: int
     reason: str
+    run: str = "dense"
+    run_reason: str = ""
     values: str = "fp32"
     runner_up: tuple[str, int] | None = None
     sizes: dict[str, int] = field(default_factory=dict, repr=False)
@@ -60,6 +69,7 @@ class TensorPlan:
     freed: tuple[str, ...] = ()
     layers: list[Layer] = field(default_factory=list, repr=False)
     encoded: Encoded | None = field(default=None, repr=False)
+    candidates: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def density(self) -> float:
@@ -68,13 +78,24 @@ class TensorPlan:
 
     @property
     def packed(self) -> bool:
-        """Whether the layer's node is replaced."""
+        """Whether it is stored in a format."""
         return self.format != "dense"
+
+    @property
+    def runs_packed(self) -> bool:
+        """Whether its layers' nodes are replaced by operators that take the components."""
+        return self.packed and self.run == "packed"
+
+    @property
+    def expanded(self) -> bool:
+        """Whether a node in front of its readers gives the tensor."""
+        return self.packed and self.run == "expanded"
 
     def stay_dense(self, reason: str) -> None:
         """Take the decision back; what was chosen becomes the runner-up."""
         self.runner_up = (self.format, self.packed_bytes)
         self.format, self.packed_bytes, self.reason = "dense", self.dense_bytes, reason
+        self.run, self.run_reason = "dense", ""
         self.values, self.encoded, self.sizes = "fp32", None, {}
 
     def with_layers(self, layers: list[Layer]) -> TensorPlan:
@@ -84,9 +105,10 @@ class TensorPlan:
     def to_json(self) -> dict[str, Any]:
         """The plan of this weight as JSON-able values."""
         row = asdict(replace(self, layers=[], encoded=None))
-        for name in ("layers", "encoded", "freed", "sizes", "origin"):
+        for name in ("layers", "encoded", "freed", "sizes", "origin", "candidates"):
             del row[name]
-        row["reason"] = "; ".join(text for text in (self.reason, self.origin) if text)
+        why = f"{self.run}: {self.run_reason}" if self.packed and self.run_reason else ""
+        row["reason"] = "; ".join(text for text in (self.reason, self.origin, why) if text)
         return row | {"shape": list(self.shape), "density": self.density}
 
 
@@ -138,15 +160,13 @@ def make(
     by_weight: dict[str, list[Layer]] = defaultdict(list)
     for layer in layers:
         by_weight[layer.weight].append(layer)
-    for glob, _ in overrides:
-        if not any(fnmatchcase(name, glob) for name in by_weight):
-            raise InputError(
-                f"--layers {glob}: no weight has such a name; 'sparse-export inspect' lists them"
-            )
+
+    def wanted(name: str) -> str:
+        return next((fmt for glob, fmt in reversed(overrides) if fnmatchcase(name, glob)), format_name)
+
     plans = []
     for done, (name, group) in enumerate(by_weight.items()):
-        wanted = next((fmt for glob, fmt in reversed(overrides) if fnmatchcase(name, glob)), format_name)
-        plans.append(_plan_weight(index, name, group, wanted, spec, optimize))
+        plans.append(_plan_weight(index, name, group, wanted(name), spec, optimize))
         progress(done + 1, len(by_weight))
     covered = {name for plan in plans if plan.role == "weight" for name in (plan.name, *plan.freed)}
     told = {
@@ -155,14 +175,30 @@ def make(
         if plan.role == "value"
         for source in index.sources(plan.name)
     }
-    return plans + [_as_it_is(constant, told) for constant in others(index, covered)]
+    for constant in others(index, covered):
+        plans.append(expanding.plan_constant(constant, told, wanted(constant.name), optimize))
+    for glob, _ in overrides:
+        if not any(fnmatchcase(plan.name, glob) for plan in plans):
+            raise InputError(
+                f"--layers {glob}: no weight has such a name; 'sparse-export inspect' lists them"
+            )
+    return plans
 
 
 def encode(index: GraphIndex, name: str, layer: Layer, spec: Spec) -> Encoded:
-    """What is packed for a weight: outputs as its first axis, its values as asked for."""
+    """What a packed operator takes of a weight: outputs as its first axis, its values as asked for."""
     array = index.constant(name)
     assert array is not None
     return values.encode(np.ascontiguousarray(array.T) if layer.transposed else array, spec)
+
+
+def stored(index: GraphIndex, plan: TensorPlan) -> Array:
+    """What is packed for a planned weight: as its operator takes it, or in its own shape."""
+    if plan.run == "packed":
+        return encode(index, plan.name, plan.layers[0], values.parse(plan.values)).array
+    array = index.constant(plan.name)
+    assert array is not None
+    return array
 
 
 def _plan_weight(
@@ -191,44 +227,27 @@ def _plan_weight(
         entry for entry in index.sources(name) if tensor_bytes(index.initializers[entry]) >= MIN_DENSE_BYTES
     ]
     plan.origin = f"computed from {', '.join(large[:3])}" if index.is_computed(name) and large else ""
-    plan.reason = _obstacle(index, name, group) or ""
-    if not plan.reason and index.is_computed(name) and set(large) - set(freed):
-        plan.reason = "its constants are read elsewhere too: packed, it would be a second copy"
-    if not plan.reason and wanted == "dense":
-        plan.reason = "asked for"
-    if not plan.reason and plan.dense_bytes < MIN_DENSE_BYTES:
-        plan.reason = f"under {MIN_DENSE_BYTES} B: headers would eat the gain"
-    if not plan.reason:
+    plan.reason = refusal(wanted, plan)
+    obstacle = "" if plan.reason else _obstacle(index, name, group) or ""
+    if index.is_computed(name) and set(large) - set(freed):
+        obstacle = obstacle or "its constants are read elsewhere too: packed, it would be a second copy"
+    plan.candidates = () if plan.reason else candidates(wanted, optimize)
+    if obstacle and (index.is_computed(name) or optimize == "speed"):
+        plan.reason = obstacle
+    elif obstacle:
+        expanding.expand(plan, array, obstacle)
+    elif not plan.reason:
         plan.encoded = encode(index, name, group[0], spec)
-        _choose(plan, TensorStats(plan.encoded.array), _candidates(wanted, optimize))
-    if plan.packed:
         plan.values = str(spec)
-    else:
-        plan.encoded = None
+        plan.run = "packed"
+        choose(plan, TensorStats(plan.encoded.array))
+        if optimize != "speed" and index.is_computed(name):
+            expanding.prefer_sources(index, plan)
+    if not plan.packed:
+        plan.run, plan.values, plan.encoded = "dense", "fp32", None
         if index.is_computed(name):
             plan.role, plan.freed, plan.dense_bytes, plan.packed_bytes = "value", (), 0, 0
     return plan
-
-
-def _as_it_is(constant: Constant, told: Mapping[str, str]) -> TensorPlan:
-    """The plan of a constant that no packed operator reads; `told` has better reasons than its readers."""
-    tensor = constant.tensor
-    shape = tuple(tensor.dims)
-    array = numpy_helper.to_array(tensor)
-    nbytes = tensor_bytes(tensor)
-    return TensorPlan(
-        name=constant.name,
-        op="/".join(constant.readers),
-        shape=shape,
-        dtype=str(array.dtype),
-        nnz=int(np.count_nonzero(array)) if array.dtype.kind != "O" else int(array.size),
-        size=int(array.size),
-        format="dense",
-        dense_bytes=nbytes,
-        packed_bytes=nbytes,
-        reason=told.get(constant.name, constant.reason),
-        role="weight" if sum(dim > 1 for dim in shape) > 1 else "parameter",
-    )
 
 
 def tensor_bytes(tensor: onnx.TensorProto) -> int:
@@ -251,17 +270,30 @@ def _obstacle(index: GraphIndex, name: str, group: list[Layer]) -> str | None:
     return None
 
 
-def _candidates(wanted: str, optimize: str) -> list[Format]:
+def refusal(wanted: str, plan: TensorPlan) -> str:
+    """Why a weight stays dense whatever reads it; empty where nothing speaks against packing."""
+    if wanted == "dense":
+        return "asked for"
+    if plan.dense_bytes < MIN_DENSE_BYTES:
+        return f"under {MIN_DENSE_BYTES} B: headers would eat the gain"
+    if plan.size >= MAX_ELEMENTS:
+        return "2^31 elements or more: a decode counts positions in 32 bits"
+    return ""
+
+
+def candidates(wanted: str, optimize: str) -> tuple[str, ...]:
+    """Names of the formats that are tried."""
     if wanted == "auto" and optimize == "speed":
-        return formats.with_kernel()
+        return tuple(fmt.name for fmt in formats.with_kernel())
     if wanted == "auto":
-        return formats.packable()
+        return tuple(fmt.name for fmt in formats.packable())
     fmt = formats.asked(wanted)
-    return [fmt] if fmt.operator is not None else []
+    return (fmt.name,) if fmt.operator is not None else ()
 
 
-def _choose(plan: TensorPlan, stats: TensorStats, candidates: Sequence[Format]) -> None:
-    choice = formats.choose(stats, candidates, plan.dense_bytes)
+def choose(plan: TensorPlan, stats: TensorStats) -> None:
+    """Give a plan the smallest of its candidates, or let it stay dense."""
+    choice = formats.choose(stats, [formats.get(name) for name in plan.candidates], plan.dense_bytes)
     plan.format, plan.packed_bytes, plan.reason = choice.chosen, choice.nbytes, choice.reason
     plan.sizes = choice.sizes if plan.packed else {}
     if choice.runner_up:

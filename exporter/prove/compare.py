@@ -8,15 +8,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from ... import formats
-from ...errors import InputError, VerificationError
-from ...formats import Format, Packed
+from ...errors import VerificationError
+from ...formats import Packed
 from ...formats.base import Array
-from ..graph.domain import DOMAIN
-from ..graph.index import attributes
-from ..rewrite.op_spec import PACKED, POOL
+from ..graph.walk import all_graphs
+from ..rewrite.packed_nodes import PackedNode, components, find, packed_tensor
 from ..rewrite.sign_bits import signs
 from .verdict import OutputVerdict
 
@@ -91,32 +89,16 @@ def values_of(model: onnx.ModelProto) -> str:
     return next((entry.value for entry in model.metadata_props if entry.key == VALUES_KEY), "")
 
 
-def packed_nodes(model: onnx.ModelProto) -> dict[str, tuple[onnx.NodeProto, Format, dict[str, Array]]]:
-    """Every packed weight of a model: name to its node, format and component arrays, as they were packed.
+def packed_nodes(model: onnx.ModelProto) -> dict[str, tuple[PackedNode, dict[str, Array]]]:
+    """Every packed weight of a model: name to the node that holds it and its component arrays, as packed.
 
     Raises
     ------
     InputError
         If a node of our domain has no known format, or a component is not an initializer.
     """
-    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
-    prefixes = {fmt.operator: fmt for fmt in formats.all_formats() if fmt.operator}
-    twins = {fmt.sign_operator: fmt for fmt in formats.all_formats() if fmt.sign_operator}
-    prefixes |= twins | {f"{twin}{PACKED}": fmt for twin, fmt in twins.items()}
-    found = {}
-    for node in model.graph.node:
-        if node.domain != DOMAIN or node.op_type == POOL:
-            continue
-        fmt = prefixes.get(node.op_type.partition("Conv")[0].partition("MatMul")[0])
-        if fmt is None:
-            raise InputError(f"node '{node.name}': operator {node.op_type} is not known to this version")
-        parts = node.input[1 : 1 + len(fmt.operator_inputs)]
-        missing = [part for part in parts if part not in initializers]
-        if missing or len(parts) < len(fmt.operator_inputs):
-            raise InputError(f"node '{node.name}': packed input {missing or parts} is not an initializer")
-        arrays = [numpy_helper.to_array(initializers[part]) for part in parts]
-        found[parts[0].rpartition(".")[0]] = (node, fmt, dict(zip(fmt.operator_inputs, arrays, strict=True)))
-    return found
+    initializers = {tensor.name: tensor for graph in all_graphs(model.graph) for tensor in graph.initializer}
+    return {one.name: (one, components(one, initializers)) for one in find(model.graph)}
 
 
 def check_tensors(model: onnx.ModelProto, expected: dict[str, Packed], dense: Callable[[str], Array]) -> int:
@@ -138,16 +120,15 @@ def check_tensors(model: onnx.ModelProto, expected: dict[str, Packed], dense: Ca
     for name, packed in expected.items():
         if name not in written:
             raise VerificationError(f"{name}: missing in the written file")
-        node, fmt, components = written[name]
-        held = packed if fmt.name == packed.format else signs(packed)
-        for part, array in components.items():
+        one, arrays = written[name]
+        held = packed if one.fmt.name == packed.format else signs(packed)
+        for part, array in arrays.items():
             if array.tobytes() != held.components[part].tobytes():
                 raise VerificationError(f"{name}: component '{part}' differs from what was packed")
         source = np.ascontiguousarray(dense(name))
         same = formats.get(packed.format).unpack(packed).tobytes() == source.tobytes()
         if same and held is not packed:
-            read = fmt.unpack(fmt.from_operator(components, attributes(node)))
-            same = np.array_equal(read, np.sign(source))
+            same = np.array_equal(one.fmt.unpack(packed_tensor(one, arrays)), np.sign(source))
         if not same:
-            raise VerificationError(f"{name}: the {fmt.name} tensor does not unpack to the source weight")
+            raise VerificationError(f"{name}: the {one.fmt.name} tensor does not unpack to the source weight")
     return len(expected)

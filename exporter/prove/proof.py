@@ -26,7 +26,8 @@ from ...runtime.stock import LoadError, RunError, Session
 from ...text import shown
 from ..graph.domain import DOMAIN
 from ..graph.index import GraphIndex
-from ..plan.plan import TensorPlan, encode
+from ..plan.plan import TensorPlan
+from ..plan.plan import stored as stored_array
 from ..plan.values import Encoded, parse
 from ..reference import OnnxReference, Reference
 from ..source import Source
@@ -70,7 +71,7 @@ class Proof:
         planned = {plan.name: plan for plan in plans if plan.packed}
 
         def dense(name: str) -> Array:
-            return encode(index, name, planned[name].layers[0], parse(planned[name].values)).array
+            return stored_array(index, planned[name])
 
         tensors = compare.check_tensors(written, packed, dense)
         lossy = {name: plan for name, plan in planned.items() if parse(plan.values).lossy}

@@ -11,9 +11,10 @@ from onnx import numpy_helper
 from ...errors import VerificationError
 from ...text import shown
 from ..graph.find import find
-from ..graph.index import GraphIndex, attributes
+from ..graph.index import GraphIndex
 from ..plan.plan import encode
 from ..plan.values import LOSSLESS, Encoded, parse
+from ..rewrite.packed_nodes import packed_tensor
 from . import compare
 
 
@@ -53,15 +54,13 @@ def encodings(index: GraphIndex, written: onnx.ModelProto, values: str) -> dict[
     """
     layers = {layer.weight: layer for layer in find(index)}
     found = {}
-    for name, (node, fmt, components) in compare.packed_nodes(written).items():
-        if fmt.scale_component or fmt.sign_operator:
-            continue  # binary and ternary weights are exact: the outputs show whether they are the source's
+    for name, (one, arrays) in compare.packed_nodes(written).items():
+        if one.run == "expanded" or one.fmt.scale_component or one.fmt.sign_operator:
+            continue  # exact, as 1-bit weights are: the outputs show whether they are the source's
         layer = layers.get(name)
         if layer is None or index.constant(name) is None:
             raise VerificationError(f"{shown(name)}: the file packs it, the source has no such weight")
-        packed = fmt.from_operator(components, attributes(node))
-        fmt.check(packed)
-        held = fmt.unpack(packed).tobytes()
+        held = one.fmt.unpack(packed_tensor(one, arrays)).tobytes()
         for spec in (parse(values), LOSSLESS):
             encoding = encode(index, name, layer, spec)
             if encoding.array.tobytes() == held:

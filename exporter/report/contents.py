@@ -14,7 +14,7 @@ from .. import archive, checkpoint
 from ..files import budget, shards
 from ..files.failures import ours
 from ..files.tensors import identity
-from ..graph.index import GraphIndex, attributes
+from ..graph.index import GraphIndex
 from .report import Report
 from .waterfall import waterfall
 
@@ -112,28 +112,29 @@ def _tensor_rows(tensors: dict[str, Any]) -> tuple[list[dict[str, Any]], list[Ar
 def _onnx_rows(model: Any) -> tuple[list[dict[str, Any]], list[Array]]:
     """Rows of packed weights, then of initializers that no packed node reads; and all of them dense."""
     from ..prove.compare import packed_nodes
+    from ..rewrite.packed_nodes import packed_tensor
 
-    rows, arrays, parts_read = [], [], set()
+    rows, arrays = [], []
+    parts_read: set[str] = set()
     left = budget.current().growth(model.ByteSize())
-    for name, (node, fmt, components) in packed_nodes(model).items():
-        packed = fmt.from_operator(components, attributes(node))
-        fmt.check(packed)
-        dense = fmt.unpack(packed, left)
+    for name, (one, components) in packed_nodes(model).items():
+        packed = packed_tensor(one, components)
+        dense = one.fmt.unpack(packed, left)
         left -= dense.nbytes
         stats = TensorStats(dense)
         arrays.append(dense)
-        count = 1 + len(fmt.operator_inputs)
-        parts_read.update(node.input[1:count])
+        parts_read.update(one.parts.values())
         nbytes = sum(int(array.nbytes) for array in components.values())
         rows.append(
             _row(
                 name,
-                node.op_type,
+                one.node.op_type,
                 stats.shape,
                 str(stats.dtype),
                 stats.nnz,
                 stats.size,
-                format=fmt.name,
+                format=one.fmt.name,
+                run=one.run,
                 dense_bytes=stats.nbytes,
                 packed_bytes=nbytes,
             )

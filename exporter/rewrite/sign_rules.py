@@ -61,7 +61,7 @@ def signed_weights(index: GraphIndex, plans: Sequence[TensorPlan]) -> set[str]:
     """The binary weights in `plans` whose layers would take the signs of their inputs; nothing is changed."""
     found = set()
     for plan in plans:
-        if plan.packed and formats.get(plan.format).sign_format:
+        if plan.runs_packed and formats.get(plan.format).sign_format:
             copies = [replace(layer) for layer in plan.layers]
             take_signs(index, copies, {})
             if all(layer.binary_input for layer in copies):

@@ -24,15 +24,19 @@ from ...formats import Format
 from ..graph import find
 from ..graph.domain import DOMAIN, main_opset
 from ..graph.index import GraphIndex, Layer
+from ..plan import runs
 from ..plan.plan import TensorPlan
-from . import functions
+from . import functions, weight_functions
 from .op_spec import OpSpec
+from .weight_functions import WEIGHT, Twin, twin_of
 
 #: Bytes of a tensor in a file beside its data and its name: dimensions, type, and the lengths of its fields.
 TENSOR_HEADER = 20
 #: More formats than this are not tried in every combination; the rest have lost against them one by one.
 MAX_FORMATS = 10
-#: What an operator does beside its layer: kind, whether a residual is added, activation.
+#: What an operator does beside its layer: kind, whether a residual is added, activation. For one that
+#: expands a
+#: weight: `WEIGHT`, whether it decodes in float64, whether a Cast follows.
 Shape = tuple[str, bool, str]
 
 
@@ -46,7 +50,16 @@ class _Weight:
     @property
     def shapes(self) -> set[Shape]:
         """Which operators of a format it needs."""
+        if self.plan.run == "expanded":
+            twin = self.twin
+            return {(WEIGHT, twin.double, "Cast" if twin.to else "")}
         return {(layer.kind, layer.residual is not None, layer.activation) for layer in self.layers}
+
+    @property
+    def twin(self) -> Twin:
+        """Which function of a format gives it, expanded."""
+        assert self.plan.encoded is not None
+        return twin_of(self.plan.encoded.array.dtype)
 
 
 def settle(
@@ -84,10 +97,24 @@ def settle(
             _decide(weight, [*names, "dense"], row, column, decoders)
 
 
+def expand_the_rest(index: GraphIndex, model: onnx.ModelProto, plans: Sequence[TensorPlan]) -> None:
+    """Try once more, expanded, what no operator of its own holds or pays for."""
+    rest = [plan for plan in plans if plan.layers and not plan.packed and plan.candidates]
+    for plan in rest:
+        told = plan.reason, plan.runner_up
+        if index.is_computed(plan.name):
+            continue
+        runs.expand(index, plan, "an operator of its own would cost more than it saves")
+        if not plan.packed:
+            plan.reason, plan.runner_up = told
+    if any(plan.packed for plan in rest):
+        settle(index, model, plans)
+
+
 def _folded(index: GraphIndex, plans: Sequence[TensorPlan]) -> list[_Weight]:
     """The weights with candidates, their layers folded as they would be if all of them were packed."""
     weights = [
-        _Weight(plan, [replace(layer, nodes=list(layer.nodes)) for layer in plan.layers])
+        _Weight(plan, [replace(layer, nodes=list(layer.nodes)) for layer in plan.layers if plan.runs_packed])
         for plan in plans
         if any(name != "dense" for name in plan.sizes)
     ]
@@ -133,8 +160,11 @@ def _sizes(index: GraphIndex, weight: _Weight, names: Sequence[str]) -> list[flo
             sizes.append(np.inf)
             continue
         fmt = formats.get(name)
-        headers = sum(len(f"{plan.name}.{part}") + TENSOR_HEADER for part in fmt.operator_inputs)
+        parts = weight_functions.parts(fmt) if plan.run == "expanded" else fmt.operator_inputs
+        headers = sum(len(f"{plan.name}.{part}") + TENSOR_HEADER for part in parts)
         layers = sum(_layer_bytes(index, plan, layer, fmt) for layer in weight.layers)
+        if plan.run == "expanded":
+            layers = _weight_bytes(weight, fmt)
         sizes.append(float(plan.sizes[name] + headers + layers))
     return [*sizes, float(plan.sizes["dense"] + len(plan.name) + TENSOR_HEADER)]
 
@@ -169,7 +199,20 @@ def _layer_bytes(index: GraphIndex, plan: TensorPlan, layer: Layer, fmt: Format)
     return int(added) - sum(int(item.ByteSize()) for item in saved)
 
 
+def _weight_bytes(weight: _Weight, fmt: Format) -> int:
+    """Bytes of the node that expands a weight."""
+    plan, twin = weight.plan, weight.twin
+    parts = [f"{plan.name}.{part}" for part in weight_functions.parts(fmt)]
+    attributes: dict[str, Any] = {"shape": list(plan.shape)} | ({"to": twin.to} if twin.to else {})
+    name = weight_functions.operator_name(fmt, twin)
+    node = helper.make_node(name, parts, [plan.name], name=plan.name, domain=DOMAIN, **attributes)
+    return int(node.ByteSize()) + 4
+
+
 def _function_bytes(fmt: Format, shape: Shape, opset: int) -> int:
+    if shape[0] == WEIGHT:
+        twin = Twin(shape[1], int(bool(shape[2])))
+        return int(weight_functions.build(fmt, twin, opset).ByteSize()) + 4
     return int(functions.build(OpSpec(fmt, *shape), opset).ByteSize()) + 4
 
 
@@ -235,3 +278,4 @@ def _decide(
             plan.reason += f"; {first} would save {gain:,} B more, its decoder takes {decoder:,} B"
     if chosen == "dense":
         plan.values, plan.encoded, plan.sizes = "fp32", None, {}
+        plan.run, plan.run_reason = "dense", ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,15 @@ from ...formats import Packed
 from ...formats.base import Array
 from ..graph import find as match
 from ..graph.domain import DOMAIN, VERSION, main_opset
+from ..graph.hoist import MARK, moved, sink
 from ..graph.index import GraphIndex, Layer
-from ..graph.walk import captured, fresh
+from ..graph.walk import all_graphs, captured, copied, fresh
 from ..plan.plan import TensorPlan
-from . import functions, sign_chains
+from . import functions, sign_chains, weight_functions
 from .op_spec import POOL, OpSpec
 from .sign_bits import signs
 from .sign_rules import take_signs
+from .weight_functions import twin_of
 
 #: A node, or a layer that will be one.
 Node = onnx.NodeProto | Layer
@@ -45,14 +47,14 @@ def rewrite(
     sparse
         Initializers that the source holds sparse: those that stay as they are stay so.
     """
-    layers = [layer for plan in plans if plan.packed for layer in plan.layers]
+    layers = [layer for plan in plans if plan.runs_packed for layer in plan.layers]
     layers.sort(key=lambda layer: index.position[id(layer.nodes[0])])
     index.free_names()
     taken: set[int] = set()
-    plan_of = {plan.name: plan for plan in plans if plan.packed}
+    plan_of = {plan.name: plan for plan in plans if plan.runs_packed}
     shapers: dict[int, onnx.NodeProto] = {}
     for plan in plans:
-        if plan.packed and formats.get(plan.format).sign_format:
+        if plan.runs_packed and formats.get(plan.format).sign_format:
             take_signs(index, plan.layers, shapers)
             for layer in plan.layers:
                 layer.zero_scale = False
@@ -69,12 +71,13 @@ def rewrite(
     writer = _Writer(model, index)
     outputs = {value.name for value in model.graph.output}
     pools = sign_chains.link(index, _drop_dead(nodes, outputs), outputs, writer.constant)
-    written = []
+    expanded = {plan.name: plan for plan in plans if plan.expanded}
+    written: list[Node] = [writer.weight(plan, packed[name]) for name, plan in expanded.items()]
     for item in nodes:
         if isinstance(item, Layer):
             written.append(writer.node(item, plan_of[item.weight], packed[item.weight]))
         else:
-            written.append(pools.get(id(item), item))
+            written.append(without_results(pools.get(id(item), item), expanded, index))
     if pools:
         writer.functions[POOL] = functions.pool(writer.opset)
     return writer.finish(written, sparse or {})
@@ -93,6 +96,7 @@ class _Writer:
         self._parts: dict[tuple[str, str], str] = {}
         self._signs: dict[str, Packed] = {}
         self._node_names = {node.name for node in model.graph.node}
+        self._made: set[str] = set()
 
     def node(self, layer: Layer, plan: TensorPlan, packed: Packed) -> onnx.NodeProto:
         """The packed node of a layer; its components become initializers."""
@@ -119,6 +123,21 @@ class _Writer:
         if weight not in self._signs:
             self._signs[weight] = signs(packed)
         return self._signs[weight]
+
+    def weight(self, plan: TensorPlan, packed: Packed) -> onnx.NodeProto:
+        """The node that gives an expanded weight under the name it has."""
+        fmt, twin = formats.get(plan.format), twin_of(packed.dtype)
+        name = weight_functions.operator_name(fmt, twin)
+        if name not in self.functions:
+            self.functions[name] = weight_functions.build(fmt, twin, self.opset)
+        parts = weight_functions.parts(fmt)
+        inputs = [self.constant(packed.components[part], f"{plan.name}.{part}") for part in parts]
+        self._made.add(plan.name)
+        title = fresh(plan.name, self._node_names)
+        attributes: dict[str, Any] = {"shape": list(packed.shape)}
+        if twin.to:
+            attributes["to"] = twin.to
+        return helper.make_node(name, inputs, [plan.name], name=title, domain=DOMAIN, **attributes)
 
     def _component(self, layer: Layer, part: str, packed: Packed) -> str:
         key = (layer.weight, part)
@@ -166,14 +185,29 @@ class _Writer:
         graph.input.extend(source.graph.input)
         graph.output.extend(source.graph.output)
         for tensor in source.graph.initializer:
-            if tensor.name not in needed:
+            if tensor.name not in needed or tensor.name in self._made:
                 continue
             if tensor.name in sparse and sparse[tensor.name].ByteSize() < tensor.ByteSize():
                 graph.sparse_initializer.append(sparse[tensor.name])
             else:
                 graph.initializer.append(tensor)
         graph.initializer.extend(self.initializers.values())
+        sink(graph, moved(source.graph))
+        for tensor in (tensor for inner in all_graphs(graph) for tensor in inner.initializer):
+            if tensor.doc_string == MARK:
+                tensor.ClearField("doc_string")
         return model
+
+
+def without_results(node: onnx.NodeProto, names: Collection[str], index: GraphIndex) -> onnx.NodeProto:
+    """The node, its results of these names under other ones: something else gives them now."""
+    if not any(name in names for name in node.output):
+        return node
+    twin = copied(node)
+    for place, name in enumerate(twin.output):
+        if name in names:
+            twin.output[place] = index.fresh(name)
+    return twin
 
 
 def _drop_dead(nodes: Sequence[Node], outputs: set[str]) -> list[Node]:

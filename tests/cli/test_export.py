@@ -228,7 +228,7 @@ def test_refuses_nan_weight(checkpoint: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_refuses_an_unknown_goal(checkpoint: Path) -> None:
-    with pytest.raises(sparse_export.InputError, match="'size' or 'speed'"):
+    with pytest.raises(sparse_export.InputError, match="'size', 'speed' or 'memory'"):
         sparse_export.export(checkpoint, optimize="beauty")
 
 

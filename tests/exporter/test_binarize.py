@@ -89,7 +89,7 @@ def net(rng: np.random.Generator, signs: Nodes, first: Nodes | None = None) -> o
 def exported(built: onnx.ModelProto, folder: Path, **options: object) -> onnx.ModelProto:
     source = folder / "net.onnx"
     onnx.save(built, source)
-    api.export(source, format="bitpack", output=folder / "out.onnx", force=True, **options)  # type: ignore[arg-type]
+    api.export(source, format="bitpack", output=folder / "out.onnx", force=True, optimize="memory", **options)  # type: ignore[arg-type]
     return onnx.load(folder / "out.onnx")
 
 

@@ -11,6 +11,7 @@ from onnx import helper
 
 from sparse_export.exporter import api
 from sparse_export.exporter.prove import compare
+from sparse_export.exporter.rewrite.packed_nodes import packed_tensor
 from sparse_export.runtime.session import InferenceSession
 from sparse_export.runtime.stock import Session
 
@@ -68,7 +69,9 @@ def exported(built: onnx.ModelProto, folder: Path) -> tuple[list[str], onnx.Mode
     """The operators behind the first BatchNorm, and the written model."""
     onnx.save(built, folder / "net.onnx")
     output = folder / "out.onnx"
-    api.export(folder / "net.onnx", format="bitpack", output=output, input_shape=[(1, 16, 12, 12)])
+    api.export(
+        folder / "net.onnx", format="bitpack", output=output, optimize="memory", input_shape=[(1, 16, 12, 12)]
+    )
     written = onnx.load(output)
     onnx.checker.check_model(written)
     return [step.op_type for step in written.graph.node][1:], written
@@ -193,7 +196,7 @@ def test_signs_are_taken_through_a_change_of_shape(op: str, rng: np.random.Gener
     ]
     built = model(steps, constants, ["N", 8, 3, 3], 2)
     onnx.save(built, tmp_path / "net.onnx")
-    api.export(tmp_path / "net.onnx", format="bitpack", output=tmp_path / "out.onnx")
+    api.export(tmp_path / "net.onnx", format="bitpack", output=tmp_path / "out.onnx", optimize="memory")
     written = onnx.load(tmp_path / "out.onnx")
     assert [step.op_type for step in written.graph.node] == ["BatchNormalization", op, "XnorMatMul"]
     x = {"X": rng.standard_normal((5, 8, 3, 3)).astype(np.float32)}
@@ -233,7 +236,13 @@ def test_a_chain_of_linear_layers(rng: np.random.Generator, tmp_path: Path) -> N
     ]
     built = model(steps, constants, ["N", 60], 2)
     onnx.save(built, tmp_path / "net.onnx")
-    api.export(tmp_path / "net.onnx", format="bitpack", output=tmp_path / "out.onnx", input_shape=[(1, 60)])
+    api.export(
+        tmp_path / "net.onnx",
+        format="bitpack",
+        output=tmp_path / "out.onnx",
+        optimize="memory",
+        input_shape=[(1, 60)],
+    )
     written = onnx.load(tmp_path / "out.onnx")
     assert [step.op_type for step in written.graph.node] == ["Add", "XnorMatMulSign", "XnorPackedMatMul"]
     data, x = written.SerializeToString(), {"X": rng.standard_normal((9, 60)).astype(np.float32)}
@@ -249,8 +258,7 @@ def test_verify_and_inspect_read_weights_in_the_order_of_the_checkpoint(
     built = net(rng, [norm_node("a", "t", "n1")])
     _, written = exported(built, tmp_path)
     weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in built.graph.initializer}
-    for name, (node_, fmt, components) in compare.packed_nodes(written).items():
-        attributes = {item.name: helper.get_attribute_value(item) for item in node_.attribute}
-        dense = fmt.unpack(fmt.from_operator(components, attributes))
+    for name, (one, components) in compare.packed_nodes(written).items():
+        dense = one.fmt.unpack(packed_tensor(one, components))
         np.testing.assert_array_equal(dense, np.sign(weights[name]))
     assert api.inspect(tmp_path / "out.onnx").layers

@@ -26,7 +26,7 @@ def assert_same_in_both_runtimes(
 ) -> onnx.ModelProto:
     """Export `source` and compare every output; gives the written model."""
     target = source.with_suffix(".packed.onnx")
-    chosen = {"format": "csr", "verify": False} | options
+    chosen = {"format": "csr", "verify": False, "optimize": "memory"} | options
     sparse_export.export(source, output=target, force=True, **chosen)
     expected = stock(source).run(None, dict(feeds))
     registered = sparse_export.InferenceSession(target, threads=1)

@@ -1,0 +1,98 @@
+"""Weights that are stored packed and run dense: what reads them finds an ordinary constant.
+
+A `<Prefix>Weight` node gives the tensor in its own shape and type, so nothing about its readers matters:
+they may
+be layers without a packed operator, a recurrent layer, an embedding, a branch, a DequantizeLinear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from onnx import numpy_helper
+
+from ...formats import TensorStats
+from ...formats.base import Array, as_bits
+from ..graph.census import Constant
+from ..graph.index import GraphIndex
+from . import plan as planning
+from .types import decoded_exactly
+from .values import Encoded
+
+
+def expand(plan: planning.TensorPlan, array: Array, why: str) -> None:
+    """Let a plan store its weight in the smallest of its candidates, and expand it, because of `why`.
+
+    Parameters
+    ----------
+    array
+        The weight as its readers see it.
+    """
+    if not decoded_exactly(array):
+        plan.stay_dense(f"{why}; no decode gives {plan.dtype} bit for bit")
+        return
+    plan.run, plan.run_reason, plan.values = "expanded", why, "fp32"
+    plan.encoded = Encoded(array)
+    planning.choose(plan, TensorStats(array))
+    if not plan.packed:
+        plan.run, plan.encoded = "dense", None
+        plan.reason = f"{plan.reason}; {why}"
+
+
+def plan_constant(
+    constant: Constant, told: Mapping[str, str], wanted: str, optimize: str
+) -> planning.TensorPlan:
+    """The plan of a constant that is the weight of no layer; `told` has better reasons than its readers."""
+    tensor = constant.tensor
+    shape = tuple(tensor.dims)
+    array = numpy_helper.to_array(tensor)
+    nbytes = planning.tensor_bytes(tensor)
+    plan = planning.TensorPlan(
+        name=constant.name,
+        op="/".join(constant.readers),
+        shape=shape,
+        dtype=str(array.dtype),
+        nnz=_nonzeros(array),
+        size=int(array.size),
+        format="dense",
+        dense_bytes=nbytes,
+        packed_bytes=nbytes,
+        reason="",
+        role="weight" if sum(dim > 1 for dim in shape) > 1 else "parameter",
+    )
+    why = told.get(constant.name, constant.reason)
+    if optimize == "speed" or not constant.movable:
+        plan.reason = why
+    else:
+        plan.reason = planning.refusal(wanted, plan)
+    if not plan.reason:
+        plan.candidates = planning.candidates(wanted, optimize)
+        expand(plan, array, why)
+    return plan
+
+
+def prefer_sources(index: GraphIndex, plan: planning.TensorPlan) -> None:
+    """Take back that a computed weight is packed where what it is computed from takes less, packed itself."""
+    total = 0
+    for name in plan.freed:
+        array = numpy_helper.to_array(index.initializers[name])
+        sizes = [array.nbytes]
+        if decoded_exactly(array) and array.nbytes >= planning.MIN_DENSE_BYTES:
+            twin = planning.TensorPlan(
+                name, "", array.shape, "", 0, array.size, "dense", array.nbytes, array.nbytes, ""
+            )
+            twin.candidates = plan.candidates
+            planning.choose(twin, TensorStats(array))
+            sizes.append(twin.packed_bytes)
+        total += min(sizes)
+    if plan.packed and total < plan.packed_bytes:
+        plan.stay_dense(f"its sources take less: {total:,} B packed")
+
+
+def _nonzeros(array: Array) -> int:
+    if array.dtype.kind == "O":
+        return int(array.size)
+    if array.dtype.itemsize in (1, 2, 4, 8):
+        return int(np.count_nonzero(as_bits(array)))
+    return int(np.count_nonzero(array))
