@@ -1,4 +1,4 @@
-"""Fill the generated table of docs/operators.md from the registry of formats.
+"""Fill the generated table of docs/operators.md from the registry of formats and the table of row sources.
 
 Usage: python -m tools.operators [--check]
 """
@@ -6,6 +6,7 @@ Usage: python -m tools.operators [--check]
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -13,18 +14,21 @@ from sparse_export import formats
 from tools.readme import replace
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "operators.md"
+SOURCES = PAGE.parents[1] / "runtime" / "native" / "kernels" / "rows" / "sources.def"
 
 
 def operator_table() -> str:
     """One row a format that has operators: names, components in the order of the inputs."""
     rows = ["| operators | format | components, between X and scale | kernels |", "|---|---|---|---|"]
+    decoded = set(re.findall(r'^SPARSE_EXPORT_SOURCE\(\w+, "(\w+)"', SOURCES.read_text(), re.MULTILINE))
     for fmt in formats.all_formats():
         prefixes = [prefix for prefix in (fmt.operator, fmt.sign_operator) if prefix]
         if not prefixes:
             continue
         names = ", ".join(f"`{prefix}Conv*`, `{prefix}MatMul*`" for prefix in prefixes)
         components = ", ".join(f"`{name}`" for name in fmt.operator_inputs)
-        kernels = "native" if fmt.kernels else "expanded at load"
+        once = "csr's, of rows decoded once" if fmt.operator in decoded else "none: expanded at load"
+        kernels = "native" if fmt.kernels else once
         rows.append(f"| {names} | `{fmt.name}` | {components} | {kernels} |")
     return "\n".join(rows)
 

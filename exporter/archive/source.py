@@ -6,6 +6,7 @@ whose pages are given back after use. So a checkpoint of any size passes through
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from ...errors import InputError, UnsupportedError
 from ...formats.base import Array
 from ...text import shown
-from ..files import kinds, shards, torch_file
+from ..files import budget, kinds, shards, torch_file
 from ..files.container import Container
 from ..files.container.header import DTYPE_NAMES
 from ..files.tensors import identity, refuse_growth
@@ -78,7 +79,8 @@ def open_source(path: Path, *, trust_checkpoint: bool = False) -> Source:
     if trust_checkpoint:  # a whole module may be one of torchvision's
         torchvision.importable()
     loaded = torch_file.read_torch(path, zipped=kind == "torch-zip", trust=trust_checkpoint, mmap=True)
-    return _torch(loaded, path, mapped=kind == "torch-zip")
+    # Code of the file's own may have written to what torch mapped: only our reader's map is clean.
+    return _torch(loaded, path, mapped=kind == "torch-zip" and not trust_checkpoint)
 
 
 def _safetensors(path: Path) -> Source:
@@ -144,11 +146,13 @@ def _torch(loaded: Any, path: Path, *, mapped: bool) -> Source:
     layout = build(loaded, leaf, notes)
     if not found:
         raise InputError(f"{where}: holds no tensors, nothing to archive")
-    _note_overlaps([tensor for tensor in found if tensor.layout == torch.strided], notes)
+    strided = [tensor for tensor in found if tensor.layout == torch.strided]
+    claimed = sum(tensor.numel() * tensor.element_size() for tensor in strided)
+    budget.current().refuse_growth(claimed, size, f"{where}: its tensors", times=budget.SHARED_TIMES)
+    _note_overlaps(strided, notes)
+    maps = _maps_of(path) if mapped else []
     made = [
-        _torch_tensor(t, where, mapped)
-        if t.layout == torch.strided
-        else _sparse_tensor(t, where, size, notes)
+        _torch_tensor(t, where, maps) if t.layout == torch.strided else _sparse_tensor(t, where, size, notes)
         for t in found
     ]
     return Source(made, layout, notes)
@@ -161,7 +165,7 @@ def _note_overlaps(tensors: list[Any], notes: list[str]) -> None:
         notes.append(f"{views} tensors are views of others' memory: archived by value, no longer shared")
 
 
-def _torch_tensor(tensor: Any, where: str, mapped: bool) -> SourceTensor:
+def _torch_tensor(tensor: Any, where: str, maps: list[tuple[int, int]]) -> SourceTensor:
     import torch
 
     names = {str(getattr(torch, name)): code for name, code in _TORCH_DTYPES.items()}
@@ -181,7 +185,7 @@ def _torch_tensor(tensor: Any, where: str, mapped: bool) -> SourceTensor:
         return patterns
 
     storage = tensor.untyped_storage()
-    release = _releaser(storage.data_ptr(), storage.nbytes()) if mapped else (lambda: None)
+    release = _releaser(storage.data_ptr(), storage.nbytes(), maps)
     return SourceTensor(code, tuple(tensor.shape), read, release, strides)
 
 
@@ -197,7 +201,7 @@ def _sparse_tensor(tensor: Any, where: str, size: int, notes: list[str]) -> Sour
             f"a sparse tensor of shape {list(tensor.shape)} comes back with the same values, but"
             + (" dense" if layout is None else " coalesced, without stored zeros, and with 64-bit indices")
         )
-    made = _torch_tensor(tensor.to_dense(), where, mapped=False)
+    made = _torch_tensor(tensor.to_dense(), where, [])
     return replace(made, layout=layout)
 
 
@@ -227,17 +231,34 @@ def torch_dtype(code: str) -> Any:
     return getattr(torch, next(name for name, value in _TORCH_DTYPES.items() if value == code))
 
 
-def _releaser(address: int, size: int) -> Callable[[], None]:
-    """A function that gives the pages of a memory-mapped storage back to the system."""
+def _maps_of(path: Path) -> list[tuple[int, int]]:
+    """Where in this process's memory the file is mapped: [start, stop) addresses, none off Linux."""
+    known, wanted = [], path.stat()
+    try:
+        lines = Path("/proc/self/maps").read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    for line in lines:
+        addresses, _, _, device, inode = line.split(maxsplit=5)[:5]
+        major, minor = (int(part, 16) for part in device.split(":"))
+        if (int(inode), os.makedev(major, minor)) == (wanted.st_ino, wanted.st_dev):
+            start, stop = (int(part, 16) for part in addresses.split("-"))
+            known.append((start, stop))
+    return known
+
+
+def _releaser(address: int, size: int, maps: list[tuple[int, int]]) -> Callable[[], None]:
+    """A function that gives the pages of a storage back to the system where it lies on one of the `maps`.
+
+    A storage elsewhere (one that was not aligned in the file, was swapped, or computed) has nothing to be
+    read from again: its pages would come back as zeros.
+    """
     import ctypes
     import mmap
-    import sys
 
-    if not sys.platform.startswith("linux"):
-        return lambda: None
     page = mmap.PAGESIZE
     start, stop = -(-address // page) * page, (address + size) // page * page
-    if stop <= start:
+    if stop <= start or not any(first <= start and stop <= last for first, last in maps):
         return lambda: None
     advise = ctypes.CDLL(None, use_errno=True).madvise
 

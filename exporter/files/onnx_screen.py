@@ -177,17 +177,21 @@ def _prove_functions(model: onnx.ModelProto, where: str) -> None:
 
 
 def _prove_inputs(model: onnx.ModelProto, where: str) -> None:
-    """The inputs that are stated in full can be made."""
+    """Inputs and outputs are of types that there are; the inputs stated in full can be made, all at once."""
+    for value in (*model.graph.input, *model.graph.output):
+        kind = value.type.tensor_type.elem_type
+        if kind not in onnx.TensorProto.DataType.values():
+            raise CorruptFileError(f"{where}: '{shown(value.name)}' has the unknown element type {kind}")
     known = {tensor.name for tensor in model.graph.initializer}
+    limit, total = max(_MOST_INPUT, budget.current().dense or 0), 0
     for value in model.graph.input:
         shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim if dim.HasField("dim_value")]
         if any(dim < 0 for dim in shape):
             raise CorruptFileError(f"{where}: input '{shown(value.name)}' has a negative dimension")
-        size = 4 * math.prod(max(1, dim) for dim in shape)
-        limit = max(_MOST_INPUT, budget.current().dense or 0)
-        if value.name not in known and size > limit:
+        total += 0 if value.name in known else 4 * math.prod(max(1, dim) for dim in shape)
+        if total > limit:
             raise UnsupportedError(
-                f"{where}: input '{shown(value.name)}' takes {size:,} bytes, over the limit of"
+                f"{where}: its inputs up to '{shown(value.name)}' take {total:,} bytes, over the limit of"
                 f" {limit:,}; raise it with --max-dense"
             )
 
@@ -199,24 +203,40 @@ def _prove_loops(graph: onnx.GraphProto, where: str) -> None:
         for node in found.node:
             if node.op_type == "Constant" and node.output:
                 constants.update((node.output[0], a.t) for a in node.attribute if a.HasField("t"))
-    for found in graphs(graph):
-        for node in found.node:
-            if node.op_type != "Loop" or node.domain not in ("", "ai.onnx") or not node.input:
-                continue
-            rounds = _number(constants.get(node.input[0]))
-            body = next(iter(subgraphs(node)), None)
-            if body is None or not body.output or (rounds is not None and rounds <= _MOST_ROUNDS):
-                continue
-            made = {name: inner for inner in body.node for name in inner.output}
-            condition, passed = body.output[0].name, len(body.input) > 1 and body.input[1].name
-            while condition in made and made[condition].op_type == "Identity":
-                condition = made[condition].input[0]
-            ends = condition in made and made[condition].op_type != "Constant"
-            if not ends and (condition == passed or condition in constants):
-                raise UnsupportedError(
-                    f"{where}: loop '{shown(node.name or node.output[0])}' never ends: {rounds or 'any'}"
-                    " rounds, and a condition that does not change"
-                )
+    _rounds(graph, constants, where)
+
+
+def _rounds(graph: onnx.GraphProto, constants: dict[str, onnx.TensorProto], where: str) -> int:
+    """Rounds that the loops of a graph make in one run of it, as far as their counts alone tell."""
+    total = 0
+    for node in graph.node:
+        inner = sum(_rounds(body, constants, where) for body in subgraphs(node))
+        body = next(iter(subgraphs(node)), None) if node.op_type == "Loop" else None
+        given = node.input[0] if node.input else ""
+        # A count that is computed is an honest one, of steps or boxes, as far as can be told here.
+        if body is not None and body.output and (not given or given in constants):
+            count = _number(constants.get(given))
+            if _never_ends_itself(body, constants):
+                rounds = None if count is None else max(0, count) * (1 + inner)
+                if rounds is None or rounds > _MOST_ROUNDS:
+                    raise UnsupportedError(
+                        f"{where}: loop '{shown(node.name or node.output[0])}' never ends:"
+                        f" {'any' if rounds is None else f'{rounds:,}'} rounds, and a condition that does not"
+                        " change"
+                    )
+                inner = rounds
+        total += inner
+    return total
+
+
+def _never_ends_itself(body: onnx.GraphProto, constants: dict[str, onnx.TensorProto]) -> bool:
+    """Whether the condition that a loop's body gives is the one it got, or a constant."""
+    made = {name: inner for inner in body.node for name in inner.output}
+    condition, passed = body.output[0].name, len(body.input) > 1 and body.input[1].name
+    while condition in made and made[condition].op_type == "Identity":
+        condition = made[condition].input[0]
+    ends = condition in made and made[condition].op_type != "Constant"
+    return not ends and (condition == passed or condition in constants)
 
 
 def _number(tensor: onnx.TensorProto | None) -> int | None:
@@ -327,7 +347,7 @@ def _prove_constants(model: onnx.ModelProto, variable: set[str], size: int, wher
     """
     for numbers in (False, True):
         total = _constant_bytes(model, variable, numbers)
-        budget.current().refuse_growth(total, size, f"{where}: its constants, worked out,")
+        budget.current().refuse_growth(total, size, f"{where}: its constants")
 
 
 def _constant_bytes(model: onnx.ModelProto, variable: set[str], numbers: bool) -> int:

@@ -91,12 +91,13 @@ def plain(tensors: dict[str, torch.Tensor], size: int) -> dict[str, torch.Tensor
     UnsupportedError
         If a tensor is of a kind that no step can work with.
     CorruptFileError
-        If a tensor claims more bytes than the file has.
+        If a tensor claims more bytes than the file has, or those that lie on each other's bytes together
+        claim too many.
     """
     import torch
 
     made: dict[tuple[object, ...], torch.Tensor] = {}
-    result, grown = {}, 0
+    result, grown, copied = {}, 0, 0
     for name, tensor in tensors.items():
         refuse_unsupported(name, tensor)
         if tensor.layout is not torch.strided:
@@ -114,6 +115,8 @@ def plain(tensors: dict[str, torch.Tensor], size: int) -> dict[str, torch.Tensor
             continue
         key = identity(tensor)
         if key not in made:
+            copied += nbytes
+            budget.current().refuse_growth(copied, size, "its tensors", times=budget.SHARED_TIMES)
             made[key] = tensor.resolve_neg().contiguous()
         result[name] = made[key]
     return result

@@ -95,6 +95,27 @@ def loop(condition: str = "Identity") -> onnx.ModelProto:
     return onnx_of([node("Loop", ["n", "t", "x"], ["y"], body=body)], counts)
 
 
+def many_inputs() -> onnx.ModelProto:
+    model = onnx_of([node("Identity", ["x"], ["y"])])
+    wide = [helper.make_tensor_value_info(f"x{i}", TensorProto.FLOAT, [1 << 24]) for i in range(200)]
+    model.graph.input.extend(wide)
+    return model
+
+
+def nested_loops() -> onnx.ModelProto:
+    """Each makes a thousand rounds of the one in it."""
+    model = loop()
+    model.graph.initializer[0].CopyFrom(const("n", np.int64(1000)))
+    for depth in range(3):
+        again = onnx.NodeProto()
+        again.CopyFrom(model.graph.node[0])
+        again.input[2], again.output[0] = "a", "ao"
+        outer = model.graph.node[0].attribute[0].g
+        outer.node[1].CopyFrom(again)
+        outer.name = f"round{depth}"
+    return model
+
+
 def sparse() -> onnx.ModelProto:
     model = onnx_of([node("MatMul", ["x", "w"], ["y"])], shape=[1, 40_000])
     held = model.graph.sparse_initializer.add(dims=[40_000, 40_000])
@@ -158,22 +179,24 @@ def typed_claim() -> onnx.ModelProto:
 
 
 CASES: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
-    "fill": (fill, "worked out"),
-    "fill by a constant node": (fill_of_a_constant_node, "worked out"),
-    "expand": (expand, "worked out"),
-    "tile": (tile, "worked out"),
-    "range": (count_up, "worked out"),
-    "doubled thirty times": (doubled, "worked out"),
-    "outer product of two vectors": (outer, "worked out"),
-    "three hundred constants": (many_small, "worked out"),
-    "padding": (padded, "worked out"),
+    "fill": (fill, "its constants"),
+    "fill by a constant node": (fill_of_a_constant_node, "its constants"),
+    "expand": (expand, "its constants"),
+    "tile": (tile, "its constants"),
+    "range": (count_up, "its constants"),
+    "doubled thirty times": (doubled, "its constants"),
+    "outer product of two vectors": (outer, "its constants"),
+    "three hundred constants": (many_small, "its constants"),
+    "padding": (padded, "its constants"),
     "a loop that never ends": (loop, "never ends"),
     "a loop whose condition is constant": (lambda: loop("Constant"), "never ends"),
+    "loops in loops": (nested_loops, "never ends: 1,001,000 rounds"),
     "a sparse initializer": (sparse, "its sparse tensors"),
     "a sparse constant": (sparse_constant, "its sparse tensors|not a valid"),
     "an unused input of gigabytes": (
         lambda: onnx_of([node("Identity", ["x"], ["y"])], shape=[1 << 20, 1 << 10]), "--max-dense"
     ),
+    "two hundred inputs of 64 MB": (many_inputs, "inputs up to 'x3' take 268,435,.* --max-dense"),
     "functions that double": (laughs, "nodes once its functions"),
     "a function that calls itself": (itself, "calls itself"),
     "two functions of one name": (named_twice, "two functions of one name"),
@@ -231,6 +254,18 @@ def test_a_raised_limit_lets_a_large_constant_through(tmp_path: Path) -> None:
     path.write_bytes(many_small().SerializeToString())
     with budget.raised(dense=2 << 30):
         assert checkpoint.load(path).onnx_model is not None
+
+
+def test_a_loop_over_what_the_model_computes_is_read(tmp_path: Path) -> None:
+    model = loop()
+    del model.graph.initializer[0]
+    length = [node("Shape", ["x"], ["s"]), node("Squeeze", ["s"], ["n"])]
+    nodes = [*length, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert checkpoint.load(path).onnx_model is not None
 
 
 def test_an_honest_loop_and_honest_functions_are_read(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from sparse_export.runtime.session import InferenceSession, library_path
 
+from ..native.tables import TARGETS
 from .binary_builder import BinaryCase, signs
-from .test_kernels import TARGETS
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,7 +11,7 @@ import pytest
 
 from sparse_export.runtime.session import library_path
 
-from .test_kernels import TARGETS
+from ..native.tables import TARGETS
 
 ROOT = Path(__file__).parents[2]
 

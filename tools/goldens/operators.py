@@ -24,6 +24,7 @@ from safetensors.numpy import save_file
 from sparse_export import formats
 from sparse_export.exporter.graph.domain import DOMAIN, OPSET
 from sparse_export.exporter.rewrite import functions
+from sparse_export.exporter.rewrite.op_spec import PACKED, POOL, SIGN, OpSpec
 from tests.native.layers import Array, Layer, Shape, pool_case
 from tests.native.tables import Operator
 
@@ -41,39 +42,27 @@ def prefixes() -> Iterator[tuple[str, formats.Format]]:
     for fmt in formats.all_formats():
         if fmt.operator is not None:
             yield fmt.operator, fmt
-            signs = functions.BINARY_INPUT.get(fmt.operator)
-            if signs is not None:
-                yield signs, fmt
-                yield f"{signs}{functions.PACKED}", fmt
+        if fmt.sign_operator is not None:
+            yield fmt.sign_operator, fmt
+            yield f"{fmt.sign_operator}{PACKED}", fmt
 
 
 def family(prefix: str, fmt: formats.Format, layer: str) -> Golden:
     """The model of all operators of a family on one input and weight, and what goes in and comes out."""
-    signs, packed = prefix != fmt.operator, prefix.endswith(functions.PACKED)
+    signs, packed = prefix != fmt.operator, prefix.endswith(PACKED)
     model = onnx.ModelProto(ir_version=IR_VERSION)
     tensors: dict[str, Array] = {}
-    for suffix in (*SUFFIXES[layer], *([functions.SIGN] if signs else [])):
-        residual = suffix.startswith("Add")
-        x, y = (
-            TensorProto.UINT8 if bits else TensorProto.FLOAT for bits in (packed, suffix == functions.SIGN)
-        )
+    for suffix in (*SUFFIXES[layer], *([SIGN] if signs else [])):
+        x, y = (TensorProto.UINT8 if bits else TensorProto.FLOAT for bits in (packed, suffix == SIGN))
         name = f"{prefix}{layer}{suffix}"
         operator = Operator(name, "", prefix, layer, suffix, fmt.operator_inputs, x, y)
         # The same numbers for every suffix: one weight and one input serve all.
         one = Layer(operator, SHAPES[layer], np.random.default_rng(zlib.crc32(f"{prefix}{layer}".encode())))
         part = onnx.load_from_string(one.model())
-        function = functions.build(
-            fmt,
-            layer,
-            residual=residual,
-            activation=suffix.removeprefix("Add"),
-            binary_input=signs,
-            packed_input=packed,
-            opset=OPSET,
-        )
+        spec = OpSpec(fmt, layer, suffix.startswith("Add"), suffix.removeprefix("Add"), packed)
         tensors |= one.feeds | {name: one.expected.astype(np.uint8 if y == TensorProto.UINT8 else np.float32)}
         _append(model, part, name)
-        model.functions.append(function)
+        model.functions.append(functions.build(spec, OPSET))
     return model, tensors
 
 
@@ -96,9 +85,9 @@ def pooling() -> Golden:
     """The model of the one operator without a weight."""
     data, x, y = pool_case(np.random.default_rng(1))
     model = onnx.ModelProto(ir_version=IR_VERSION)
-    _append(model, onnx.load_from_string(data), functions.POOL)
+    _append(model, onnx.load_from_string(data), POOL)
     model.functions.append(functions.pool(OPSET))
-    return model, {"x": x, functions.POOL: y}
+    return model, {"x": x, POOL: y}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -111,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
         for prefix, fmt in prefixes()
         for layer in SHAPES
     }
-    makers[f"{functions.POOL}-v1.onnx"] = pooling
+    makers[f"{POOL}-v1.onnx"] = pooling
     missing = [name for name in makers if not (HERE / name).exists()]
     if check:
         print("".join(f"missing: tests/golden/onnx/{name}\n" for name in missing), end="")

@@ -1,4 +1,4 @@
-"""A dimension of -1 is an open one, as some exporters write it; other negative ones are damage."""
+"""What inputs and outputs may state: -1 is an open dimension; other oddities are damage."""
 
 from __future__ import annotations
 
@@ -38,3 +38,13 @@ def test_minus_one_is_open(tmp_path: Path) -> None:
 def test_other_negative_dimensions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CorruptFileError, match="negative dimension"):
         read_onnx(saved(tmp_path, -2))
+
+
+@pytest.mark.parametrize("ends", ["input", "output"])
+def test_unknown_element_types_are_refused(tmp_path: Path, ends: str) -> None:
+    path = saved(tmp_path, 1)
+    model = onnx.load(path)
+    getattr(model.graph, ends)[0].type.tensor_type.elem_type = 255
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(CorruptFileError, match="element type 255"):
+        read_onnx(path)
