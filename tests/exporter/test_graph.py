@@ -176,7 +176,7 @@ def test_tied_weights_are_packed_once(rng: np.random.Generator) -> None:
     assert sum(tensor.name.startswith("w.gaps") for tensor in packed.graph.initializer) == 1
 
 
-def test_weight_shared_with_a_gather_stays_dense(rng: np.random.Generator) -> None:
+def test_weight_shared_with_a_gather_is_stored_once_and_expanded(rng: np.random.Generator) -> None:
     constants = {"w": pruned(rng, 40, 40), "i": np.array([1, 2], np.int64)}
     nodes = [
         helper.make_node("Gather", ["w", "i"], ["g"]),
@@ -185,7 +185,7 @@ def test_weight_shared_with_a_gather_stays_dense(rng: np.random.Generator) -> No
     ]
     index = GraphIndex(model(nodes, constants, [2, 40], 2))
     (row,) = plan.make(index, match.find(index), "csr")
-    assert (row.format, row.reason) == ("dense", "shared with Gather")
+    assert (row.format, row.run, row.run_reason) == ("csr", "expanded", "shared with Gather")
 
 
 def test_initializer_that_an_input_overrides_is_left_alone(rng: np.random.Generator) -> None:
