@@ -151,10 +151,8 @@ demo-out/model.csr.onnx:
 report: setup ## The lab report, every experiment anew; FULL=1 for the long one
 	$(PY) -m tools.lab_report $(if $(FULL),--full)
 
-generate: setup ## Every derived file anew: README tables, docs/results.md, pictures, golden files that are missing
-	$(PY) -m tools.readme
-	$(PY) -m tools.picture
-	$(PY) -m tools.goldens.formats
+generate: setup ## Every derived file anew; CHECK=1 changes nothing and says what is stale (the tests do that too)
+	$(PY) -m tools.generate $(if $(CHECK),--check)
 
 clean: ## Remove what was built
 	rm -rf build $(VENV) demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis

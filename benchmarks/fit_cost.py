@@ -180,7 +180,8 @@ def table(runs: dict[str, dict[str, float]], only: str) -> dict[str, Any]:
     for kind in dict.fromkeys(case.kind for case in measured):
         mine = [case for case in measured if case.kind == kind]
         parts = {"dense": mine}
-        parts |= {name: [case for case in mine if case.format == name] for name in ("csr", "bitpack")}
+        names = dict.fromkeys(case.format for case in mine)
+        parts |= {name: [case for case in mine if case.format == name] for name in names}
         for part, members in parts.items():
             features = [cost.features(part, case.work()) for case in members]
             side = "dense" if part == "dense" else "packed"

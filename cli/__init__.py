@@ -31,6 +31,7 @@ COMMANDS = {
     "retrain": ("retrain", "Train what pruning left; zeros stay zero."),
     "binarize": ("binarize", "Give a checkpoint weights of one bit, trained through the sign."),
     "sweep": ("sweep", "Accuracy and bytes over pruning rates, seeds and ways of retraining."),
+    "archive": ("archive", "Write the checkpoint itself, smaller; `unpack` gives it back."),
     "unpack": ("unpack", "Turn an archive back into the checkpoint it was made from."),
     "ops-path": ("ops_path", "Print the path of the native operator library."),
 }

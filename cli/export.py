@@ -59,17 +59,8 @@ Examples:
 @click.option(
     "--external-data", is_flag=True, help="Put the weights in an aligned data file beside the model."
 )
-@click.option(
-    "--archive", is_flag=True, help="Write the checkpoint itself, masks folded: MODEL.packed.safetensors."
-)
-@click.option(
-    "--no-fold",
-    is_flag=True,
-    help="In an archive, keep pruning pairs (weight_orig, weight_mask) apart, not the folded weight.",
-)
-@click.option(
-    "--exact-zeros", is_flag=True, help="In an archive, keep the signs of zeros (-0.0) in pruned weights too."
-)
+@click.option("--archive", is_flag=True, help="Short for the command `archive`: the checkpoint itself.")
+@options.archive_options
 @click.option("--plain-zeros", is_flag=True, hidden=True, help="Now the default: see --exact-zeros.")
 @click.option(
     "--compare",
@@ -108,7 +99,7 @@ def command(
     if exact_zeros and plain_zeros:
         raise click.UsageError("--plain-zeros and --exact-zeros are opposites")
     if archive:
-        keep = {"fold_masks": not no_fold, "exact_zeros": exact_zeros}
+        keep = {"no_fold": no_fold, "exact_zeros": exact_zeros}
         _archive(model, as_json, quiet, no_verify, keep, arguments | {"report": html, "card": card})
         return
     if no_fold or exact_zeros or plain_zeros:
@@ -133,10 +124,8 @@ def command(
 def _archive(
     model: Path, as_json: bool, quiet: bool, no_verify: bool, keep: dict[str, bool], arguments: dict[str, Any]
 ) -> None:
-    """Write the archive; options that are about a graph have no meaning here and are refused."""
-    from ..exporter import archive
-    from ..exporter.files import shards
-    from . import render
+    """What `archive` does; options that are about a graph have no meaning here and are refused."""
+    from .archive import write
 
     given = [
         name
@@ -152,21 +141,8 @@ def _archive(
         )
     if arguments["dry_run"]:
         raise click.UsageError("--archive has no plan to show: leave out --dry-run")
-    target = arguments["output"] or model.with_name(archive.default_target(model).name)
-    with console.progress(quiet or as_json) as progress:
-        report = archive.write(
-            model,
-            target,
-            force=arguments["force"],
-            trust_checkpoint=arguments["trust_checkpoint"],
-            **keep,
-            check=not no_verify,
-            progress=progress,
-        )
-    if as_json:
-        console.print_json(render.archive_json(report))
-    elif not quiet:
-        render.archive(report, shards.size(model), verified=not no_verify)
+    passed: dict[str, Any] = {name: arguments[name] for name in ("output", "force", "trust_checkpoint")}
+    write(model, **(passed | keep), verify=not no_verify, as_json=as_json, quiet=quiet)
 
 
 def _write_documents(

@@ -173,6 +173,20 @@ binarize_options = together(
     ),
 )
 
+#: What an archive keeps.
+archive_options = together(
+    click.option(
+        "--no-fold",
+        is_flag=True,
+        help="In an archive, keep pruning pairs (weight_orig, weight_mask) apart, not the folded weight.",
+    ),
+    click.option(
+        "--exact-zeros",
+        is_flag=True,
+        help="In an archive, keep the signs of zeros (-0.0) in pruned weights too.",
+    ),
+)
+
 #: How close the outputs must be.
 tolerance_options = together(
     click.option(

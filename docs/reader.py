@@ -40,6 +40,15 @@ DTYPES = {
     "U16": "<u2",
     "U8": "u1",
 }
+#: The bits of 1 in the float types.
+ONES = {
+    "F64": 0x3FF << 52,
+    "F32": 0x3F800000,
+    "F16": 0x3C00,
+    "BF16": 0x3F80,
+    "F8_E4M3": 0x38,
+    "F8_E5M2": 0x3C,
+}
 
 
 def read(data: bytes) -> tuple[str, str, Array]:
@@ -52,7 +61,7 @@ def read(data: bytes) -> tuple[str, str, Array]:
     for key, entry in header.items():
         begin, end = entry["data_offsets"]
         parts[key] = np.frombuffer(body[begin:end], DTYPES[entry["dtype"]]).reshape(entry["shape"])
-    word = np.dtype(f"<u{np.dtype(DTYPES[dtype]).itemsize}")
+    word = np.dtype(f"<u{np.dtype(DTYPES[dtype]).itemsize}", metadata={"dtype": dtype})
     return name, dtype, DECODERS[name](parts, tuple(shape), word).reshape(shape)
 
 
@@ -153,6 +162,15 @@ def bitpack(c: Components, shape: Shape, word: Word) -> Array:
     return np.where(bits(c["bits"], cols) != 0, minus[:, None], plus[:, None])
 
 
+def signbits(c: Components, shape: Shape, word: Word) -> Array:
+    rows, cols, _ = sizes(shape)
+    assert word.metadata is not None
+    one = ONES[word.metadata["dtype"]]
+    sign = bits(c["bits"], cols).astype(word) << word.type(8 * word.itemsize - 1)
+    last = sign | word.type(one)
+    return np.moveaxis(last.reshape(rows, *shape[2:], shape[1]), -1, 1) if len(shape) > 2 else last
+
+
 def ternary(c: Components, shape: Shape, word: Word) -> Array:
     rows, cols, _ = sizes(shape)
     plus, minus = signed(c, rows, word)
@@ -204,6 +222,7 @@ DECODERS: dict[str, Callable[[Components, Shape, Word], Array]] = {
     "bitmask": bitmask,
     "nm": nm,
     "bitpack": bitpack,
+    "signbits": signbits,
     "ternary": ternary,
     "codebook": codebook,
     "tight": tight,

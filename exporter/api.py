@@ -227,11 +227,12 @@ def _settle(
 
 def _remarks(index: GraphIndex, plans: Sequence[TensorPlan], spec: Spec) -> list[tuple[str, str]]:
     """What the user should know about the plan, as notes of the report."""
-    from ..formats.choice import KERNELS
+    from .. import formats
     from .graph import zeros
 
     notes = [note.text for note in zeros.notes(index, [plan.name for plan in plans if plan.packed])]
-    expanded = sorted({plan.format for plan in plans if plan.packed} - set(KERNELS))
+    packed = {plan.format for plan in plans if plan.packed}
+    expanded = sorted(name for name in packed if not formats.get(name).kernels)
     if expanded:
         names = ", ".join(expanded)
         notes.append(f"{names}: no native kernel, so they run expanded; --optimize speed avoids it")

@@ -7,8 +7,8 @@ sum of parts can still lose. A net that does not win as a whole stays dense.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import onnx
@@ -17,13 +17,12 @@ from onnx import helper, numpy_helper
 from ..formats import Packed
 from ..runtime.inputs import Feeds
 from ..runtime.stock import Session
+from ..runtime.timing import medians
 from .graph.find import find
 from .graph.index import GraphIndex, Layer, concrete_shapes
 from .plan.plan import TensorPlan
 from .rewrite.write import rewrite
 
-_ROUNDS = 7
-_MIN_SECONDS = 0.02
 #: Packed must be this much faster: below it the difference is noise.
 MARGIN = 1.03
 
@@ -155,20 +154,8 @@ def _session(model: onnx.ModelProto, threads: int) -> Session:
 
 def _alternate(first: Session, second: Session, feeds: Feeds) -> tuple[float, float]:
     """Median seconds of one run of each, taken in turn."""
-    # The bare sessions: what the wrapper adds is no part of a layer's time.
-    sessions = (first.raw, second.raw)
-    times: tuple[list[float], list[float]] = ([], [])
-    repeats = []
     first.run(feeds)
-    for session in sessions:
-        session.run(None, feeds)
-        start = time.perf_counter()
-        session.run(None, feeds)
-        repeats.append(max(1, int(_MIN_SECONDS / max(1e-7, time.perf_counter() - start))))
-    for _ in range(_ROUNDS):
-        for session, count, taken in zip(sessions, repeats, times, strict=True):
-            start = time.perf_counter()
-            for _ in range(count):
-                session.run(None, feeds)
-            taken.append((time.perf_counter() - start) / count)
-    return float(np.median(times[0])), float(np.median(times[1]))
+    # The bare sessions: what the wrapper adds is no part of a layer's time.
+    bare = [partial(session.raw.run, None, feeds) for session in (first, second)]
+    dense, packed = medians(bare)
+    return dense, packed

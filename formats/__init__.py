@@ -8,10 +8,10 @@ from importlib import import_module
 from ..errors import InputError
 from ..exporter.files import container
 from .base import Format, Packed, TensorStats
-from .choice import Choice, choose
+from .parts.choice import Choice, choose
 
 #: Format name -> "module:Class". CLI choices, README table, contract tests, golden files and fuzz seeds
-#: derive from it.
+#: derive from it and from `DERIVED`.
 FORMATS = {
     "dense": "dense:Dense",
     "csr": "csr:Csr",
@@ -27,6 +27,8 @@ FORMATS = {
     "signgaps": "signs:Signgaps",
     "split": "split:Split",
 }
+#: The same for formats that nobody asks for by name: what a weight becomes for the operators of signs.
+DERIVED = {"signbits": "signbits:Signbits"}
 
 __all__ = [
     "FORMATS",
@@ -35,9 +37,12 @@ __all__ = [
     "Packed",
     "TensorStats",
     "all_formats",
+    "asked",
     "choose",
     "container",
     "get",
+    "packable",
+    "with_kernel",
 ]
 
 
@@ -50,13 +55,38 @@ def get(name: str) -> Format:
     InputError
         If no format has that name.
     """
-    if name not in FORMATS:
+    found = FORMATS.get(name) or DERIVED.get(name)
+    if found is None:
         raise InputError(f"unknown format '{name}'; choose from {', '.join(FORMATS)}")
-    module, _, cls = FORMATS[name].partition(":")
+    module, _, cls = found.partition(":")
     fmt: Format = getattr(import_module(f".{module}", __name__), cls)()
     return fmt
 
 
+def asked(name: str) -> Format:
+    """The format that somebody asks for by that name.
+
+    Raises
+    ------
+    InputError
+        If there is none that a weight can be given.
+    """
+    if name not in FORMATS:
+        raise InputError(f"unknown format '{name}'; choose from {', '.join(FORMATS)}")
+    return get(name)
+
+
 def all_formats() -> list[Format]:
     """Every format, in table order."""
-    return [get(name) for name in FORMATS]
+    return [get(name) for name in (*FORMATS, *DERIVED)]
+
+
+def packable() -> list[Format]:
+    """The formats that a layer's weight can be given in an ONNX file, in table order."""
+    return [fmt for fmt in all_formats() if fmt.operator is not None]
+
+
+def with_kernel(device: str = "cpu") -> list[Format]:
+    """The formats that a kernel reads on that device, the fastest first."""
+    found = [fmt for fmt in packable() if device in fmt.kernels]
+    return sorted(found, key=lambda fmt: fmt.precedence)

@@ -149,6 +149,15 @@ class Format(ABC):
     summary: ClassVar[str]
     #: Prefix of the ONNX operators that read it ("Sparse" -> SparseConv, SparseMatMul); None: not in ONNX.
     operator: ClassVar[str | None] = None
+    #: Prefix of those that take the signs of their activations too; None: there are none.
+    sign_operator: ClassVar[str | None] = None
+    #: Format of the signs alone, for layers that take the signs of their activations; None: there is none.
+    sign_format: ClassVar[str | None] = None
+    #: Devices on which the native library reads it as it is; elsewhere the function expands it at load.
+    kernels: ClassVar[tuple[str, ...]] = ()
+    #: Who takes a tie in bytes, the lowest first: what a kernel runs, the faster one first, then the more
+    #: regular layout.
+    precedence: ClassVar[int] = 9
     #: Components in the order the operators take them, between the activation X and scale, bias.
     operator_inputs: ClassVar[tuple[str, ...]] = ()
     #: Component that goes into the operator's `scale` input instead (alpha of each channel); None: ones.

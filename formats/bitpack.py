@@ -20,6 +20,18 @@ from .base import (
 )
 from .parts import bits
 
+#: ONNX text: `dense` of the sign bits `bits`, in the order in which they lie.
+SIGNS_DECODE = (
+    bits.UNPACK_BITS.format(source="bits", target="signs")
+    + """
+        axis1 = Constant <value_ints = [1]> ()
+        signs_cut = Slice (signs, zero1, cols, axis1)
+        is_negative = Cast <to = 9> (signs_cut)
+        minus_scale = Neg (row_scale)
+        dense = Where (is_negative, minus_scale, row_scale)
+    """
+)
+
 
 class Bitpack(Format):
     """Sign bits row by row, and the magnitude alpha of the tensor or of every row.
@@ -29,7 +41,8 @@ class Bitpack(Format):
     rows share one alpha, otherwise [rows]; finite and positive. Detection is exact: every weight of a
     row has the same magnitude bits.
 
-    In ONNX the operator takes ``bits`` only; alpha goes into its `scale` input.
+    In ONNX the operator takes ``bits`` only; alpha goes into its `scale` input, so what is read there are the
+    signs, with an alpha of 1. Where a layer takes the signs of its activations, `signbits` holds them.
 
     Examples
     --------
@@ -41,18 +54,12 @@ class Bitpack(Format):
     name = "bitpack"
     summary = "binarized weights (+alpha, -alpha): 1 bit each and the alphas"
     operator = "BinaryWeight"
+    sign_format = "signbits"
+    kernels = ("cpu",)
+    precedence = 0
     operator_inputs = ("bits",)
     scale_component = "scales"
-    operator_decode = (
-        bits.UNPACK_BITS.format(source="bits", target="signs")
-        + """
-        axis1 = Constant <value_ints = [1]> ()
-        signs_cut = Slice (signs, zero1, cols, axis1)
-        is_negative = Cast <to = 9> (signs_cut)
-        minus_scale = Neg (row_scale)
-        dense = Where (is_negative, minus_scale, row_scale)
-    """
-    )
+    operator_decode = SIGNS_DECODE
 
     def applies_to(self, stats: TensorStats) -> bool:
         return find_scales(stats, allow_zeros=False) is not None

@@ -44,6 +44,8 @@ class Csr(Format):
     name = "csr"
     summary = "non-zeros with 8/16/32-bit in-row gaps; any pattern, density below about 0.8"
     operator = "Sparse"
+    kernels = ("cpu",)
+    precedence = 1
     operator_inputs = ("indptr", "gaps", "values")
     operator_entries = True
     operator_decode = (

@@ -42,6 +42,7 @@ class Nm(Format):
     name = "nm"
     summary = "N:4 patterns (2:4, 1:4) along the input channels: values and 2-bit places"
     operator = "NM"
+    precedence = 2
     operator_inputs = ("values", "places")
     operator_entries = True
     # A place past the last channel takes position and value of its group's first entry, which is inside.

@@ -10,8 +10,6 @@ import sys
 from pathlib import Path
 
 from sparse_export import formats
-from sparse_export.exporter.rewrite.functions import BINARY_INPUT
-from sparse_export.formats.choice import KERNELS
 from tools.readme import replace
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "operators.md"
@@ -21,23 +19,23 @@ def operator_table() -> str:
     """One row a format that has operators: names, components in the order of the inputs."""
     rows = ["| operators | format | components, between X and scale | kernels |", "|---|---|---|---|"]
     for fmt in formats.all_formats():
-        if fmt.operator is None:
+        prefixes = [prefix for prefix in (fmt.operator, fmt.sign_operator) if prefix]
+        if not prefixes:
             continue
-        prefixes = [fmt.operator, *([BINARY_INPUT[fmt.operator]] if fmt.operator in BINARY_INPUT else [])]
         names = ", ".join(f"`{prefix}Conv*`, `{prefix}MatMul*`" for prefix in prefixes)
         components = ", ".join(f"`{name}`" for name in fmt.operator_inputs)
-        kernels = "native" if fmt.name in KERNELS else "expanded at load"
+        kernels = "native" if fmt.kernels else "expanded at load"
         rows.append(f"| {names} | `{fmt.name}` | {components} | {kernels} |")
     return "\n".join(rows)
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Write the table, or say whether it is out of date."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if it is out of date")
     before = PAGE.read_text()
     text = replace(before, "operators", operator_table())
-    if parser.parse_args().check:
+    if parser.parse_args(arguments).check:
         return int(text != before)
     PAGE.write_text(text)
     return 0

@@ -73,14 +73,14 @@ def draw(document: dict[str, Any], theme: str) -> str:
     return target.getvalue()
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Exit code: 1 where a picture is missing or stale and only a check was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if a picture is stale")
-    arguments = parser.parse_args()
+    check = parser.parse_args(arguments).check
     document = json.loads(MEASURED.read_text())
     pictures = {FIGURES / f"demo-{theme}.svg": draw(document, theme) for theme in THEMES}
-    if arguments.check:
+    if check:
         return int(any(not path.exists() or path.read_text() != text for path, text in pictures.items()))
     for path, text in pictures.items():
         path.write_text(text)

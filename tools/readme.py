@@ -22,7 +22,8 @@ def format_table() -> str:
     """One row a format, from the registry."""
     rows = ["| format | what it stores | operators |", "|---|---|---|"]
     for fmt in formats.all_formats():
-        operators = f"`{fmt.operator}Conv`, `{fmt.operator}MatMul`" if fmt.operator else "the model's own"
+        prefix = fmt.operator or fmt.sign_operator
+        operators = f"`{prefix}Conv`, `{prefix}MatMul`" if prefix else "the model's own"
         rows.append(f"| `{fmt.name}` | {fmt.summary} | {operators} |")
     return "\n".join(rows)
 
@@ -35,23 +36,23 @@ def replace(text: str, name: str, content: str) -> str:
     return f"{head}{begin}\n{content}\n{end}{tail}"
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--demo", type=Path, help="output of the main command, to be shown as it is")
     parser.add_argument(
         "--check", action="store_true", help="change nothing; exit 1 if a table is out of date"
     )
-    arguments = parser.parse_args()
+    given = parser.parse_args(arguments)
     before = README.read_text()
     text = replace(before, "formats", format_table())
     text = replace(text, "results", results.highlights())
-    if arguments.demo:
-        text = replace(text, "demo", f"```\n{arguments.demo.read_text().strip()}\n```")
+    if given.demo:
+        text = replace(text, "demo", f"```\n{given.demo.read_text().strip()}\n```")
     pages = {README: text, RESULTS: results.page()}
     measured = results.RESULTS / "field.json"
     if measured.exists():
         pages[FIELD] = field_page.page(json.loads(measured.read_text()))
-    if arguments.check:
+    if given.check:
         return int(any(not path.exists() or path.read_text() != page for path, page in pages.items()))
     for path, page in pages.items():
         path.write_text(page)

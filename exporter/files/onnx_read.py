@@ -72,7 +72,16 @@ def _parse(path: Path, data: bytes) -> onnx.ModelProto:
         ) from error
     if not model.ir_version or not model.HasField("graph") or not model.graph.output:
         raise CorruptFileError(f"{shown(path)}: not an ONNX model: it has no graph with outputs")
+    _open_dimensions(model.graph)
     return model
+
+
+def _open_dimensions(graph: onnx.GraphProto) -> None:
+    """Take a dimension of -1, as some exporters write for one that is open, as what it means."""
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_value == -1:
+                dim.ClearField("dim_value")
 
 
 @dataclass(frozen=True)

@@ -177,7 +177,11 @@ def _prove_functions(model: onnx.ModelProto, where: str) -> None:
 
 
 def _prove_inputs(model: onnx.ModelProto, where: str) -> None:
-    """The inputs that are stated in full can be made, all of them at once."""
+    """Inputs and outputs are of types that there are; the inputs stated in full can be made, all at once."""
+    for value in (*model.graph.input, *model.graph.output):
+        kind = value.type.tensor_type.elem_type
+        if kind not in onnx.TensorProto.DataType.values():
+            raise CorruptFileError(f"{where}: '{shown(value.name)}' has the unknown element type {kind}")
     known = {tensor.name for tensor in model.graph.initializer}
     limit, total = max(_MOST_INPUT, budget.current().dense or 0), 0
     for value in model.graph.input:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import onnx
 
+from . import proto_size
 from .onnx_write import MAX_INLINE_TOTAL, data_bytes
 
 
@@ -23,21 +24,26 @@ def file_bytes(path: Path) -> int:
 def model_bytes(model: onnx.ModelProto) -> int:
     """Bytes of the file that `onnx_write.save` makes of a model."""
     data = data_bytes(model)
-    return data if data > MAX_INLINE_TOTAL else int(model.ByteSize())
+    return data if data > MAX_INLINE_TOTAL else proto_size.model_bytes(model)
 
 
 def held(model: onnx.ModelProto) -> list[onnx.TensorProto]:
     """The tensors that a dense file has to hold: what something reads, in nested graphs too."""
-    read = {value.name for value in model.graph.output} | set(_reads(model.graph))
+    read = _all_read(model.graph)
     mine = [tensor for tensor in model.graph.initializer if tensor.name in read]
     return mine + list(_nested(model.graph))
 
 
 def dense_bytes(model: onnx.ModelProto) -> int:
     """Bytes of a dense file of the model, without what nothing reads."""
-    everything = [*model.graph.initializer, *_nested(model.graph)]
-    spared = sum(t.ByteSize() for t in everything) - sum(t.ByteSize() for t in held(model))
-    return model_bytes(model) - int(spared)
+    read = _all_read(model.graph)
+    unread = (tensor for tensor in model.graph.initializer if tensor.name not in read)
+    return model_bytes(model) - sum(map(proto_size.tensor_bytes, unread))
+
+
+def _all_read(graph: onnx.GraphProto) -> set[str]:
+    """Names that nodes read or that are outputs."""
+    return {value.name for value in graph.output} | set(_reads(graph))
 
 
 def _reads(graph: onnx.GraphProto) -> Iterator[str]:

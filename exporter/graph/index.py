@@ -70,6 +70,10 @@ class Layer:
         return [self.x, *([self.residual] if self.residual else [])]
 
 
+#: Arrays above this are read from their tensor each time: keeping them would hold every weight twice.
+LARGE = 1 << 22
+
+
 class GraphIndex:
     """One graph: its initializers, who makes and who reads each value, and what is constant.
 
@@ -117,7 +121,10 @@ class GraphIndex:
             return None
         if name not in self._arrays:
             if name in self.initializers:
-                self._arrays[name] = numpy_helper.to_array(self.initializers[name])
+                held: Array = numpy_helper.to_array(self.initializers[name])
+                if held.nbytes > LARGE:
+                    return held
+                self._arrays[name] = held
             else:
                 array = self._computed(name)
                 if array is None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import onnx
 
-from ...formats.choice import KERNELS
+from ... import formats
 from ...runtime.target import kernel_target
 from ..graph.index import Layer, concrete_shapes
 from .plan import TensorPlan
@@ -78,7 +78,7 @@ def features(part: str, work: Work) -> list[float]:
     around = [float(work.inputs), float(work.rows * work.outputs)]
     if part == "dense":
         return [1.0, float(work.size * work.outputs), float(work.size), *around]
-    entries = work.nnz if part == "csr" else work.size
+    entries = work.nnz if formats.get(part).operator_entries else work.size
     return [1.0, float(entries * math.ceil(work.outputs / 16)), float(entries), *around]
 
 
@@ -163,7 +163,7 @@ def keep_slow_layers_dense(
     for plan in plans:
         if not plan.packed or plan.name in signed:
             continue
-        if plan.format not in KERNELS:
+        if not formats.get(plan.format).kernels:
             plan.stay_dense(f"{plan.format} has no kernel: it would run expanded")
             continue
         if any(_is_depthwise(layer) for layer in plan.layers):

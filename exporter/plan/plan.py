@@ -20,7 +20,6 @@ from ... import formats
 from ...errors import InputError
 from ...formats import Format, TensorStats
 from ...formats.base import as_bits
-from ...formats.choice import KERNELS
 from ..graph.census import Constant, others
 from ..graph.index import GraphIndex, Layer
 from ..graph.zeros import strangers
@@ -104,7 +103,7 @@ def parse_overrides(pairs: Iterable[str]) -> list[tuple[str, str]]:
         glob, equals, name = pair.rpartition("=")
         if not equals or not glob:
             raise InputError(f"--layers {pair}: expected GLOB=FORMAT, for example 'features.*=csr'")
-        formats.get(name)
+        formats.asked(name)
         overrides.append((glob, name))
     return overrides
 
@@ -254,9 +253,11 @@ def _obstacle(index: GraphIndex, name: str, group: list[Layer]) -> str | None:
 
 def _candidates(wanted: str, optimize: str) -> list[Format]:
     if wanted == "auto" and optimize == "speed":
-        return [formats.get(name) for name in KERNELS]
-    named = formats.all_formats() if wanted == "auto" else [formats.get(wanted)]
-    return [fmt for fmt in named if fmt.operator is not None]
+        return formats.with_kernel()
+    if wanted == "auto":
+        return formats.packable()
+    fmt = formats.asked(wanted)
+    return [fmt] if fmt.operator is not None else []
 
 
 def _choose(plan: TensorPlan, stats: TensorStats, candidates: Sequence[Format]) -> None:

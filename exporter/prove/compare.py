@@ -15,9 +15,9 @@ from ...errors import InputError, VerificationError
 from ...formats import Format, Packed
 from ...formats.base import Array
 from ..graph.domain import DOMAIN
-from ..graph.index import attribute
-from ..rewrite.functions import BINARY_INPUT, PACKED, POOL
-from ..rewrite.sign_bits import channels_first
+from ..graph.index import attributes
+from ..rewrite.op_spec import PACKED, POOL
+from ..rewrite.sign_bits import signs
 from .verdict import OutputVerdict
 
 #: Metadata of a file whose values are stored with less than they had: the `--values` that asked for it.
@@ -101,7 +101,7 @@ def packed_nodes(model: onnx.ModelProto) -> dict[str, tuple[onnx.NodeProto, Form
     """
     initializers = {tensor.name: tensor for tensor in model.graph.initializer}
     prefixes = {fmt.operator: fmt for fmt in formats.all_formats() if fmt.operator}
-    twins = {twin: prefixes[prefix] for prefix, twin in BINARY_INPUT.items()}
+    twins = {fmt.sign_operator: fmt for fmt in formats.all_formats() if fmt.sign_operator}
     prefixes |= twins | {f"{twin}{PACKED}": fmt for twin, fmt in twins.items()}
     found = {}
     for node in model.graph.node:
@@ -115,8 +115,6 @@ def packed_nodes(model: onnx.ModelProto) -> dict[str, tuple[onnx.NodeProto, Form
         if missing or len(parts) < len(fmt.operator_inputs):
             raise InputError(f"node '{node.name}': packed input {missing or parts} is not an initializer")
         arrays = [numpy_helper.to_array(initializers[part]) for part in parts]
-        if node.op_type.startswith(tuple(twins)):
-            arrays = [channels_first(array, attribute(node, "shape")) for array in arrays]  # type: ignore[arg-type]
         found[parts[0].rpartition(".")[0]] = (node, fmt, dict(zip(fmt.operator_inputs, arrays, strict=True)))
     return found
 
@@ -140,10 +138,16 @@ def check_tensors(model: onnx.ModelProto, expected: dict[str, Packed], dense: Ca
     for name, packed in expected.items():
         if name not in written:
             raise VerificationError(f"{name}: missing in the written file")
-        _, fmt, components = written[name]
+        node, fmt, components = written[name]
+        held = packed if fmt.name == packed.format else signs(packed)
         for part, array in components.items():
-            if array.tobytes() != packed.components[part].tobytes():
+            if array.tobytes() != held.components[part].tobytes():
                 raise VerificationError(f"{name}: component '{part}' differs from what was packed")
-        if fmt.unpack(packed).tobytes() != np.ascontiguousarray(dense(name)).tobytes():
+        source = np.ascontiguousarray(dense(name))
+        same = formats.get(packed.format).unpack(packed).tobytes() == source.tobytes()
+        if same and held is not packed:
+            read = fmt.unpack(fmt.from_operator(components, attributes(node)))
+            same = np.array_equal(read, np.sign(source))
+        if not same:
             raise VerificationError(f"{name}: the {fmt.name} tensor does not unpack to the source weight")
     return len(expected)

@@ -34,6 +34,7 @@ from . import compare, sign_reference, stored
 from .compare import Verification
 from .evidence import Evidence
 from .signature import check_signature
+from .squashed import squashed
 from .trial import Trial
 from .verdict import OutputVerdict, Tolerance, summary
 
@@ -121,7 +122,12 @@ class Proof:
         check_signature(reference, files[0][1])
         signs = sign_reference.takes_signs(written)
         trial = Trial(
-            reference, [name for name, _, _ in files[0][1].outputs], feeds, expected, bool(evidence.specs)
+            reference,
+            [name for name, _, _ in files[0][1].outputs],
+            feeds,
+            expected,
+            bool(evidence.specs),
+            squashed(source.model),
         )
         trial.mark_random()
         others = [*_other_references(source)] if signs else []
@@ -157,7 +163,7 @@ class Proof:
                 expected = [trial.reference.run(feeds)]
             except RunError:
                 continue
-            stray = Trial(trial.reference, trial.names, [feeds], expected, trial.fed)
+            stray = Trial(trial.reference, trial.names, [feeds], expected, trial.fed, trial.squashed)
             stray.random = trial.random
             for name, session in files:
                 got = _runs_of_file(session, [feeds], source.path)
@@ -182,7 +188,8 @@ class Proof:
             if not verdict.passed:
                 raise VerificationError(_told(source, verdict, "the converted graph", Tolerance(), ""))
         moved = OnnxReference(stored.with_values(source.model, encoded), subject=shown(source.path))
-        inner = Trial(moved, trial.names, trial.feeds, [moved.run(feeds) for feeds in trial.feeds], trial.fed)
+        again = [moved.run(feeds) for feeds in trial.feeds]
+        inner = Trial(moved, trial.names, trial.feeds, again, trial.fed, trial.squashed)
         inner.random = trial.random
         for name, session in files:
             got = _runs_of_file(session, trial.feeds, source.path)

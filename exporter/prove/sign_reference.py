@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import onnx
 
+from ... import formats
 from ...formats.base import Array
 from ..graph.domain import DOMAIN
-from ..rewrite.functions import BINARY_INPUT
 
 
 def takes_signs(model: onnx.ModelProto) -> bool:
     """Whether a packed layer takes the sign of its input."""
-    prefixes = tuple(BINARY_INPUT.values())
+    prefixes = tuple(fmt.sign_operator for fmt in formats.all_formats() if fmt.sign_operator)
     return any(node.domain == DOMAIN and node.op_type.startswith(prefixes) for node in model.graph.node)
 
 

@@ -54,7 +54,7 @@ def encodings(index: GraphIndex, written: onnx.ModelProto, values: str) -> dict[
     layers = {layer.weight: layer for layer in find(index)}
     found = {}
     for name, (node, fmt, components) in compare.packed_nodes(written).items():
-        if fmt.scale_component:
+        if fmt.scale_component or fmt.sign_operator:
             continue  # binary and ternary weights are exact: the outputs show whether they are the source's
         layer = layers.get(name)
         if layer is None or index.constant(name) is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from ...runtime.inputs import Feeds
 from ..reference import OnnxReference, Reference
 from . import sign_reference
+from .squashed import STEP
 from .verdict import OutputVerdict, Runs, Tolerance, judge
 
 
@@ -26,11 +27,20 @@ class Trial:
         The inputs, and the source's outputs for each of them.
     fed
         Whether there are inputs that the outputs could follow.
+    squashed
+        Names of outputs that end in a sigmoid (`squashed`).
     """
 
     def __init__(
-        self, reference: Reference, names: list[str], feeds: list[Feeds], expected: list[list[Any]], fed: bool
+        self,
+        reference: Reference,
+        names: list[str],
+        feeds: list[Feeds],
+        expected: list[list[Any]],
+        fed: bool,
+        squashed: Collection[str] = (),
     ) -> None:
+        self.squashed = squashed
         self.reference, self.names, self.feeds, self.expected, self.fed = (
             reference,
             names,
@@ -67,6 +77,7 @@ class Trial:
                     [outputs[place] for outputs in other if len(outputs) == len(self.names)]
                     for other in self.moved()
                 ]
+                runs.step = STEP if name in self.squashed else 0.0
                 verdict = judge(runs, tolerance)
             verdicts.append(verdict)
         return verdicts

@@ -1,6 +1,8 @@
 """The verdict on one output: whether a file gives what its source gives, and whether that shows anything.
 
-NOTES ----- A float is right when ``|file - source| <= rtol * spread + rounding``. The spread is that of its
+NOTES
+-----
+A float is right when ``|file - source| <= rtol * spread + rounding``. The spread is that of its
 own channel and row (`scales`), so a large neighbour, a constant offset or an output of 1e-6 hide nothing.
 Rounding is what the source itself does not decide: 32 units in the last place of the slice's magnitude, and
 16 times what the source's own outputs move when it is computed another way (no graph optimisation) or on
@@ -89,6 +91,8 @@ class Runs:
     random: bool = False
     #: Whether there are inputs that the output could follow.
     fed: bool = True
+    #: The step that a function with a range of its own makes near its ends.
+    step: float = 0.0
 
 
 def judge(runs: Runs, tolerance: Tolerance) -> OutputVerdict:
@@ -206,6 +210,7 @@ def _judge_floats(runs: Runs, tolerance: Tolerance, verdict: OutputVerdict) -> N
             gap = np.where(np.isnan(gap), np.inf, gap)
             rounding = _rounding(runs, scales, place, dtype)
             magnitude = scales.magnitude(place)
+            rounding = np.maximum(rounding, runs.step)
             if tolerance.given:
                 allowed = (tolerance.atol or 0.0) + (tolerance.rtol or 0.0) * magnitude
             else:

@@ -15,18 +15,12 @@ from functools import cache
 import onnx
 import onnx.parser
 
-from ...formats import Format
 from ..graph.domain import DOMAIN, OPSET
+from .op_spec import POOL, SIGN, OpSpec
 from .sign_functions import CONSTANTS, PACK_OUTPUT, POOL_BODY, UNPACK_INPUT
 
-#: Prefix of the operators whose activations are signs too, by the prefix of those that take floats.
-BINARY_INPUT = {"BinaryWeight": "Xnor"}
-#: What follows that prefix where activations arrive packed, and the suffix where they leave so.
-PACKED, SIGN = "Packed", "Sign"
-#: Max pooling of packed signs, the one operator without a weight.
-POOL = "XnorMaxPool"
-
-_SIZES = """
+#: What stands before every decode: the sizes that it may use, from the attribute `shape`.
+SIZES = """
     shape = Constant <value_ints: ints = @shape> ()
     zero1 = Constant <value_ints = [0]> ()
     first1 = Constant <value_ints = [1]> ()
@@ -52,7 +46,8 @@ _ROW_SCALE = """
     row_shape = Concat <axis = 0> (rows, first1)
     row_scale = Reshape (scale, row_shape)
 """
-_NO_SCALE = "    row_scale = Constant <value = float {1.0}> ()\n"
+#: `row_scale` where nothing is to be multiplied.
+NO_SCALE = "    row_scale = Constant <value = float {1.0}> ()\n"
 # What onnxruntime folds stays in memory until the whole graph is folded, so a decode makes as few arrays as
 # it can: entries are scaled and turned before they are placed, and the dense array exists three times, as
 # zeros, filled, and in shape.
@@ -138,95 +133,28 @@ _ACTIVATIONS = {
     Y = Clip ({input}, clip_min, clip_max)
 """,
 }
-_ATTRIBUTES = {"Conv": ["shape", "strides", "pads", "dilations", "group"], "MatMul": ["shape"]}
-
-
-def operator_name(
-    fmt: Format,
-    layer: str,
-    *,
-    residual: bool = False,
-    activation: str = "",
-    binary_input: bool = False,
-    packed_input: bool = False,
-) -> str:
-    """Name of the operator, `SparseConvAddRelu` for csr, Conv, a residual input and a Relu."""
-    prefix = BINARY_INPUT[str(fmt.operator)] if binary_input else fmt.operator
-    if packed_input:
-        prefix = f"{prefix}{PACKED}"
-    return f"{prefix}{layer}{'Add' if residual else ''}{activation}"
-
-
-def build(
-    fmt: Format,
-    layer: str,
-    *,
-    residual: bool = False,
-    activation: str = "",
-    binary_input: bool = False,
-    packed_input: bool = False,
-    opset: int = OPSET,
-) -> onnx.FunctionProto:
-    """The function of one operator.
-
-    Parameters
-    ----------
-    fmt
-        A format with an operator.
-    layer
-        "Conv" or "MatMul".
-    residual
-        Whether a last input Z is added before the activation.
-    activation
-        "", "Relu" or "Clip"; "Sign" gives the packed signs of the result.
-    binary_input
-        Whether the operator takes the sign of X first.
-    packed_input
-        Whether X is packed signs.
-    opset
-        Of the model that will hold it: a runtime inlines the body into the model's opset.
-    """
-    name = operator_name(
-        fmt,
-        layer,
-        residual=residual,
-        activation=activation,
-        binary_input=binary_input,
-        packed_input=packed_input,
-    )
-    if binary_input:
-        signs = UNPACK_INPUT[layer] if packed_input else _SIGNS
-        decode = _NO_SCALE + fmt.operator_decode + signs + _SIGN_LAYERS[layer]
-    else:
-        prelude = "" if fmt.operator_entries else _ROW_SCALE
-        weight = _WEIGHTS[layer, fmt.operator_entries]
-        decode = prelude + fmt.operator_decode + weight + _LAYERS[layer]
-    if packed_input or activation == SIGN:
-        decode = CONSTANTS + decode
-    return _build(name, fmt.operator_inputs, decode, layer, residual, activation, opset)
 
 
 @cache
-def _build(
-    name: str,
-    components: tuple[str, ...],
-    decode: str,
-    layer: str,
-    residual: bool,
-    activation: str,
-    opset: int,
-) -> onnx.FunctionProto:
-    inputs = ["X", *components, "scale", "bias", *(["Z"] if residual else [])]
-    attributes = [*_ATTRIBUTES[layer], *(["min", "max"] if activation == "Clip" else [])]
-    total = "total = Add (layer, Z)" if residual else ""
-    if activation == SIGN:
+def build(spec: OpSpec, opset: int = OPSET) -> onnx.FunctionProto:
+    """The function of one operator; `opset` of the model that will hold it: a runtime inlines the body."""
+    fmt, layer = spec.fmt, spec.layer
+    if spec.binary_input:
+        signs = UNPACK_INPUT[layer] if spec.packed_input else _SIGNS
+        decode = NO_SCALE + fmt.operator_decode + signs + _SIGN_LAYERS[layer]
+    else:
+        scale = "" if fmt.operator_entries else _ROW_SCALE
+        decode = scale + fmt.operator_decode + _WEIGHTS[layer, fmt.operator_entries] + _LAYERS[layer]
+    constants = CONSTANTS if spec.packed_input or spec.activation == SIGN else ""
+    total = "total = Add (layer, Z)" if spec.residual else ""
+    if spec.activation == SIGN:
         last = PACK_OUTPUT[layer]
     else:
-        last = _ACTIVATIONS[activation].format(input="total" if residual else "layer")
+        last = _ACTIVATIONS[spec.activation].format(input="total" if spec.residual else "layer")
     text = (
         f'<domain: "{DOMAIN}", opset_import: ["": {opset}]>\n'
-        f"{name} <{', '.join(attributes)}> ({', '.join(inputs)}) => (Y)\n"
-        f"{{{_SIZES}{decode}{total}\n{last}\n}}"
+        f"{spec.name} <{', '.join(spec.attributes)}> ({', '.join(spec.inputs)}) => (Y)\n"
+        f"{{{SIZES}{constants}{decode}{total}\n{last}\n}}"
     )
     return onnx.parser.parse_function(text)
 

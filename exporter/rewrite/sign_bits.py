@@ -1,34 +1,27 @@
-"""The order of a weight's bits: channels first as in the checkpoint, or last as packed activations lie."""
+"""The signs of a binary weight: what is left of it for a layer that takes the signs of its activations."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from ...formats.base import Array
-from ...formats.parts.bits import pack_rows, unpack_rows
+from ... import formats
+from ...formats import Packed
 
 
-def channels_last(rows: Array, shape: Sequence[int]) -> Array:
-    """Bits of a weight [K, C, spatial...], uint8 [K, ceil(n / 8)], in the order spatial..., C.
+def signs(packed: Packed) -> Packed:
+    """The signs of a packed weight in the format that the operators of signs read; alpha is left out.
 
     Examples
     --------
-    >>> channels_last(np.array([[0b001011]], np.uint8), [1, 2, 3]).tolist()
-    [[7]]
+    >>> weight = np.array([[[0.5, 0.5, -0.5], [0.5, -0.5, -0.5]]], np.float32)
+    >>> held = signs(formats.get("bitpack").pack(weight))
+    >>> held.format, held.components["bits"].tolist()
+    ('signbits', [[56]])
     """
-    return _moved(rows, shape, 1, -1)
-
-
-def channels_first(rows: Array, shape: Sequence[int]) -> Array:
-    """The inverse of `channels_last`; `shape` is [K, C, spatial...] again."""
-    return _moved(rows, [shape[0], *shape[2:], shape[1]], -1, 1)
-
-
-def _moved(rows: Array, shape: Sequence[int], source: int, target: int) -> Array:
-    if len(shape) == 2:
-        return rows
-    columns = int(np.prod(shape[1:]))
-    bits = unpack_rows(rows, columns).reshape(shape)
-    return pack_rows(np.moveaxis(bits, source, target).reshape(shape[0], columns))
+    fmt = formats.get(packed.format)
+    assert fmt.sign_format is not None and fmt.scale_component is not None
+    ones = {fmt.scale_component: np.ones(1, packed.dtype)}
+    dense = fmt.unpack(replace(packed, components={**packed.components, **ones}))
+    return formats.get(fmt.sign_format).pack(dense)

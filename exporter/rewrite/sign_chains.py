@@ -21,7 +21,7 @@ from ...formats.parts.bits import pack_rows
 from ..graph.domain import DOMAIN, MAIN_DOMAINS
 from ..graph.find import norm_factors
 from ..graph.index import GraphIndex, Layer, attribute
-from . import functions
+from .op_spec import POOL, SIGN
 
 #: Of an array, the name of the initializer that holds it; the name is a wish.
 AddConstant = Callable[[Array, str], str]
@@ -145,7 +145,7 @@ def _apply(
     index: GraphIndex, layer: Layer, found: _Link, add_constant: AddConstant
 ) -> dict[int, onnx.NodeProto]:
     layer.scale, layer.bias = found.scale, found.bias
-    layer.activation, layer.bounds = functions.SIGN, None
+    layer.activation, layer.bounds = SIGN, None
     value = layer.output = index.fresh(f"{layer.output}.signs")
     pools = {}
     for node, turned in zip(found.pools, found.turned, strict=True):
@@ -154,7 +154,7 @@ def _apply(
         falling = add_constant(pack_rows(turned), f"{node.output[0]}.falling")
         output = index.fresh(f"{node.output[0]}.signs")
         pools[id(node)] = helper.make_node(
-            functions.POOL,
+            POOL,
             [value, falling],
             [output],
             name=node.name,

@@ -19,7 +19,6 @@ from ..graph.domain import MAIN_DOMAINS
 from ..graph.find import norm_factors
 from ..graph.index import GraphIndex, Layer, attribute
 from ..plan.plan import TensorPlan
-from .functions import BINARY_INPUT
 
 #: A sign is looked for at most this many nodes up.
 _DEPTH = 8
@@ -62,7 +61,7 @@ def signed_weights(index: GraphIndex, plans: Sequence[TensorPlan]) -> set[str]:
     """The binary weights in `plans` whose layers would take the signs of their inputs; nothing is changed."""
     found = set()
     for plan in plans:
-        if plan.packed and formats.get(plan.format).operator in BINARY_INPUT:
+        if plan.packed and formats.get(plan.format).sign_format:
             copies = [replace(layer) for layer in plan.layers]
             take_signs(index, copies, {})
             if all(layer.binary_input for layer in copies):

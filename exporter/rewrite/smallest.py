@@ -21,12 +21,12 @@ from onnx import helper
 
 from ... import formats
 from ...formats import Format
-from ...formats.choice import preference
 from ..graph import find
 from ..graph.domain import DOMAIN, main_opset
 from ..graph.index import GraphIndex, Layer
 from ..plan.plan import TensorPlan
 from . import functions
+from .op_spec import OpSpec
 
 #: Bytes of a tensor in a file beside its data and its name: dimensions, type, and the lengths of its fields.
 TENSOR_HEADER = 20
@@ -119,8 +119,9 @@ def _contenders(index: GraphIndex, group: Sequence[_Weight]) -> list[str]:
         return float(sum(min(_sizes(index, weight, [name])) for weight in group))
 
     best = {min(set(weight.plan.sizes) & names, key=lambda n: weight.plan.sizes[n]) for weight in group}
-    ranked = sorted(names, key=lambda name: (name not in best, alone(name), preference(name), name))
-    return sorted(ranked[:MAX_FORMATS], key=lambda name: (preference(name), name))
+    place = {name: (formats.get(name).precedence, name) for name in names}
+    ranked = sorted(names, key=lambda name: (name not in best, alone(name), place[name]))
+    return sorted(ranked[:MAX_FORMATS], key=lambda name: place[name])
 
 
 def _sizes(index: GraphIndex, weight: _Weight, names: Sequence[str]) -> list[float]:
@@ -141,12 +142,9 @@ def _sizes(index: GraphIndex, weight: _Weight, names: Sequence[str]) -> list[flo
 def _layer_bytes(index: GraphIndex, plan: TensorPlan, layer: Layer, fmt: Format) -> int:
     """Bytes of the packed node and its vectors, less those of the nodes and tensors that go."""
     parts = [f"{plan.name}.{part}" for part in (*fmt.operator_inputs, "scale", "bias")]
-    name = functions.operator_name(
-        fmt, layer.kind, residual=layer.residual is not None, activation=layer.activation
-    )
     attributes: dict[str, Any] = dict(layer.attributes)
     node = helper.make_node(
-        name,
+        OpSpec.of(layer, fmt).name,
         [*layer.reads, *parts],
         [layer.output],
         name=layer.name,
@@ -172,9 +170,7 @@ def _layer_bytes(index: GraphIndex, plan: TensorPlan, layer: Layer, fmt: Format)
 
 
 def _function_bytes(fmt: Format, shape: Shape, opset: int) -> int:
-    kind, residual, activation = shape
-    made = functions.build(fmt, kind, residual=residual, activation=activation, opset=opset)
-    return int(made.ByteSize()) + 4
+    return int(functions.build(OpSpec(fmt, *shape), opset).ByteSize()) + 4
 
 
 def _best(

@@ -19,7 +19,8 @@ from ..graph.index import GraphIndex, Layer
 from ..graph.walk import captured, fresh
 from ..plan.plan import TensorPlan
 from . import functions, sign_chains
-from .sign_bits import channels_last
+from .op_spec import POOL, OpSpec
+from .sign_bits import signs
 from .sign_rules import take_signs
 
 #: A node, or a layer that will be one.
@@ -51,7 +52,7 @@ def rewrite(
     plan_of = {plan.name: plan for plan in plans if plan.packed}
     shapers: dict[int, onnx.NodeProto] = {}
     for plan in plans:
-        if plan.packed and formats.get(plan.format).operator in functions.BINARY_INPUT:
+        if plan.packed and formats.get(plan.format).sign_format:
             take_signs(index, plan.layers, shapers)
             for layer in plan.layers:
                 layer.zero_scale = False
@@ -75,7 +76,7 @@ def rewrite(
         else:
             written.append(pools.get(id(item), item))
     if pools:
-        writer.functions[functions.POOL] = functions.pool(writer.opset)
+        writer.functions[POOL] = functions.pool(writer.opset)
     return writer.finish(written, sparse or {})
 
 
@@ -90,22 +91,20 @@ class _Writer:
         self.functions: dict[str, onnx.FunctionProto] = {}
         self._vectors: dict[bytes, str] = {}
         self._parts: dict[tuple[str, str], str] = {}
+        self._signs: dict[str, Packed] = {}
         self._node_names = {node.name for node in model.graph.node}
 
     def node(self, layer: Layer, plan: TensorPlan, packed: Packed) -> onnx.NodeProto:
         """The packed node of a layer; its components become initializers."""
         fmt = formats.get(plan.format)
-        options = {
-            "residual": layer.residual is not None,
-            "activation": layer.activation,
-            "binary_input": layer.binary_input,
-            "packed_input": layer.packed_input,
-        }
-        name = functions.operator_name(fmt, layer.kind, **options)  # type: ignore[arg-type]
-        if name not in self.functions:
-            self.functions[name] = functions.build(fmt, layer.kind, opset=self.opset, **options)  # type: ignore[arg-type]
-        components = [self._component(layer, part, packed) for part in fmt.operator_inputs]
         alpha = packed.components[fmt.scale_component].astype(np.float64) if fmt.scale_component else 1.0
+        if layer.binary_input:
+            packed = self._signs_of(layer.weight, packed)
+            fmt = formats.get(packed.format)
+        spec = OpSpec.of(layer, fmt)
+        if spec.name not in self.functions:
+            self.functions[spec.name] = functions.build(spec, self.opset)
+        components = [self._component(layer, part, packed) for part in fmt.operator_inputs]
         factor = plan.encoded.scale if plan.encoded and plan.encoded.scale is not None else 1.0
         scale = self._vector(layer.scale * alpha * factor, f"{layer.weight}.scale")
         bias = self._vector(layer.bias, f"{layer.weight}.bias")
@@ -114,15 +113,17 @@ class _Writer:
         if layer.bounds is not None:
             attributes["min"], attributes["max"] = layer.bounds
         title = layer.nodes[0].name or fresh(layer.name, self._node_names)
-        return helper.make_node(name, inputs, [layer.output], name=title, domain=DOMAIN, **attributes)
+        return helper.make_node(spec.name, inputs, [layer.output], name=title, domain=DOMAIN, **attributes)
+
+    def _signs_of(self, weight: str, packed: Packed) -> Packed:
+        if weight not in self._signs:
+            self._signs[weight] = signs(packed)
+        return self._signs[weight]
 
     def _component(self, layer: Layer, part: str, packed: Packed) -> str:
         key = (layer.weight, part)
         if key not in self._parts:
-            array = packed.components[part]
-            if layer.binary_input:
-                array = channels_last(array, packed.shape)
-            self._parts[key] = self.constant(array, f"{layer.weight}.{part}")
+            self._parts[key] = self.constant(packed.components[part], f"{layer.weight}.{part}")
         return self._parts[key]
 
     def constant(self, array: Array, name: str) -> str:

@@ -57,6 +57,7 @@ def structured(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype
     signs = rng.choice(np.array([-1, 1]), shape).astype(dtype)
     binary = np.asarray(signs * alphas, dtype)
     yield binary
+    yield signs
     yield np.where(rng.random(shape) < 0.5, binary, np.zeros((), dtype))
     yield np.where(rng.random(shape) < 0.9, np.zeros((), dtype), signs)
     if len(shape) >= 2:

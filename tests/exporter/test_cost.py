@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import helper
 
+from sparse_export import formats
 from sparse_export.errors import MissingDependencyError
 from sparse_export.exporter import tune
 from sparse_export.exporter.graph import find as match
@@ -17,7 +18,6 @@ from sparse_export.exporter.graph.index import GraphIndex, concrete_shapes
 from sparse_export.exporter.graph.normalize import normalize
 from sparse_export.exporter.plan import cost, pack, plan
 from sparse_export.exporter.rewrite import write as graph
-from sparse_export.formats.choice import KERNELS
 from sparse_export.runtime.session import library_path
 
 from ..onnx_models import model, pruned, residual_net
@@ -53,8 +53,8 @@ def test_bits_of_floats_are_expected_to_lose_on_avx2() -> None:
 def test_table_has_every_kind_of_layer_on_every_target() -> None:
     for target in ("scalar", "avx2", "avx512", "avx512vnni", "unheard of"):
         for kind in ("square", "pointwise", "thin", "line", "linear"):
-            for name in KERNELS:
-                found = cost.estimate(cost.Work(kind, 4096, 400, 64, 100, 6400), name, target)
+            for fmt in formats.with_kernel():
+                found = cost.estimate(cost.Work(kind, 4096, 400, 64, 100, 6400), fmt.name, target)
                 assert 0 < found.dense < 1 and 0 < found.packed < 1
 
 

@@ -18,6 +18,7 @@ from sparse_export.exporter.graph.normalize import normalize
 from sparse_export.exporter.plan import pack, plan
 from sparse_export.exporter.rewrite import functions
 from sparse_export.exporter.rewrite import write as graph
+from sparse_export.exporter.rewrite.op_spec import OpSpec
 
 from ..onnx_models import model, norm, norm_node, pruned, residual_net
 
@@ -244,9 +245,10 @@ def test_stock_onnxruntime_folds_the_whole_decode_away(name: str, tmp_path: Path
     array = next(a for _, a in fmt.examples() if a.ndim == 2 and a.dtype == np.float32 and np.any(a))
     packed = fmt.pack(array)
     rows, cols = array.shape
+    spec = OpSpec(fmt, "MatMul")
     constants = dict(packed.components) | {"s": np.ones(rows, np.float32), "b": np.zeros(rows, np.float32)}
     node = helper.make_node(
-        functions.operator_name(fmt, "MatMul"),
+        spec.name,
         ["X", *fmt.operator_inputs, "s", "b"],
         ["Y"],
         domain=functions.DOMAIN,
@@ -254,7 +256,7 @@ def test_stock_onnxruntime_folds_the_whole_decode_away(name: str, tmp_path: Path
     )
     made = model([helper.make_node("Identity", ["X"], ["Y"])], constants, [2, cols], 2)
     made.graph.node[0].CopyFrom(node)
-    made.functions.append(functions.build(fmt, "MatMul"))
+    made.functions.append(functions.build(spec))
     made.opset_import.append(helper.make_opsetid(functions.DOMAIN, 1))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

@@ -43,6 +43,8 @@ def test_force_never_overwrites_external_data_of_the_source(
 def test_shards_and_the_code_of_the_architecture_are_sources(tmp_path: Path) -> None:
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}))
+    for name in ("1.safetensors", "2.safetensors"):
+        (tmp_path / name).write_bytes(b"shard")
     found = SourceFiles(index, arch=f"{tmp_path}/nets.py:make")
     assert {path.name for path in found} == {index.name, "1.safetensors", "2.safetensors", "nets.py"}
 

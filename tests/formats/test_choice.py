@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from sparse_export import formats
-from sparse_export.formats import TensorStats, choice, choose
+from sparse_export.formats import TensorStats, choose
+from sparse_export.formats.parts import choice
 
 
 def pick(array: np.ndarray) -> formats.Choice:

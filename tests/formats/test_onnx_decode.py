@@ -9,23 +9,12 @@ import onnxruntime as ort
 import pytest
 
 from sparse_export import formats
+from sparse_export.exporter.rewrite.functions import NO_SCALE, SIZES
 from sparse_export.formats.base import Array, matrix_shape
 
 DECODABLE = [fmt.name for fmt in formats.all_formats() if fmt.operator]
 
-#: What exporter.functions puts before every decode.
-PRELUDE = """
-    shape = Constant <value_ints = {shape}> ()
-    rows = Constant <value_ints = [{rows}]> ()
-    cols = Constant <value_ints = [{cols}]> ()
-    size = Constant <value_ints = [{size}]> ()
-    zero1 = Constant <value_ints = [0]> ()
-    axis0 = Constant <value = int64 {{0}}> ()
-    rows_i = Constant <value = int32 {{{rows}}}> ()
-    cols_i = Constant <value = int32 {{{cols}}}> ()
-    row_scale = Constant <value = float {{1.0}}> ()
-"""
-#: What it puts behind the decode of a format that gives entries and their positions.
+#: What is put behind the decode of a format that gives entries and their positions.
 PLACE = """
     blank = ConstantOfShape <value = float[1] {0.0}> (size)
     dense = ScatterElements (blank, position, entries)
@@ -37,11 +26,10 @@ def decode_in_onnxruntime(fmt: formats.Format, packed: formats.Packed) -> Array:
     rows, cols = matrix_shape(packed.shape)
     inputs = ", ".join(fmt.operator_inputs)
     place = PLACE if fmt.operator_entries else ""
-    prelude = PRELUDE.format(shape=list(packed.shape), rows=rows, cols=cols, size=rows * cols)
     text = f"""<ir_version: 8, opset_import: ["" : 18, "t" : 1]>
-    g () => (float[N] dense) {{ dense = t.Decode ({inputs}) }}
+    g () => (float[N] dense) {{ dense = t.Decode <shape = {list(packed.shape)}> ({inputs}) }}
     <domain: "t", opset_import: ["" : 18]>
-    Decode ({inputs}) => (dense) {{ {prelude} {fmt.operator_decode} {place} }}"""
+    Decode <shape> ({inputs}) => (dense) {{ {SIZES} {NO_SCALE} {fmt.operator_decode} {place} }}"""
     model = onnx.parser.parse_model(text)
     for name in fmt.operator_inputs:
         array = packed.components[name]

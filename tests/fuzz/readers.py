@@ -146,6 +146,7 @@ def guarded(kind: str, data: bytes, folder: Path) -> str:
     pid = os.fork()
     if pid == 0:
         with contextlib.suppress(BaseException):
+            faulthandler.disable()
             result = outcome(kind, path)
             os._exit(0 if result in ("read", "refused") or result.startswith("memory") else 1)
         os._exit(2)

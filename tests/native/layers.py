@@ -17,7 +17,7 @@ from .tables import Operator
 
 Array = NDArray[Any]
 CLIP = (-0.75, 1.25)
-#: Operators of 1-bit activations: their weights are `bitpack`'s with the channels last.
+#: Operators of 1-bit activations.
 SIGN_PREFIXES = ("Xnor", "XnorPacked")
 
 
@@ -51,9 +51,8 @@ PRODUCTS = (
 
 def format_of(operator: Operator) -> Format:
     """The format whose components the operator reads."""
-    if operator.prefix in SIGN_PREFIXES:
-        return next(fmt for fmt in all_formats() if fmt.name == "bitpack")
-    return next(fmt for fmt in all_formats() if fmt.operator == operator.prefix)
+    prefix = operator.prefix.removesuffix("Packed")
+    return next(fmt for fmt in all_formats() if prefix in (fmt.operator, fmt.sign_operator))
 
 
 def shapes_of(operator: Operator) -> Iterator[Shape]:
@@ -67,14 +66,13 @@ def weight_of(fmt: Format, shape: tuple[int, ...], rng: np.random.Generator) -> 
     Values are small multiples of 1/4, so every sum is exact in float32 whatever its order.
     """
     values = rng.choice(np.array([-1.0, -0.75, -0.5, -0.25, 0.25, 0.5, 0.75, 1.0], np.float32), shape)
-    if fmt.name == "bitpack":
+    if fmt.name in ("bitpack", "signbits"):
         return np.sign(values)
     if fmt.scale_component is not None:
         values = np.sign(values)
     if fmt.name == "nm":
         last = np.moveaxis(values, 1, -1)
         last[..., 2::4] = last[..., 3::4] = 0
-        return values
     values[rng.random(shape) < 0.6] = 0
     return values
 
@@ -143,8 +141,6 @@ class Layer:
         self.components = self._components(weight)
 
     def _components(self, weight: Array) -> dict[str, Array]:
-        if self.signs and weight.ndim > 2:
-            weight = np.ascontiguousarray(np.moveaxis(weight, 1, -1))
         packed = self.format.pack(weight)
         return {name: np.asarray(packed.components[name]) for name in self.operator.components}
 

@@ -10,6 +10,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from sparse_export.exporter.rewrite import functions
+from sparse_export.exporter.rewrite.op_spec import POOL, OpSpec
 from sparse_export.formats import get
 
 from .builder import Array, Case, model_of, tensor
@@ -65,17 +66,10 @@ class BinaryCase(Case):
         for value, packed in ((model.graph.input[0], self.packed_x), (model.graph.output[0], self.packed_y)):
             value.type.tensor_type.elem_type = TensorProto.UINT8 if packed else TensorProto.FLOAT
         if function:
-            model.functions.append(
-                functions.build(
-                    get("bitpack"),
-                    layer,
-                    residual=self.has_residual,
-                    activation="Sign" if self.packed_y else self.suffix.removeprefix("Add"),
-                    binary_input=self.xnor,
-                    packed_input=self.packed_x,
-                    opset=21,
-                )
-            )
+            last = "Sign" if self.packed_y else self.suffix.removeprefix("Add")
+            fmt = get("signbits" if self.xnor else "bitpack")
+            spec = OpSpec(fmt, layer, self.has_residual, last, self.packed_x)
+            model.functions.append(functions.build(spec, 21))
         return model
 
     def reference(self, x: Array, z: Array | None = None) -> tuple[Array, Array]:
@@ -101,7 +95,7 @@ class BinaryCase(Case):
 def pool_model(falling: Array, attributes: dict[str, Any]) -> onnx.ModelProto:
     """A model of one XnorMaxPool with its function; `falling`: one flag a channel."""
     bits = np.packbits(falling, bitorder="little")
-    node = helper.make_node(functions.POOL, ["x", "falling"], ["y"], domain="sparse_export", **attributes)
+    node = helper.make_node(POOL, ["x", "falling"], ["y"], domain="sparse_export", **attributes)
     model = model_of(node, [tensor("falling", bits)], ["x"])
     for value in (model.graph.input[0], model.graph.output[0]):
         value.type.tensor_type.elem_type = TensorProto.UINT8

@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime
 
 from sparse_export.exporter.rewrite import functions
+from sparse_export.exporter.rewrite.op_spec import OpSpec
 from sparse_export.formats import get
 from sparse_export.runtime import session as runtime
 
@@ -83,7 +84,7 @@ def check_zero_weight_in_a_stock_runtime() -> None:
     """The function is the dense layer: there a zero weight hands NaN on."""
     case = Case(np.array([[0, 2], [3, 0]], F32), scale=np.ones(2, F32), bias=np.zeros(2, F32))
     model = case.model()
-    model.functions.append(functions.build(get("csr"), "MatMul", opset=21))
+    model.functions.append(functions.build(OpSpec(get("csr"), "MatMul"), 21))
     x = np.array([[np.nan, 1], [1, np.inf]], F32)
     stock = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
     np.testing.assert_array_equal(stock, np.array([[np.nan, np.nan], [np.inf, np.nan]], F32))

@@ -26,8 +26,3 @@ def test_edges_are_as_documented(target: str) -> None:
     if "this CPU has no more than" in done.stderr:
         pytest.skip(f"this CPU has no {target}")
     assert done.returncode == 0, done.stderr
-
-
-def test_table_of_operators_is_current() -> None:
-    done = subprocess.run([sys.executable, "-m", "tools.operators", "--check"], cwd=ROOT, check=False)
-    assert done.returncode == 0, "run: python -m tools.operators"

@@ -17,6 +17,7 @@ import torch
 
 from sparse_export.errors import SparseExportError
 from sparse_export.exporter.files.atomic import atomic_file
+from sparse_export.runtime.stock import Session
 from sparse_export.training import checkpoints, data, prune
 from sparse_export.training.sweep import footprint, plots
 from sparse_export.training.sweep.ways import METHODS
@@ -42,18 +43,14 @@ With `--data cifar10 --data-dir DIR` the same commands run on CIFAR-10.
 
 def agreement(onnx: Path, checkpoint: Path, samples: data.Data) -> tuple[int, int]:
     """On how many held-out images stock onnxruntime and torch choose the same class, and of how many."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(onnx), options, providers=["CPUExecutionProvider"])
+    session = Session(onnx)
     model, _ = checkpoints.load_model(checkpoint)
     model.eval()
-    name, same = session.get_inputs()[0].name, 0
+    name, same = session.inputs[0].name, 0
     with torch.no_grad():
         for images, _ in samples.test.batches(60):
             mine = model(images).argmax(1).numpy()
-            same += int((session.run(None, {name: images.numpy()})[0].argmax(1) == mine).sum())
+            same += int((session.run({name: images.numpy()})[0].argmax(1) == mine).sum())
     return same, samples.test.size
 
 

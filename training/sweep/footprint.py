@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import tempfile
-import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,8 @@ from torch import nn
 
 from ... import formats
 from ...errors import InputError, SparseExportError
+from ...runtime.stock import Session
+from ...runtime.timing import medians
 from .. import checkpoints, prune
 
 
@@ -27,7 +28,7 @@ def check_formats(names: Iterable[str]) -> None:
     """Raise InputError unless every name is a format's, or "auto"."""
     for name in names:
         if name != "auto":
-            formats.get(name)
+            formats.asked(name)
 
 
 def packed_bytes(model: nn.Module, names: Iterable[str]) -> dict[str, int]:
@@ -40,7 +41,7 @@ def packed_bytes(model: nn.Module, names: Iterable[str]) -> dict[str, int]:
     for weight in _weights(model):
         stats = formats.TensorStats(weight)
         sizes = {"dense": stats.nbytes}
-        candidates = formats.all_formats() if "auto" in wanted else [formats.get(name) for name in wanted]
+        candidates = formats.packable() if "auto" in wanted else [formats.get(name) for name in wanted]
         for fmt in candidates:
             if fmt.applies_to(stats):
                 sizes[fmt.name] = fmt.nbytes(stats)
@@ -84,37 +85,24 @@ def onnx_bytes_and_latency(
 
     The file runs with our operators where the native library is built, else in stock onnxruntime.
     """
-    import onnxruntime
-
     from ...exporter import api
 
     with tempfile.TemporaryDirectory(prefix="sparse-export-") as folder:
         checkpoint, target = Path(folder) / "model.pt", Path(folder) / "model.onnx"
         checkpoints.write(checkpoint, model.state_dict())
         api.export(checkpoint, format=fmt, output=target, arch=arch, input_shape=[(1, *shape)])
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 3
-        session = _session(target, options)
-        feed = {session.get_inputs()[0].name: np.zeros((1, *shape), np.float32)}
-        seconds = []
-        for _ in range(runs + 3):
-            start = time.perf_counter()
-            session.run(None, feed)
-            seconds.append(time.perf_counter() - start)
-        return target.stat().st_size, float(np.median(seconds[3:])) * 1e3
+        session = _session(target)
+        feed = {session.inputs[0].name: np.zeros((1, *shape), np.float32)}
+        (seconds,) = medians([partial(session.raw.run, None, feed)], rounds=runs, seconds=0)
+        return target.stat().st_size, seconds * 1e3
 
 
-def _session(path: Path, options: Any) -> Any:
-    """Our session where the native library is there, else onnxruntime's own."""
-    import onnxruntime
-
-    from ...runtime import session
-
+def _session(path: Path) -> Session:
+    """With our operators where the native library is there, else onnxruntime alone."""
     try:
-        return session.InferenceSession(str(path), options)
+        return Session(path, threads=1, registered=True)
     except (SparseExportError, OSError):
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return Session(path, threads=1)
 
 
 def parse_formats(text: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "fake_runtime.h"
+#include "layer_weights.h"
 #include "random.h"
 
 namespace {
@@ -120,6 +121,38 @@ void add_bits(Random& random, int64_t rows, int64_t columns, std::vector<OrtValu
     bytes[static_cast<size_t>(row * width + width - 1)] &= static_cast<uint8_t>((1 << columns % 8) - 1);
   }
   inputs.emplace_back(2, std::vector<int64_t>{rows, width}, bytes.data(), bytes.size());
+}
+
+// The format of kernels/rows whose operator this is, or null.
+const char* format_of(const std::string& name) {
+#define SPARSE_EXPORT_SOURCE(format, prefix, ...)                                                               \
+  if (name.rfind(std::string(prefix) + "Conv", 0) == 0 || name.rfind(std::string(prefix) + "MatMul", 0) == 0) { \
+    return #format;                                                                                             \
+  }
+#include "kernels/rows/sources.def"
+#undef SPARSE_EXPORT_SOURCE
+  return nullptr;
+}
+
+// Valid components, of which some bytes are then changed, or a dimension.
+void add_rows(Random& random, const char* format, const std::vector<int64_t>& shape, int64_t rows,
+              std::vector<OrtValue>& inputs) {
+  fuzz::Layer layer;
+  layer.rows = rows;
+  layer.channels = shape[1];
+  for (size_t axis = 2; axis < shape.size(); ++axis) {
+    layer.kernel[4 - shape.size() + axis - 2] = shape[axis];
+  }
+  for (fuzz::Buffer& part : fuzz::random_rows(random, layer, format)) {
+    while (chance(random, 15) && part.size > 0) {
+      static_cast<uint8_t*>(part.data)[random() % part.size] = static_cast<uint8_t>(random());
+    }
+    if (chance(random, 3) && !part.shape.empty()) {
+      int64_t& dim = part.shape[random() % part.shape.size()];
+      dim = dim > 0 ? dim - 1 : 0;
+    }
+    inputs.emplace_back(std::move(part));
+  }
 }
 
 // Packed signs: every byte is allowed, the bits past the last channel too.
@@ -260,7 +293,9 @@ Case random_case(Random& random, const std::string& name, size_t inputs) {
   } else {
     made.inputs.push_back(float_tensor(random, x_shape));
   }
-  if (name.rfind("Sparse", 0) == 0) {
+  if (const char* format = format_of(name)) {
+    add_rows(random, format, shape, rows, made.inputs);
+  } else if (name.rfind("Sparse", 0) == 0) {
     add_csr(random, rows, columns, made.inputs);
   } else {
     add_bits(random, rows, columns, made.inputs);

@@ -13,8 +13,9 @@ namespace fuzz {
 
 using Pair = std::array<int64_t, 2>;  // vertical, horizontal
 
-enum class Family { f32_csr, f32_bit, bit_bit };
-inline constexpr std::array<const char*, 3> family_names = {"f32_csr", "f32_bit", "bit_bit"};
+// rows: f32_csr, from a format of kernels/rows.
+enum class Family { f32_csr, rows, f32_bit, bit_bit };
+inline constexpr std::array<const char*, 4> family_names = {"f32_csr", "rows", "f32_bit", "bit_bit"};
 
 // What a shape is made for.
 enum class Kind { any, pointwise, window, tiny_map, vector, many_rows, many_columns, depthwise, huge_window, far_taps };
@@ -22,6 +23,7 @@ enum class Kind { any, pointwise, window, tiny_map, vector, many_rows, many_colu
 // Weights as rows of (column, value); a matrix product is a convolution of 1 x 1 pixels.
 struct Layer {
   Family family = Family::f32_csr;
+  std::string format;  // of rows
   Kind kind = Kind::any;
   bool conv = false, residual = false;
   bool packed_x = false, packed_y = false;     // X, Y are packed signs

@@ -108,6 +108,15 @@ void set_epilogue(Random& random, Layer& layer) {
   }
 }
 
+std::string random_format(Random& random) {
+#define SPARSE_EXPORT_SOURCE(format, prefix, ...) #format,
+  const std::vector<const char*> formats = {
+#include "kernels/rows/sources.def"
+  };
+#undef SPARSE_EXPORT_SOURCE
+  return formats[random() % formats.size()];
+}
+
 // ---- Inputs ---------------------------------------------------------------------------------------------------------
 
 int64_t window_of(const Layer& layer, size_t axis) { return layer.dilations[axis] * (layer.kernel[axis] - 1) + 1; }
@@ -176,7 +185,10 @@ Case random_case(Random& random) {
   Case made;
   Layer& layer = made.layer;
   // Half of the cases are for sparse weights, whose kernels have the most ways.
-  layer.family = pick(random, {Family::f32_csr, Family::f32_csr, Family::f32_bit, Family::bit_bit});
+  layer.family = pick(random, {Family::f32_csr, Family::f32_csr, Family::rows, Family::f32_bit, Family::bit_bit});
+  if (layer.family == Family::rows) {
+    layer.format = random_format(random);
+  }
   layer.conv = chance(random, 60);
   if (layer.family == Family::bit_bit) {
     layer.packed_x = chance(random, 50);

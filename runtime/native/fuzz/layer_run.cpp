@@ -5,6 +5,7 @@
 #include "kernels/bit_bit/call.h"
 #include "kernels/f32_bit/call.h"
 #include "kernels/f32_csr/call.h"
+#include "kernels/rows/rows.h"
 #include "layer.h"
 
 namespace fuzz {
@@ -76,8 +77,17 @@ ConvGeometry geometry_of(const Layer& layer) {
   return conv_geometry(attributes);
 }
 
-std::string run_csr(const Pool& pool, size_t threads, const LayerCall& layer, const std::vector<Tensor>& components) {
-  const f32_csr::Weights weights = f32_csr::read_weights(components, layer.geometry.outputs, layer.geometry.columns());
+rows::Rows read_rows(const std::string& format, const std::vector<Tensor>& components, const rows::Extent& extent) {
+#define SPARSE_EXPORT_SOURCE(name, prefix, ...)   \
+  if (format == #name) {                          \
+    return rows::read_##name(components, extent); \
+  }
+#include "kernels/rows/sources.def"
+#undef SPARSE_EXPORT_SOURCE
+  throw Error("no row source " + format);
+}
+
+std::string run_csr(const Pool& pool, size_t threads, const LayerCall& layer, const f32_csr::Weights& weights) {
   const f32_csr::Call call{layer, weights};
   f32_csr::run(pool, threads, call);
   if (detect_target() == Target::reference || layer.size.batch == 0) {
@@ -110,7 +120,13 @@ void run_case(const Case& made, const Input& input, const Buffer& x, const float
   const TestPool pool(input.threads);
   path = family_names[static_cast<size_t>(layer.family)];
   if (layer.family == Family::f32_csr) {
-    path = run_csr(pool, input.threads, call, components);
+    path = run_csr(pool, input.threads, call, f32_csr::read_weights(components, geometry.outputs, geometry.columns()));
+    return;
+  }
+  if (layer.family == Family::rows) {
+    const rows::Rows read = read_rows(layer.format, components, rows::extent_of(geometry));
+    run_csr(pool, input.threads, call, read.weights);
+    path = layer.format;
     return;
   }
   const bit::Weights weights = bit::read_weights(components, geometry.outputs, geometry.columns());

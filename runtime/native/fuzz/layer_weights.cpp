@@ -1,7 +1,7 @@
 // Random weights, and the components that stand for them.
 #include <cmath>
 
-#include "layer.h"
+#include "layer_weights.h"
 
 namespace fuzz {
 namespace {
@@ -34,7 +34,8 @@ Buffer make_values(int type, std::vector<float>& values, Make make) {
   return buffer_of(type, stored, {static_cast<int64_t>(stored.size())});
 }
 
-// Gives every entry that is no filler a value of a random storage type.
+}  // namespace
+
 Buffer random_values(Random& random, std::vector<float>& values) {
   switch (uniform(random, 0, 4)) {
     case 0:
@@ -51,6 +52,8 @@ Buffer random_values(Random& random, std::vector<float>& values) {
                                 [&](float& stored) { return stored = std::normal_distribution<float>()(random); });
   }
 }
+
+namespace {
 
 // Columns of one row: the density is met on average, wherever the first and the last one lie.
 void add_row(Random& random, Layer& layer, double density, int64_t widest, std::vector<int64_t>& gaps) {
@@ -121,6 +124,9 @@ std::vector<Buffer> random_bits(Random& random, Layer& layer) {
 }  // namespace
 
 std::vector<Buffer> random_weights(Random& random, Layer& layer) {
+  if (layer.family == Family::rows) {
+    return random_rows(random, layer, layer.format);
+  }
   return layer.family == Family::f32_csr ? random_csr(random, layer) : random_bits(random, layer);
 }
 

@@ -146,7 +146,8 @@ std::string call(const Case& made, const Input& input, Tally& tally) {
 
 void describe(const Case& made) {
   const Layer& layer = made.layer;
-  std::printf("  %s, %s%s%s, rows %lld, channels %lld, groups %lld\n", family_names[static_cast<size_t>(layer.family)],
+  std::printf("  %s %s, %s%s%s, rows %lld, channels %lld, groups %lld\n",
+              family_names[static_cast<size_t>(layer.family)], layer.format.c_str(),
               layer.conv ? "convolution" : "matrix product", layer.packed_x ? ", packed X" : "",
               layer.packed_y ? ", packed Y" : "", static_cast<long long>(layer.rows),
               static_cast<long long>(layer.channels), static_cast<long long>(layer.groups));

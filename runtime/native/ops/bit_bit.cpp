@@ -24,8 +24,8 @@ struct Bits {
   static constexpr std::array components = {"bits"};
   using Weights = bit::Weights;
 
-  static Weights read(const std::vector<Tensor>& components, int64_t rows, int64_t columns) {
-    return bit::read_weights(components, rows, columns);
+  static Weights read(const std::vector<Tensor>& components, const ConvGeometry& geometry) {
+    return bit::read_weights(components, geometry.outputs, geometry.columns());
   }
   static void prepare() { kernels(); }
 };

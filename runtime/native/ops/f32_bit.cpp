@@ -13,8 +13,8 @@ struct Bits {
   static constexpr bool constant_scale = true;
   using Weights = bit::Weights;
 
-  static Weights read(const std::vector<Tensor>& components, int64_t rows, int64_t columns) {
-    return bit::read_weights(components, rows, columns);
+  static Weights read(const std::vector<Tensor>& components, const ConvGeometry& geometry) {
+    return bit::read_weights(components, geometry.outputs, geometry.columns());
   }
   static void prepare() { kernels(); }
   void run(const Pool& pool, const LayerCall& call, const Weights& weights) const {

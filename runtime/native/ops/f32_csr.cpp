@@ -1,5 +1,7 @@
-// SparseConv* and SparseMatMul*: layers whose weights are CSR with narrow gaps.
+// SparseConv* and SparseMatMul*: layers whose weights are CSR with narrow gaps; and the operators of every format that
+// is read as rows (kernels/rows), whose weights become CSR when the session is created.
 #include "kernels/f32_csr/call.h"
+#include "kernels/rows/rows.h"
 #include "layer.h"
 #include "ort/threads.h"
 
@@ -11,8 +13,8 @@ struct Csr {
   static constexpr bool constant_scale = false;
   using Weights = f32_csr::Weights;
 
-  static Weights read(const std::vector<Tensor>& components, int64_t rows, int64_t columns) {
-    return read_weights(components, rows, columns);
+  static Weights read(const std::vector<Tensor>& components, const ConvGeometry& geometry) {
+    return read_weights(components, geometry.outputs, geometry.columns());
   }
   static void prepare() { kernels(); }
   void run(const Pool& pool, const LayerCall& call, const Weights& weights) const {
@@ -22,8 +24,32 @@ struct Csr {
   ThreadCount threads;
 };
 
+#define SPARSE_EXPORT_SOURCE(format, prefix, ...)                                              \
+  struct format {                                                                              \
+    static constexpr auto components = std::to_array<const char*>({__VA_ARGS__});              \
+    static constexpr bool constant_scale = false, sized_by_scale = true;                       \
+    using Weights = rows::Rows;                                                                \
+                                                                                               \
+    static Weights read(const std::vector<Tensor>& components, const ConvGeometry& geometry) { \
+      return rows::read_##format(components, rows::extent_of(geometry));                       \
+    }                                                                                          \
+    static void prepare() { kernels(); }                                                       \
+    void run(const Pool& pool, const LayerCall& call, const Weights& weights) const {          \
+      f32_csr::run(pool, threads.get(pool), {call, weights.weights});                          \
+    }                                                                                          \
+                                                                                               \
+    ThreadCount threads;                                                                       \
+  };
+#include "kernels/rows/sources.def"
+#undef SPARSE_EXPORT_SOURCE
+
 }  // namespace
 
-void add_operators(Operators& operators) { add_float_layers<Csr>(operators, "f32_csr", "Sparse"); }
+void add_operators(Operators& operators) {
+  add_float_layers<Csr>(operators, "f32_csr", "Sparse");
+#define SPARSE_EXPORT_SOURCE(format, prefix, ...) add_float_layers<format>(operators, "f32_csr", prefix);
+#include "kernels/rows/sources.def"
+#undef SPARSE_EXPORT_SOURCE
+}
 
 }  // namespace sparse_export::f32_csr

@@ -3,8 +3,9 @@
 // A family has
 //   static constexpr std::array<const char*, n> components;   // in the order of the operators' inputs
 //   using Weights;                                            // views into the components, checked
-//   static Weights read(const std::vector<Tensor>& components, int64_t rows, int64_t columns);
+//   static Weights read(const std::vector<Tensor>& components, const ConvGeometry& geometry);
 //   static void prepare();                                    // throws where the CPU lacks the target
+//   static constexpr bool sized_by_scale;                     // optional: `scale` must be an initializer
 #pragma once
 
 #include "ort/op.h"
@@ -54,13 +55,22 @@ class Layer {
 
  protected:
   Layer(const Variant& variant, const KernelInfo& info)
-      : geometry_(read_layer<twin>(info)),
-        weights_(Family::read(read_components(info, components.data(), components.size()), geometry_.outputs,
-                              geometry_.columns())),
+      : geometry_(read_sized(variant, info)),
+        weights_(Family::read(read_components(info, components.data(), components.size()), geometry_)),
         activation_(read_activation(variant, info)),
         inputs_(input_layout<Layer>(variant.residual)),
         residual_(variant.residual) {
     Family::prepare();  // an unusable SPARSE_EXPORT_TARGET fails here, when the session is created
+  }
+
+  // Where the components do not say how many rows there are, `scale` must: nothing larger than the file is allocated.
+  static ConvGeometry read_sized(const Variant& variant, const KernelInfo& info) {
+    const ConvGeometry geometry = read_layer<twin>(info);
+    if constexpr (requires { Family::sized_by_scale; }) {
+      const Tensor scale = info.constant(input_layout<Layer>(variant.residual).scale, "scale");
+      require(scale.count == geometry.outputs, "input 'scale' must have one entry for each output");
+    }
+    return geometry;
   }
 
   const float* residual(const Context& context, const Shape& shape) const {

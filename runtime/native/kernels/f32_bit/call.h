@@ -13,6 +13,7 @@ struct Call : LayerCall {
 };
 
 struct Kernels {
+  CutRule rule;  // how its parts are cut
   // Computes one unit. False: out of memory.
   bool (*run)(const Call& call, const Cut& cut, size_t unit) noexcept;
 };

@@ -31,7 +31,7 @@ void run(const Pool& pool, const Call& call) {
   if (cut.pixels == 0 || cut.images == 0) {
     return;
   }
-  cut_by({.work = 4e6, .pixels = 128, .grain = 4, .fewest_rows = 256, .most_rows = 1024}, call.weights.columns, cut);
+  cut_by(kernels().rule, call.weights.columns, cut);
   const Kernels& chosen = ordinary(call, cut) ? kernels() : reference;
   pool.run_units(cut.units(), [&](size_t unit) { return chosen.run(call, cut, unit); });
 }

@@ -56,6 +56,6 @@ bool run_unit(const Call& call, const Cut& cut, size_t unit) noexcept {
 
 }  // namespace
 
-const Kernels reference = {run_unit};
+const Kernels reference = {{.work = 4e6, .pixels = 128, .grain = 4, .fewest_rows = 256, .most_rows = 1024}, run_unit};
 
 }  // namespace sparse_export::f32_bit

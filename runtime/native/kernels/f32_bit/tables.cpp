@@ -352,6 +352,7 @@ bool run_unit(const Call& call, const Cut& cut, size_t unit) noexcept {
 
 }  // namespace
 
-extern const Kernels SPARSE_EXPORT_TARGET_NAME = {run_unit};
+extern const Kernels SPARSE_EXPORT_TARGET_NAME = {
+    {.work = 4e6, .pixels = 128, .grain = 4, .fewest_rows = 256, .most_rows = 1024}, run_unit};
 
 }  // namespace sparse_export::f32_bit

@@ -29,6 +29,8 @@ void check_columns(const Weights& weights, const Gap* gaps) {
   }
 }
 
+}  // namespace
+
 void check_weights(const Weights& weights) {
   const int pointer_type = weights.indptr.type;
   require(pointer_type == element_uint16 || pointer_type == element_uint32 || pointer_type == element_uint64,
@@ -54,8 +56,6 @@ void check_weights(const Weights& weights) {
       return check_columns(weights, weights.gaps.as<uint32_t>());
   }
 }
-
-}  // namespace
 
 Weights read_weights(const std::vector<Tensor>& components, int64_t rows, int64_t columns) {
   const Weights weights{rows, columns, components[2].count, components[0], components[1], components[2]};

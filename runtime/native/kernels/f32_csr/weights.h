@@ -50,6 +50,9 @@ SPARSE_EXPORT_INLINE decltype(auto) with_types(const Weights& weights, Body&& bo
   }
 }
 
+// The checks of `read_weights`.
+void check_weights(const Weights& weights);
+
 // Takes the components `indptr`, `gaps` and `values`, and checks every invariant.
 Weights read_weights(const std::vector<Tensor>& components, int64_t rows, int64_t columns);
 

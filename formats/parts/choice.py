@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .base import Format, TensorStats
-
-#: Formats that a kernel of ours reads directly, the fastest first.
-KERNELS = ("bitpack", "csr")
-#: What a tie goes to: what a kernel runs, then the more regular layout.
-PREFERENCE = (*KERNELS, "nm")
+from ..base import Format, TensorStats
 
 
 @dataclass(frozen=True)
@@ -57,7 +52,8 @@ def choose(
     """
     asked = [fmt for fmt in candidates if fmt.name != "dense"]
     sizes = {fmt.name: fmt.nbytes(stats) for fmt in asked if fmt.applies_to(stats)}
-    ranked = sorted(sizes, key=lambda name: (sizes[name], preference(name)))
+    precedence = {fmt.name: fmt.precedence for fmt in asked}
+    ranked = sorted(sizes, key=lambda name: (sizes[name], precedence[name]))
     sizes["dense"] = stats.nbytes if dense_bytes is None else dense_bytes
     place = sum(sizes[name] + overhead < sizes["dense"] for name in ranked)
     ranked.insert(place, "dense")
@@ -72,8 +68,3 @@ def choose(
     else:
         reason = f"nothing to store at {density}"
     return Choice(chosen, runner_up, {name: sizes[name] for name in ranked}, reason)
-
-
-def preference(name: str) -> int:
-    """Place of a format among those that tie, the first first."""
-    return PREFERENCE.index(name) if name in PREFERENCE else len(PREFERENCE)

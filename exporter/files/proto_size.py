@@ -1,0 +1,75 @@
+"""Exact bytes of protobuf messages with large tensors, without writing them.
+
+A message's `ByteSize` serializes it, in the implementation that Python's protobuf has today: half a gigabyte
+of weights would be copied to be counted. Here a tensor's data is counted by its shape, and what surrounds it
+by a message without it (encoding: protobuf.dev, "Encoding", length-delimited records).
+"""
+
+from __future__ import annotations
+
+import math
+
+import onnx
+
+#: Below this a tensor may as well be serialized.
+_SMALL = 1 << 16
+#: Every length-delimited field used here has a number below 16: its tag is one byte.
+_TAG = 1
+
+
+def tensor_bytes(tensor: onnx.TensorProto) -> int:
+    """What `tensor.ByteSize()` says."""
+    raw = raw_bytes(tensor)
+    if raw < _SMALL:
+        return int(tensor.ByteSize())
+    shell = onnx.TensorProto()
+    for field, value in tensor.ListFields():
+        if field.name == "raw_data":
+            continue
+        if field.message_type is not None or field.name == "dims":
+            getattr(shell, field.name).extend(value)
+        else:
+            setattr(shell, field.name, value)
+    return int(shell.ByteSize()) + _record(raw)
+
+
+def raw_bytes(tensor: onnx.TensorProto) -> int:
+    """Bytes of a tensor's `raw_data`, by its shape; 0 where it has none."""
+    if not tensor.HasField("raw_data"):
+        return 0
+    try:
+        itemsize = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    except KeyError:
+        return len(tensor.raw_data)
+    bits = 4 if tensor.data_type in (onnx.TensorProto.INT4, onnx.TensorProto.UINT4) else 8 * itemsize
+    return int(math.prod(tensor.dims) * bits + 7) // 8
+
+
+def model_bytes(model: onnx.ModelProto) -> int:
+    """What `model.ByteSize()` says."""
+    if sum(raw_bytes(tensor) for tensor in model.graph.initializer) < _SMALL:
+        return int(model.ByteSize())
+    shell = onnx.GraphProto()
+    for field, value in model.graph.ListFields():
+        if field.name == "initializer":
+            continue
+        if field.message_type is not None:
+            getattr(shell, field.name).extend(value)
+        else:
+            setattr(shell, field.name, value)
+    graph = int(shell.ByteSize())
+    graph += sum(_record(tensor_bytes(tensor)) for tensor in model.graph.initializer)
+    around = onnx.ModelProto()
+    for field, value in model.ListFields():
+        if field.name == "graph":
+            continue
+        if field.message_type is not None:
+            getattr(around, field.name).extend(value)
+        else:
+            setattr(around, field.name, value)
+    return int(around.ByteSize()) + _record(graph)
+
+
+def _record(length: int) -> int:
+    """Bytes of a length-delimited field of that length."""
+    return _TAG + max(1, math.ceil(length.bit_length() / 7)) + length

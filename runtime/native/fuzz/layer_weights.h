@@ -1,0 +1,19 @@
+// Random values and weights, for the encoders of the formats.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "buffer.h"
+#include "layer.h"
+#include "random.h"
+
+namespace fuzz {
+
+// Gives every entry that is not 0 a value of a random storage type, and returns what stores them: [entries].
+Buffer random_values(Random& random, std::vector<float>& values);
+
+// Weights of the layer's shape in a format that is read as rows; sets the layer's entries too.
+std::vector<Buffer> random_rows(Random& random, Layer& layer, const std::string& format);
+
+}  // namespace fuzz

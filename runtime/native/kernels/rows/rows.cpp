@@ -1,0 +1,55 @@
+#include "rows.h"
+
+#include <new>
+
+namespace sparse_export::rows {
+
+Extent extent_of(const ConvGeometry& geometry) {
+  return {geometry.outputs, geometry.channels_per_group(), geometry.kernel[0] * geometry.kernel[1]};
+}
+
+int64_t value_bytes(const Tensor& tensor, const char* rule) {
+  switch (tensor.type) {
+    case element_float:
+      return 4;
+    case element_float16:
+    case element_bfloat16:
+      return 2;
+    case element_int8:
+      return 1;
+    default:
+      throw Error(rule);
+  }
+}
+
+Builder::Builder(const Extent& extent, int value_type) : extent_(extent), type_(value_type) {}
+
+void Builder::allocate() {
+  const int64_t bytes = type_ == element_float ? 4 : type_ == element_int8 ? 1 : 2;
+  wide_ = entries_[1] * (bytes + 2) < entries_[0] * (bytes + 1);
+  const int64_t entries = entries_[wide_ ? 1 : 0];
+  require(entries < int64_t{UINT32_MAX}, "the weight has too many entries");
+  rows_.indptr.reset(new (std::nothrow) uint32_t[static_cast<size_t>(extent_.rows) + 1]);
+  rows_.gaps.reset(new (std::nothrow) uint8_t[static_cast<size_t>(entries * (wide_ ? 2 : 1))]);
+  rows_.values.reset(new (std::nothrow) uint8_t[static_cast<size_t>(entries * bytes)]);
+  if (rows_.indptr == nullptr || rows_.gaps == nullptr || rows_.values == nullptr) {
+    throw Error("out of memory", Fault::failed);
+  }
+  rows_.indptr[0] = 0;
+  row_ = 0;
+  column_ = -1;
+}
+
+Rows Builder::finish() {
+  step(extent_.rows, 0);
+  rows_.weights = {extent_.rows,
+                   extent_.columns(),
+                   filled_,
+                   {element_uint32, {extent_.rows + 1}, rows_.indptr.get(), extent_.rows + 1},
+                   {wide_ ? element_uint16 : element_uint8, {filled_}, rows_.gaps.get(), filled_},
+                   {type_, {filled_}, rows_.values.get(), filled_}};
+  f32_csr::check_weights(rows_.weights);
+  return std::move(rows_);
+}
+
+}  // namespace sparse_export::rows
