@@ -18,14 +18,14 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
 from sparse_export import formats
 from sparse_export.exporter.graph.domain import DOMAIN, OPSET
-from sparse_export.exporter.rewrite import functions
+from sparse_export.exporter.rewrite import functions, weight_functions
 from sparse_export.exporter.rewrite.op_spec import PACKED, POOL, SIGN, OpSpec
-from tests.native.layers import Array, Layer, Shape, pool_case
+from tests.native.layers import Array, Layer, Shape, pool_case, weight_of
 from tests.native.tables import Operator
 
 HERE = Path(__file__).resolve().parents[2] / "tests" / "golden" / "onnx"
@@ -66,6 +66,29 @@ def family(prefix: str, fmt: formats.Format, layer: str) -> Golden:
     return model, tensors
 
 
+def weight(fmt: formats.Format) -> Golden:
+    """The model that gives a format's weight itself, as float32, float16 and float64."""
+    model = onnx.ModelProto(ir_version=IR_VERSION)
+    tensors: dict[str, Array] = {}
+    for dtype in map(np.dtype, (np.float32, np.float16, np.float64)):
+        dense = weight_of(fmt, (8, 12, 3, 3), np.random.default_rng(1)).astype(dtype)
+        if not fmt.applies_to(formats.TensorStats(dense)):
+            continue
+        twin, packed = weight_functions.twin_of(dtype), fmt.pack(dense).components
+        function = weight_functions.build(fmt, twin, OPSET)
+        output = f"{function.name}_{dtype.name}"
+        named = {f"{output}_{part}": np.asarray(packed[part]) for part in weight_functions.parts(fmt)}
+        attributes = {"shape": dense.shape} | ({"to": twin.to} if twin.to else {})
+        node = helper.make_node(function.name, list(named), [output], domain=DOMAIN, **attributes)
+        value = helper.make_tensor_value_info(output, helper.np_dtype_to_tensor_dtype(dtype), None)
+        inits = [numpy_helper.from_array(array, name) for name, array in named.items()]
+        graph = helper.make_graph([node], "one", [], [value], inits)
+        _append(model, helper.make_model(graph), output)
+        model.functions.append(function)
+        tensors[output] = dense
+    return model, tensors
+
+
 def _append(model: onnx.ModelProto, part: onnx.ModelProto, output: str) -> None:
     """Add the one node of `part`, giving `output`, and what of its inputs and weights is not there yet."""
     graph = model.graph
@@ -100,6 +123,8 @@ def main(arguments: list[str] | None = None) -> int:
         for prefix, fmt in prefixes()
         for layer in SHAPES
     }
+    for fmt in formats.packable():
+        makers[f"{fmt.operator}Weight-v1.onnx"] = partial(weight, fmt)
     makers[f"{POOL}-v1.onnx"] = pooling
     missing = [name for name in makers if not (HERE / name).exists()]
     if check:
