@@ -34,7 +34,7 @@ class Tight(Format):
     """
 
     name = "tight"
-    summary = "non-zeros with gaps of 2 to 8 bits; the smallest for fp16 and int8 values, without a kernel"
+    summary = "non-zeros with gaps of 2 to 8 bits; the smallest for fp16 and int8 values"
     operator = "Tight"
     operator_inputs = ("gaps", "values")
     operator_entries = True

@@ -1,16 +1,13 @@
 """The functions `<Prefix>Weight`: components in, the weight they stand for out, in its own shape and type.
 
-A weight that no packed layer reads is stored packed all the same: such a node stands where its
-initializer was,
-and whatever reads it reads its result. The native library registers none of them, so every onnxruntime
-inlines
-them and folds them at session creation: the rest of the graph is optimised as if the weight had always
+A weight that no packed layer reads is stored packed all the same: such a node stands where its initializer
+was, and whatever reads it reads its result. The native library registers none of them, so every onnxruntime
+inlines them and folds them at session creation: the rest of the graph is optimised as if the weight had always
 been dense.
 
-A decode computes in float32, which holds float16, bfloat16 and small integers exactly: a Cast follows
-where the
-weight is of such a type (suffix ``Cast``, attribute ``to``). What float32 does not hold is decoded in float64
-(``Double``), with a Cast behind it for integers (``DoubleCast``).
+A decode computes in float32, which holds float16, bfloat16 and small integers exactly: a Cast follows where
+the weight is of such a type (suffix ``Cast``, attribute ``to``). What float32 does not hold is decoded in
+float64 (``Double``), with a Cast behind it for integers (``DoubleCast``).
 """
 
 from __future__ import annotations
