@@ -2,8 +2,8 @@
 
 A weight that no packed layer reads is stored packed all the same: such a node stands where its initializer
 was, and whatever reads it reads its result. The native library registers none of them, so every onnxruntime
-inlines them and folds them at session creation: the rest of the graph is optimised as if the weight had always
-been dense.
+inlines them and folds them at session creation: the rest of the graph is optimised as if the weight had
+always been dense.
 
 A decode computes in float32, which holds float16, bfloat16 and small integers exactly: a Cast follows where
 the weight is of such a type (suffix ``Cast``, attribute ``to``). What float32 does not hold is decoded in
