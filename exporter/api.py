@@ -244,7 +244,9 @@ def _remarks(index: GraphIndex, plans: Sequence[TensorPlan], spec: Spec) -> list
     expanded = sorted(name for name in packed if not formats.get(name).kernels)
     if expanded:
         names = ", ".join(expanded)
-        notes.append(f"{names}: no native kernel, so they run expanded; --optimize speed avoids it")
+        notes.append(
+            f"{names}: the library reads its rows once, when a session is made; csr is read where it lies"
+        )
     if spec.lossy:
         notes.append(f"values stored as {spec}: lossy; zeros stay zero, outputs differ by what is said below")
     return [("info", note) for note in notes]
