@@ -68,9 +68,7 @@ class Split(Format):
     """
 
     name = "split"
-    summary = (
-        "float32 non-zeros in 28 bits, gaps in 2 to 8 bits; the smallest lossless ONNX"
-    )
+    summary = "float32 non-zeros in 28 bits, gaps in 2 to 8 bits; the smallest lossless ONNX"
     operator = "Split"
     operator_inputs = ("gaps", "low", "indices", "table")
     operator_entries = True

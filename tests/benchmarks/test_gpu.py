@@ -63,7 +63,7 @@ def test_a_section_out_of_time_is_stopped_and_recorded(gpu: ModuleType, tmp_path
     env = os.environ | {"PYTHONPATH": str(tmp_path)}
     ended = gpu.run_section(gpu.SECTIONS[0], [str(tmp_path), "cpu"], env, 0.5)
     assert (ended.status, ended.reason) == ("partly", "stopped after 0 s")
-    assert ended.seconds < 20
+    assert ended.seconds < 60  # it would take minutes
 
 
 def test_a_section_that_crashes_costs_itself_alone(gpu: ModuleType, tmp_path: Path) -> None:

@@ -63,10 +63,12 @@ def test_components_are_those_of_the_formats() -> None:
             assert operator.components == inputs[operator.prefix], operator.name
 
 
-def test_formats_with_a_kernel_are_those_that_the_library_has_operators_for() -> None:
+def test_the_library_has_operators_for_every_format_that_can_have_some() -> None:
     prefixes = {operator.prefix for operator in OPERATORS if operator.layer != "MaxPool"}
     for fmt in all_formats():
-        assert ("cpu" in fmt.kernels) == bool({fmt.operator, fmt.sign_operator} & prefixes), fmt.name
+        mine = {name for name in (fmt.operator, fmt.sign_operator) if name}
+        assert mine <= prefixes, fmt.name
+        assert mine or not fmt.kernels, fmt.name
 
 
 def test_targets_ascend_from_the_reference() -> None:

@@ -25,7 +25,9 @@ def packed_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("packed")
     source = chain(folder / "chain.onnx", density=0.1)
-    sparse_export.export(source, format="csr", output=folder / "chain.csr.onnx", verify=False)
+    sparse_export.export(
+        source, format="csr", optimize="memory", output=folder / "chain.csr.onnx", verify=False
+    )
     return folder / "chain.csr.onnx"
 
 

@@ -66,7 +66,9 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8),
         folder / "dense.onnx",
     )
-    sparse_export.export(folder / "dense.onnx", format="csr", output=folder / "packed.onnx")
+    sparse_export.export(
+        folder / "dense.onnx", format="csr", optimize="memory", output=folder / "packed.onnx"
+    )
     return folder / "packed.onnx"
 
 
