@@ -8,6 +8,7 @@ by a message without it (encoding: protobuf.dev, "Encoding", length-delimited re
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import onnx
 
@@ -22,15 +23,7 @@ def tensor_bytes(tensor: onnx.TensorProto) -> int:
     raw = raw_bytes(tensor)
     if raw < _SMALL:
         return int(tensor.ByteSize())
-    shell = onnx.TensorProto()
-    for field, value in tensor.ListFields():
-        if field.name == "raw_data":
-            continue
-        if field.message_type is not None or field.name == "dims":
-            getattr(shell, field.name).extend(value)
-        else:
-            setattr(shell, field.name, value)
-    return int(shell.ByteSize()) + _record(raw)
+    return _around(tensor, onnx.TensorProto(), "raw_data") + _record(raw)
 
 
 def raw_bytes(tensor: onnx.TensorProto) -> int:
@@ -49,25 +42,21 @@ def model_bytes(model: onnx.ModelProto) -> int:
     """What `model.ByteSize()` says."""
     if sum(raw_bytes(tensor) for tensor in model.graph.initializer) < _SMALL:
         return int(model.ByteSize())
-    shell = onnx.GraphProto()
-    for field, value in model.graph.ListFields():
-        if field.name == "initializer":
+    graph = _around(model.graph, onnx.GraphProto(), "initializer")
+    graph += sum(_record(tensor_bytes(tensor)) for tensor in model.graph.initializer)
+    return _around(model, onnx.ModelProto(), "graph") + _record(graph)
+
+
+def _around(message: Any, shell: Any, left_out: str) -> int:
+    """Bytes of all fields of a message but one; `shell` is an empty message of its type."""
+    for field, value in message.ListFields():
+        if field.name == left_out:
             continue
-        if field.message_type is not None:
+        if field.message_type is not None or field.name == "dims":
             getattr(shell, field.name).extend(value)
         else:
             setattr(shell, field.name, value)
-    graph = int(shell.ByteSize())
-    graph += sum(_record(tensor_bytes(tensor)) for tensor in model.graph.initializer)
-    around = onnx.ModelProto()
-    for field, value in model.ListFields():
-        if field.name == "graph":
-            continue
-        if field.message_type is not None:
-            getattr(around, field.name).extend(value)
-        else:
-            setattr(around, field.name, value)
-    return int(around.ByteSize()) + _record(graph)
+    return int(shell.ByteSize())
 
 
 def _record(length: int) -> int:
