@@ -12,6 +12,8 @@ from typing import Any
 
 import onnx
 
+from .onnx_screen import nbytes
+
 #: Below this a tensor may as well be serialized.
 _SMALL = 1 << 16
 #: Every length-delimited field used here has a number below 16: its tag is one byte.
@@ -30,12 +32,7 @@ def raw_bytes(tensor: onnx.TensorProto) -> int:
     """Bytes of a tensor's `raw_data`, by its shape; 0 where it has none."""
     if not tensor.HasField("raw_data"):
         return 0
-    try:
-        itemsize = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    except KeyError:
-        return len(tensor.raw_data)
-    bits = 4 if tensor.data_type in (onnx.TensorProto.INT4, onnx.TensorProto.UINT4) else 8 * itemsize
-    return int(math.prod(tensor.dims) * bits + 7) // 8
+    return nbytes(tensor, tensor.name)
 
 
 def model_bytes(model: onnx.ModelProto) -> int:

@@ -33,3 +33,15 @@ def test_tensors_without_raw_data_count_too() -> None:
     made = model(np.zeros(100_000, np.float32))
     made.graph.initializer.append(helper.make_tensor("f", onnx.TensorProto.FLOAT, [3], [1.0, 2.0, 3.0]))
     assert proto_size.model_bytes(made) == made.ByteSize()
+
+
+@pytest.mark.parametrize(
+    ("kind", "bits"),
+    [("INT4", 4), ("UINT4", 4), ("INT2", 2), ("UINT2", 2), ("FLOAT4E2M1", 4), ("BFLOAT16", 16)],
+)
+def test_narrow_types_count_as_they_are_packed(kind: str, bits: int) -> None:
+    made = model()
+    tensor = onnx.TensorProto(name="w", data_type=onnx.TensorProto.DataType.Value(kind), dims=[600_000])
+    tensor.raw_data = bytes(600_000 * bits // 8)
+    made.graph.initializer.append(tensor)
+    assert proto_size.model_bytes(made) == made.ByteSize()
