@@ -32,6 +32,10 @@ _TYPES = {
 _SMALL = 2
 
 
+#: What exporters write for a dimension that they know nothing of: no name, so two of them need not be equal.
+_UNNAMED = ("", "?", "*", "-1", "None", "unk")
+
+
 @dataclass(frozen=True)
 class InputSpec:
     """One model input.
@@ -65,7 +69,8 @@ class InputSpec:
         size = self.shape[axis]
         if isinstance(size, int) and size >= 0:
             return size
-        return size if isinstance(size, str) and size else f"{self.name}:{axis}"
+        named = isinstance(size, str) and size not in _UNNAMED
+        return str(size) if named else f"{self.name}:{axis}"
 
 
 def spec_of(name: str, shape: Sequence[Any], kind: str) -> InputSpec:
