@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..formats import Packed
     from ..runtime.inputs import Feeds
     from .graph.index import GraphIndex
-    from .plan.plan import TensorPlan
+    from .plan.tensor_plan import TensorPlan
     from .plan.values import Spec
     from .prove.compare import Verification
     from .source import Source, SourceOptions
