@@ -15,8 +15,9 @@ class TensorPlan:
 
     `format` is what it is stored as, `run` what computes with it: "packed" (an operator takes the
     components), "expanded" (a `<Prefix>Weight` node gives the tensor, which is constant once a session is
-    made) or "dense"; `run_reason` says why. `dense_bytes` and `packed_bytes` are exact sizes of the tensor data, headers apart.
-    `role` is "weight"; "parameter" for a vector (a bias, a normalisation's); "value" for what stays computed,
+    made) or "dense"; `run_reason` says why. `dense_bytes` and `packed_bytes` are exact sizes of the tensor
+    data, headers apart. `role` is "weight";
+    "parameter" for a vector (a bias, a normalisation's); "value" for what stays computed,
     so that the file holds not it but what it is computed from. The last two count neither as packed nor as
     kept. `freed` are the tensors of the model that packing makes needless: the weight itself, or what it is
     computed from. `sizes` are the bytes of every format that may hold it, "dense" among them; none where it
