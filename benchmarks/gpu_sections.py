@@ -101,6 +101,7 @@ def bench(setting: Setting, name: str, paths: list[Path], variants: tuple[str, .
     """`sparse-export bench` on these files, written even where the clock stopped it."""
     from sparse_export.measure import run
     from sparse_export.measure.pages import table
+    from sparse_export.measure.request import Request
     from sparse_export.measure.subjects import Options
 
     if setting.small:
@@ -115,7 +116,7 @@ def bench(setting: Setting, name: str, paths: list[Path], variants: tuple[str, .
     if setting.device == "cuda":
         defaults["threads"] = (4,)  # for the compiler; a GPU is fed by one
     options = Options(**(defaults | given), device=setting.device)
-    request = run.Request(tuple(paths), variants=variants)
+    request = Request(tuple(paths), variants=variants)
     command = f"python benchmarks/gpu.py --only {name}"
     found = run.run(
         request, options, command, lambda text, done, of: print(f"{done}/{of} {text}", flush=True)

@@ -153,7 +153,7 @@ def _write_documents(
     from ..exporter.files.atomic import atomic_file
 
     if html:
-        from ..measure.pages.html import render_export_report
+        from ..measure.pages.export_page import render_export_report
 
         with atomic_file(html, force=force, sources=others) as file:
             file.write(render_export_report(report).encode())

@@ -14,6 +14,7 @@ import pytest
 from sparse_export.errors import CorruptFileError, InputError
 from sparse_export.exporter.nets import cifar
 from sparse_export.training import prune, runs, train
+from sparse_export.training.beginning import DataSpec
 from sparse_export.training.sweep import executors, footprint, sweep
 from sparse_export.training.sweep.rows import Folder
 
@@ -35,7 +36,7 @@ def test_rejects_rates_that_are_none(text: str) -> None:
 @pytest.fixture(scope="module")
 def settings(nets: Path) -> sweep.Settings:
     recipe = train.Recipe(epochs=1, lr=0.02)
-    return sweep.Settings(f"{nets}:tiny", runs.DataSpec(f"{nets}:blobs"), recipe, epochs=1, rounds=1)
+    return sweep.Settings(f"{nets}:tiny", DataSpec(f"{nets}:blobs"), recipe, epochs=1, rounds=1)
 
 
 @pytest.fixture(scope="module")

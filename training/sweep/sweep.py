@@ -16,7 +16,7 @@ import torch
 
 from ...errors import InputError
 from .. import checkpoints, prune, runs, train
-from ..runs import DataSpec
+from ..beginning import DataSpec, check_fit
 from . import executors, footprint, ways
 from .rows import Folder, Row
 
@@ -99,7 +99,7 @@ def compute(task: Task) -> Row:
     settings, started = task.settings, time.perf_counter()
     model, arch = checkpoints.load_model(task.checkpoint, settings.arch)
     samples = settings.data.load()
-    runs.check_fit(model, samples)
+    check_fit(model, samples)
     early = checkpoints.read_state(task.early) if task.early else {}
     budget = ways.Budget(
         settings.recipe,
