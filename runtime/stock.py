@@ -92,6 +92,19 @@ def options(
     return made
 
 
+def opened(source: str | bytes, made: Any, provider: str = "CPUExecutionProvider") -> Any:
+    """A session of onnxruntime itself, with whatever it raises: what `Session` and `bench` hold.
+
+    Parameters
+    ----------
+    made
+        As `options` makes them.
+    """
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(source, made, providers=[provider])
+
+
 class Session:
     """A model in onnxruntime on the CPU.
 
@@ -120,13 +133,11 @@ class Session:
         registered: bool = False,
         written: Path | None = None,
     ) -> None:
-        import onnxruntime
-
         made = options(threads=threads, optimize=optimize, registered=registered, written=written)
         source = model if isinstance(model, bytes) else str(model)
         self.name = name or ("the model" if isinstance(model, bytes) else shown(model))
         try:
-            self.raw = onnxruntime.InferenceSession(source, made, providers=["CPUExecutionProvider"])
+            self.raw = opened(source, made)
         except Exception as error:  # onnxruntime has no stable base class for its failures
             raise LoadError(f"{self.name}: onnxruntime cannot load it: {said(error)}") from error
 

@@ -1,7 +1,8 @@
 """Whether imports go one way: `python -m tools.imports` checks it.
 
-The contract stands in pyproject.toml, and there may be no circle. import-linter looks at the package as it is installed. In the tree its folders lie apart, and the finder of an
-editable install leads to the tree as a whole, so the contract is checked on a copy laid out as installed.
+The contract stands in pyproject.toml, and there may be no circle. import-linter looks at the package as it is
+installed. In the tree its folders lie apart, and the finder of an editable install leads to the tree as a
+whole, so the contract is checked on a copy laid out as installed.
 """
 
 from __future__ import annotations

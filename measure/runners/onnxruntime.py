@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...runtime.inputs import Feeds, InputSpec, spec_of
+from ...runtime.stock import opened
 from ...runtime.stock import options as stock_options
 
 
@@ -23,16 +24,13 @@ class OnnxRuntime:
     """onnxruntime, with the operators of sparse-export registered (`stock=False`) or without them."""
 
     def __init__(self, path: str, threads: int, stock: bool, provider: str = "CPUExecutionProvider") -> None:
-        import onnxruntime
-
         self._path, self._provider = path, provider
         self._options = stock_options(threads=threads, severity=3)
         self._options.inter_op_num_threads = 1
-        self._make = onnxruntime.InferenceSession
         self._target = None if stock else _register(self._options)
 
     def load(self) -> None:
-        self._session = self._make(self._path, self._options, providers=[self._provider])
+        self._session = opened(self._path, self._options, self._provider)
         self._run = self._session.run
 
     def target(self) -> str | None:
