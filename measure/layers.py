@@ -65,7 +65,7 @@ def stored_bytes(tensor: Any) -> int:
     from ..exporter.files.screen.sizes import nbytes
 
     if tensor.data_type == onnx.TensorProto.STRING:
-        return 8 * math.prod(tensor.dims)
+        return 8 * int(math.prod(tensor.dims))
     return nbytes(tensor, tensor.name)
 
 
