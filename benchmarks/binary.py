@@ -60,7 +60,7 @@ def export(dense: onnx.ModelProto, name: str) -> Path:
     for value in (model.graph.input[0], model.graph.output[0]):  # a file must say its ranks
         value.CopyFrom(helper.make_tensor_value_info(value.name, TensorProto.FLOAT, [None] * rank))
     onnx.save(model, source)
-    sparse_export.export(source, format="bitpack", output=target, force=True, verify=False)
+    sparse_export.export(source, format="bitpack", optimize="memory", output=target, force=True, verify=False)
     return target
 
 
@@ -155,7 +155,13 @@ def nets(rounds: int) -> Iterator[Row]:
         packed, dense, int8 = (FOLDER / f"vgg-{binary}.{kind}.onnx" for kind in ("packed", "dense", "int8"))
         shapes = [(1, 3, 32, 32)]
         sparse_export.export(
-            source, arch=arch, input_shape=shapes, format="bitpack", binarize=layers, output=packed
+            source,
+            arch=arch,
+            input_shape=shapes,
+            format="bitpack",
+            optimize="memory",
+            binarize=layers,
+            output=packed,
         )
         opened = open_source(source, arch=arch, input_shape=shapes, binarize=layers)
         onnx.save(opened.model, dense)

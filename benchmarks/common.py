@@ -51,10 +51,10 @@ def layer_model(weight: Array, stride: int = 1, pad: int = 0) -> onnx.ModelProto
 
 
 def pack(source: Path) -> Path:
-    """The model with every weight that gets smaller as csr, beside the source; made once."""
+    """The model with every weight that gets smaller as csr, and run as csr, beside the source; made once."""
     packed = source.with_suffix(".csr.onnx")
     if not packed.exists():
-        sparse_export.export(source, format="csr", output=packed, verify=False)
+        sparse_export.export(source, format="csr", optimize="memory", output=packed, verify=False)
     return packed
 
 

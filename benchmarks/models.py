@@ -97,7 +97,9 @@ def memory(net: Net) -> list[dict[str, Any]]:
     dense = net.path()
     external = dense.with_suffix(".external.onnx")
     if not external.exists():
-        sparse_export.export(dense, format="csr", output=external, verify=False, external_data=True)
+        sparse_export.export(
+            dense, format="csr", optimize="memory", output=external, verify=False, external_data=True
+        )
     rows = []
     for kind, path in (("dense", dense), ("packed", common.pack(dense)), ("packed, external data", external)):
         held = common.in_process(path, "onnxruntime", shape, 1, 0.0, runs=1, warmup=0)["memory"]
