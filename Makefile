@@ -7,7 +7,7 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find runtime/na
 TREE := build/tree/sparse_export
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint typecheck test demo benchmarks report fuzz fuzz-readers campaign properties clean compat field cost gpu js browser wheels crash-test generate
+.PHONY: help setup lint typecheck test demo benchmarks report fuzz fuzz-readers campaign properties clean compat field cost gpu js browser wheels crash-test generate aarch64
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -64,6 +64,16 @@ browser: build/browser/index.html ## examples/browser with the demo's net, on ht
 picture: build/browser/index.html $(VENV)/.browser ## docs/figures/browser.png: digits drawn on that page (an idle minute)
 	node tests/js/draw.mjs build/browser "$$(command -v chromium)" docs/figures/browser.png
 
+# aarch64 is compiled by a cross compiler and run by an emulator; without them those tests say they are skipped.
+$(VENV)/.aarch64: $(VENV)/.installed
+	command -v aarch64-linux-gnu-g++ >/dev/null && command -v qemu-aarch64 >/dev/null \
+	  || (apt-get update -qq && apt-get install -y -qq g++-aarch64-linux-gnu qemu-user) >/dev/null 2>&1 \
+	  || echo "no cross compiler or no emulator for aarch64 here: those tests are skipped"
+	touch $@
+
+aarch64: $(VENV)/.aarch64 ## Thousands of random layers on every target of aarch64, under qemu and sanitizers
+	$(PY) -m tests.native.aarch64 --cases $(or $(CASES),2000)
+
 # The oldest runtime that files are promised for, beside the newest one of the virtual environment.
 OLD_ORT := build/onnxruntime-1.20
 $(OLD_ORT)/.installed: $(VENV)/.dependencies
@@ -73,7 +83,7 @@ $(OLD_ORT)/.installed: $(VENV)/.dependencies
 compat: setup $(OLD_ORT)/.installed ## What must hold on the oldest onnxruntime (1.20) too
 	SPARSE_EXPORT_OLD_ORT=$(CURDIR)/$(OLD_ORT) $(PY) -m pytest -k "oldest"
 
-test: lint typecheck $(VENV)/.browser $(OLD_ORT)/.installed ## Everything CI runs: style, types, native build, tests
+test: lint typecheck $(VENV)/.browser $(VENV)/.aarch64 $(OLD_ORT)/.installed ## Everything CI runs: style, types, native build, tests
 	SPARSE_EXPORT_OLD_ORT=$(CURDIR)/$(OLD_ORT) $(PY) -m pytest
 
 demo: setup ## Train, prune, export, compare: the main job on real data

@@ -19,7 +19,7 @@ def kernel_target() -> str:
     Returns
     -------
     str
-        "reference", "scalar", "avx2", "avx512" or "avx512vnni".
+        "reference", "scalar", "avx2", "avx512" or "avx512vnni"; on aarch64 "neon", "neondot" or "neonsha3".
     """
     forced = os.environ.get(VARIABLE)
     return forced or _by_library() or _by_processor()

@@ -13,6 +13,8 @@ function(sparse_export_target name)
   cmake_parse_arguments(target "" "PROCESSOR" "FEATURES;FLAGS" ${ARGN})
   if(target_PROCESSOR AND NOT CMAKE_SYSTEM_PROCESSOR MATCHES "^(${target_PROCESSOR})$")
     return()
+  elseif(name IN_LIST SPARSE_EXPORT_LEAVE_OUT)
+    return()
   endif()
   set(SPARSE_EXPORT_TARGETS ${SPARSE_EXPORT_TARGETS} ${name} PARENT_SCOPE)
   set(SPARSE_EXPORT_FLAGS_${name} ${target_FLAGS} PARENT_SCOPE)
@@ -27,7 +29,7 @@ function(sparse_export_target name)
   set(SPARSE_EXPORT_SUPPORTED_${name} "${supported}" PARENT_SCOPE)
 endfunction()
 
-# The compiler's baseline: SSE2 on x86-64, NEON on aarch64.
+# The compiler's baseline, vectors of four: SSE2 on x86-64, NEON on aarch64.
 sparse_export_target(scalar)
 
 set(avx2 avx2 fma "has_f16c()")
@@ -41,6 +43,17 @@ sparse_export_target(avx512 PROCESSOR x86_64|AMD64 FEATURES ${avx512} FLAGS ${av
 set(avx512vnni ${avx512} avx512vnni avx512vpopcntdq avx512bitalg)
 sparse_export_target(avx512vnni PROCESSOR x86_64|AMD64 FEATURES ${avx512vnni}
                      FLAGS ${avx512_flags} -mavx512vnni -mavx512vpopcntdq -mavx512bitalg)
+
+# aarch64: written for its 32 registers and its own instructions. GCC orders instructions before it gives out registers,
+# and then has too few of them.
+set(neon_flags -DSPARSE_EXPORT_NEON $<$<CXX_COMPILER_ID:GNU>:-fno-schedule-insns>)
+sparse_export_target(neon PROCESSOR aarch64|arm64 FLAGS ${neon_flags})
+
+sparse_export_target(neondot PROCESSOR aarch64|arm64 FEATURES "has_dotprod()"
+                     FLAGS ${neon_flags} -march=armv8.2-a+dotprod)
+
+sparse_export_target(neonsha3 PROCESSOR aarch64|arm64 FEATURES "has_dotprod()" "has_sha3()"
+                     FLAGS ${neon_flags} -march=armv8.2-a+dotprod+sha3)
 
 # targets.h, from the list above and the rows of kernels/table.cmake.
 function(sparse_export_write_targets file)

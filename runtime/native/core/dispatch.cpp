@@ -8,6 +8,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 namespace sparse_export {
@@ -19,6 +21,19 @@ bool has_f16c() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
 }
+#elif defined(__aarch64__)
+// GCC 12 has no __builtin_cpu_supports here. Bits of Linux's AT_HWCAP, by number: old headers lack their names.
+bool has_capability([[maybe_unused]] int bit) {
+#if defined(__linux__)
+  return (getauxval(AT_HWCAP) >> bit & 1) != 0;
+#elif defined(__APPLE__)
+  return true;  // every processor that macOS runs on has what is asked for below
+#else
+  return false;
+#endif
+}
+bool has_dotprod() { return has_capability(20); }
+bool has_sha3() { return has_capability(17); }
 #endif
 
 Target choose() {

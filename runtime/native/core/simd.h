@@ -7,6 +7,8 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(SPARSE_EXPORT_NEON)
+#include <arm_neon.h>
 #endif
 
 // Unrolls the loop that follows; clang and GCC spell it differently.
@@ -26,6 +28,9 @@ constexpr int64_t max_tile = 16;  // accumulators, of 32 registers
 #elif defined(__AVX2__)
 constexpr int64_t lanes = 8;
 constexpr int64_t max_tile = 14;  // of 16 registers: one holds the weight
+#elif defined(SPARSE_EXPORT_NEON)
+constexpr int64_t lanes = 4;
+constexpr int64_t max_tile = 24;  // of 32 registers: no operand is in memory, so loads need some
 #else
 constexpr int64_t lanes = 4;
 constexpr int64_t max_tile = 12;  // one holds the weight, one the product
@@ -94,9 +99,14 @@ inline Vec load_masked(const float* p, LaneMask mask) {
 #elif defined(__AVX2__)
   return reinterpret_cast<Vec>(_mm256_maskload_ps(p, mask));
 #else
+  if (mask.low == 0 && mask.high == lanes) {
+    return load(p);
+  }
   Vec v{};
-  for (int64_t i = mask.low; i < mask.high; ++i) {
-    v[i] = p[i];
+  for (int64_t i = 0; i < lanes; ++i) {
+    if (i >= mask.low && i < mask.high) {
+      v[i] = p[i];
+    }
   }
   return v;
 #endif
@@ -114,8 +124,14 @@ inline void store_lanes(float* p, Vec v, int64_t count) {
 #elif defined(__AVX2__)
   _mm256_maskstore_ps(p, lane_mask(0, count), reinterpret_cast<__m256>(v));
 #else
-  for (int64_t i = 0; i < count && i < lanes; ++i) {
-    p[i] = v[i];
+  if (count >= lanes) {
+    store(p, v);
+    return;
+  }
+  for (int64_t i = 0; i < lanes; ++i) {
+    if (i < count) {
+      p[i] = v[i];
+    }
   }
 #endif
 }

@@ -186,11 +186,12 @@ bool run_one(uint64_t seed, int64_t index, Tally& tally) {
   return true;
 }
 
-// Of a long run: every way through the sparse kernels must have been taken.
-bool complete(const Tally& tally) {
+// Of a long run: every way through the sparse kernels must have been taken. Narrow tiles are of longer vectors only.
+bool complete(const Tally& tally, const std::string& target) {
+  const bool narrow = target.rfind("avx", 0) == 0;
   bool all = true;
   for (const char* path : {"vector", "direct", "pixels", "narrow", "strips", "plain"}) {
-    if (tally.paths.count(path) == 0) {
+    if (tally.paths.count(path) == 0 && (narrow || path != std::string("narrow"))) {
       std::printf("no case took the way '%s'\n", path);
       all = false;
     }
@@ -226,7 +227,6 @@ int main(int count, char** arguments) {
     std::printf(" %s %lld", path.c_str(), static_cast<long long>(calls));
   }
   std::printf("\n");
-  // The reference has no plans, and the scalar kernels' vectors are no longer than the narrow ones.
-  const bool planned = target > Target::scalar;
-  return !planned || only >= 0 || cases < 2000 || fuzz::complete(tally) ? 0 : 1;
+  const bool planned = target != Target::reference;
+  return !planned || only >= 0 || cases < 2000 || fuzz::complete(tally, name_of(target)) ? 0 : 1;
 }

@@ -7,6 +7,6 @@
 # rounded one by one, as they are written; otherwise the compiler may fuse them.
 #
 # A new kernel is its folder, ops/<folder>.cpp and one row here.
-sparse_export_kernel(f32_csr kernel.cpp scalar avx2 avx512)
-sparse_export_kernel(f32_bit kernel.cpp scalar avx2 AND tables.cpp avx512)
-sparse_export_kernel(bit_bit ROUNDING exact kernel.cpp scalar avx2 avx512 avx512vnni)
+sparse_export_kernel(f32_csr kernel.cpp scalar avx2 avx512 neon)
+sparse_export_kernel(f32_bit kernel.cpp scalar avx2 neon neonsha3 AND tables.cpp avx512)
+sparse_export_kernel(bit_bit ROUNDING exact kernel.cpp scalar avx2 avx512 avx512vnni neon neondot neonsha3)

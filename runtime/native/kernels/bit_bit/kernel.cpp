@@ -27,23 +27,41 @@ struct Rows {
 // Products that are -1 of `block_rows` rows and Vectors vectors of pixels.
 template <int Vectors>
 void count_block(const Tile& t, const Rows& rows, int64_t pixel, uint64_t* ones) {
-  WordVec acc[block_rows][Vectors] = {};
+  Ones acc[block_rows][Vectors] = {};
+  WordVec sum[block_rows][Vectors] = {};
+  const auto settle = [&] {
+    SPARSE_EXPORT_UNROLL(4)
+    for (int k = 0; k < block_rows; ++k) {
+      SPARSE_EXPORT_UNROLL(4)
+      for (int v = 0; v < Vectors; ++v) {
+        sum[k][v] += total(acc[k][v]);
+        acc[k][v] = Ones{};
+      }
+    }
+  };
   const uint64_t* signs = t.signs + pixel;
-  const uint64_t* valid = t.valid + pixel;
+  const uint64_t* outside = t.outside + pixel;
   int64_t left = t.run;
+  [[maybe_unused]] int64_t additions = most_additions;
   const auto step = [&](const uint64_t* weights) {
     SPARSE_EXPORT_UNROLL(4)
     for (int v = 0; v < Vectors; ++v) {
-      const WordVec x = load_words(signs + v * word_lanes), mask = load_words(valid + v * word_lanes);
+      const WordVec x = load_words(signs + v * word_lanes), none = load_words(outside + v * word_lanes);
       SPARSE_EXPORT_UNROLL(4)
       for (int k = 0; k < block_rows; ++k) {
-        acc[k][v] += count_ones((x ^ (WordVec{} + weights[k])) & mask);
+        add_ones(acc[k][v], products(x, WordVec{} + weights[k], none));
       }
     }
     signs += tile;
     if (--left == 0) {
       left = t.run;
-      valid += tile;
+      outside += tile;
+    }
+    if constexpr (most_additions != 0) {
+      if (--additions == 0) {
+        additions = most_additions;
+        settle();
+      }
     }
   };
   for (int64_t w = 0; w + 1 < t.words; ++w) {
@@ -55,11 +73,12 @@ void count_block(const Tile& t, const Rows& rows, int64_t pixel, uint64_t* ones)
     step(weights);
   }
   step(rows.last);
+  settle();
   SPARSE_EXPORT_UNROLL(4)
   for (int k = 0; k < block_rows; ++k) {
     SPARSE_EXPORT_UNROLL(4)
     for (int v = 0; v < Vectors; ++v) {
-      store_words(ones + k * tile + pixel + v * word_lanes, acc[k][v]);
+      store_words(ones + k * tile + pixel + v * word_lanes, sum[k][v]);
     }
   }
 }
@@ -97,12 +116,27 @@ inline uint64_t sum_of(WordVec v) {
 template <int Pixels>
 void count_words(const Tile& t, const Rows& rows, uint64_t* ones) {
   for (int64_t k = 0; k < block_rows; ++k) {
-    WordVec acc[Pixels] = {};
+    Ones acc[Pixels] = {};
+    WordVec sum[Pixels] = {};
+    [[maybe_unused]] int64_t additions = most_additions;
+    const auto settle = [&] {
+      SPARSE_EXPORT_UNROLL(4)
+      for (int64_t p = 0; p < Pixels; ++p) {
+        sum[p] += total(acc[p]);
+        acc[p] = Ones{};
+      }
+    };
     const auto step = [&](WordVec weights, int64_t w) {
       SPARSE_EXPORT_UNROLL(4)
       for (int64_t p = 0; p < Pixels; ++p) {
         const int64_t at = p * t.pixel_step + w;
-        acc[p] += count_ones((load_words(t.signs + at) ^ weights) & load_words(t.valid + at));
+        add_ones(acc[p], products(load_words(t.signs + at), weights, load_words(t.outside + at)));
+      }
+      if constexpr (most_additions != 0) {
+        if (--additions == 0) {
+          additions = most_additions;
+          settle();
+        }
       }
     };
     int64_t w = 0;
@@ -116,9 +150,10 @@ void count_words(const Tile& t, const Rows& rows, uint64_t* ones) {
       std::memcpy(&weights, rows.row[k] + w * 8, static_cast<size_t>(rows.bytes - w * 8));
       step(weights, w);
     }
+    settle();
     SPARSE_EXPORT_UNROLL(4)
     for (int64_t p = 0; p < Pixels; ++p) {
-      ones[k * tile + p] = sum_of(acc[p]);
+      ones[k * tile + p] = sum_of(sum[p]);
     }
   }
 }

@@ -47,10 +47,11 @@ inline void arrange(const Call& call, uint8_t* signs, size_t part) noexcept {
 
 // ---- The bits of one unit -------------------------------------------------------------------------------------------
 
-// Word w of pixel p: signs[w * word_step + p * pixel_step]; likewise the masks, one for every `run` words.
+// Word w of pixel p: signs[w * word_step + p * pixel_step]; likewise `outside`, one for every `run` words: ones where
+// there is no input. There the signs are zero.
 struct Tile {
   uint64_t* signs;
-  uint64_t* valid;
+  uint64_t* outside;
   int64_t words, run;
   int64_t word_step, pixel_step;
   alignas(64) int64_t products[tile];  // of a pixel: those that are not padding
@@ -65,7 +66,7 @@ inline void load_rows(const Call& call, const Part& part, Tile& t) {
       t.signs[w * t.word_step + p * t.pixel_step] = load_bytes(x + w * 8, call.x_bytes() - w * 8) & inside;
     }
     for (int64_t w = 0; w < t.words / t.run; ++w) {
-      t.valid[w * t.word_step + p * t.pixel_step] = ~uint64_t{0};
+      t.outside[w * t.word_step + p * t.pixel_step] = 0;
     }
     t.products[p] = columns;
   }
@@ -101,9 +102,9 @@ inline void load_words_of_taps(const Call& call, const Part& part, int64_t span,
   }
   const int64_t masks = span / t.run;
   uint64_t* signs = t.signs;
-  uint64_t* valid = t.valid;
+  uint64_t* outside = t.outside;
   for (int64_t r = 0; r < g.kernel[0]; ++r) {
-    for (int64_t s = 0; s < g.kernel[1]; ++s, signs += span * t.word_step, valid += masks * t.word_step) {
+    for (int64_t s = 0; s < g.kernel[1]; ++s, signs += span * t.word_step, outside += masks * t.word_step) {
       for (int64_t p = 0; p < part.pixels; ++p) {
         const int64_t h = top[p] + r * g.dilations[0], w = left[p] + s * g.dilations[1];
         const bool inside = h >= 0 && h < height && w >= 0 && w < width;
@@ -113,7 +114,7 @@ inline void load_words_of_taps(const Call& call, const Part& part, int64_t span,
           signs[i * t.word_step + p * t.pixel_step] = load_bytes(x + i * 8, 8) & mask;
         }
         for (int64_t i = 0; i < masks; ++i) {
-          valid[i * t.word_step + p * t.pixel_step] = mask;
+          outside[i * t.word_step + p * t.pixel_step] = ~mask;
         }
         t.products[p] += inside ? span * 64 : 0;
       }
@@ -139,7 +140,7 @@ inline void load_bits_of_taps(const Call& call, const Part& part, uint64_t* row,
     });
     for (int64_t w = 0; w < t.words; ++w) {
       t.signs[w * t.word_step + p * t.pixel_step] = row[w];
-      t.valid[w * t.word_step + p * t.pixel_step] = mask[w];
+      t.outside[w * t.word_step + p * t.pixel_step] = ~mask[w];
     }
     t.products[p] = taps * channels;
   }
@@ -161,7 +162,7 @@ inline bool load_tile(const Call& call, const Part& part, Tile& t) {
   if (t.signs == nullptr) {
     return false;
   }
-  t.valid = t.signs + room;
+  t.outside = t.signs + room;
   if (part.pixels <= few) {
     std::memset(t.signs, 0, static_cast<size_t>(2 * room) * 8);  // words past a row count nothing
   }
@@ -170,7 +171,7 @@ inline bool load_tile(const Call& call, const Part& part, Tile& t) {
   } else if (whole) {
     load_words_of_taps(call, part, span, t);
   } else {
-    load_bits_of_taps(call, part, t.valid + masks, t);
+    load_bits_of_taps(call, part, t.outside + masks, t);
   }
   return true;
 }

@@ -44,6 +44,42 @@ inline WordVec count_ones(WordVec v) {
 #endif
 }
 
+// Ones of one vector after the other, counted lane by lane: `add_ones` at most `most_additions` times, then `total`.
+#if defined(__ARM_FEATURE_DOTPROD)
+typedef uint32x4_t Ones;
+constexpr int64_t most_additions = 0;  // any number: a lane holds the ones of a whole row
+
+inline void add_ones(Ones& ones, WordVec v) {
+  ones = vdotq_u32(ones, vcntq_u8(reinterpret_cast<uint8x16_t>(v)), vdupq_n_u8(1));
+}
+
+inline WordVec total(Ones ones) { return reinterpret_cast<WordVec>(vpaddlq_u32(ones)); }
+#elif defined(SPARSE_EXPORT_NEON)
+typedef uint16x8_t Ones;
+constexpr int64_t most_additions = 65535 / 16;  // of two bytes of ones to a lane
+
+inline void add_ones(Ones& ones, WordVec v) { ones = vpadalq_u8(ones, vcntq_u8(reinterpret_cast<uint8x16_t>(v))); }
+
+inline WordVec total(Ones ones) { return reinterpret_cast<WordVec>(vpaddlq_u32(vpaddlq_u16(ones))); }
+#else
+typedef WordVec Ones;
+constexpr int64_t most_additions = 0;
+
+inline void add_ones(Ones& ones, WordVec v) { ones += count_ones(v); }
+
+inline WordVec total(Ones ones) { return ones; }
+#endif
+
+// The products that are -1: of signs x, zero where there is no input, and weights w; `outside` says where that is.
+inline WordVec products(WordVec x, WordVec w, WordVec outside) {
+#if defined(__ARM_FEATURE_SHA3)
+  return reinterpret_cast<WordVec>(vbcaxq_u64(reinterpret_cast<uint64x2_t>(x), reinterpret_cast<uint64x2_t>(w),
+                                              reinterpret_cast<uint64x2_t>(outside)));
+#else
+  return x ^ (w & ~outside);
+#endif
+}
+
 // Bit i is 1 where x[i] is not >= 0, for i < count <= lanes. NaN counts as negative, -0 does not.
 inline uint32_t negative(const float* x, int64_t count) {
 #if defined(__AVX512F__)
@@ -64,9 +100,33 @@ inline uint32_t negative(const float* x, int64_t count) {
 #endif
 }
 
+#if defined(SPARSE_EXPORT_NEON)
+// Bytes of all ones where x[0..16) are >= 0.
+inline uint8x16_t not_negative(const float* x) {
+  const uint32x4_t a = vcgezq_f32(vld1q_f32(x)), b = vcgezq_f32(vld1q_f32(x + 4));
+  const uint32x4_t c = vcgezq_f32(vld1q_f32(x + 8)), d = vcgezq_f32(vld1q_f32(x + 12));
+  const uint16x8_t low = vuzp1q_u16(vreinterpretq_u16_u32(a), vreinterpretq_u16_u32(b));
+  const uint16x8_t high = vuzp1q_u16(vreinterpretq_u16_u32(c), vreinterpretq_u16_u32(d));
+  return vuzp1q_u8(vreinterpretq_u8_u16(low), vreinterpretq_u8_u16(high));
+}
+
+inline uint64_t sign_word_of_64(const float* x) {
+  const uint8x16_t bit = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201U));
+  const uint8x16_t a = vandq_u8(not_negative(x), bit), b = vandq_u8(not_negative(x + 16), bit);
+  const uint8x16_t c = vandq_u8(not_negative(x + 32), bit), d = vandq_u8(not_negative(x + 48), bit);
+  const uint8x16_t quarters = vpaddq_u8(vpaddq_u8(a, b), vpaddq_u8(c, d));
+  return ~vgetq_lane_u64(vreinterpretq_u64_u8(vpaddq_u8(quarters, quarters)), 0);
+}
+#endif
+
 // Signs of x[0..count) as the low bits of a word, count <= 64; the others are zero.
 inline uint64_t sign_word(const float* x, int64_t count) {
   uint64_t word = 0;
+#if defined(SPARSE_EXPORT_NEON)
+  if (count >= 64) {
+    return sign_word_of_64(x);
+  }
+#endif
   for (int64_t j = 0; j < count; j += lanes) {
     word |= static_cast<uint64_t>(negative(x + j, count - j)) << j;
   }

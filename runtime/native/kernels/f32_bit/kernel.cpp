@@ -9,23 +9,27 @@
 namespace sparse_export::f32_bit {
 namespace {
 
-constexpr int64_t block_columns = 128, block_rows = 6;  // 12 accumulators of 16 registers
-constexpr int64_t block_vectors = 2;                    // of pixels, at a time
+constexpr int64_t block_columns = 128;
+#if defined(SPARSE_EXPORT_NEON)
+constexpr int64_t block_rows = 8;  // 16 accumulators of 32 registers, and a vector of weights of each row
+#else
+constexpr int64_t block_rows = 6;  // 12 accumulators of 16 registers
+#endif
+constexpr int64_t block_vectors = 2;  // of pixels, at a time
 
-// The signs of weights [at, at + lanes) of the 32 whose bits these are, to be xor-ed to floats.
+// The signs of weights [at, at + lanes) of the 32 whose bits these are: the top bits of the lanes.
 template <int At>
 inline IndexVec sign_bits(uint32_t bits) {
-#if defined(__AVX2__)
+#if defined(__AVX2__) || defined(SPARSE_EXPORT_NEON)
   // Each lane's bit moves to the top: one shift, where a comparison would need three instructions.
   const IndexVec places = 31 - At - lane_numbers();
-  return ((IndexVec{} + static_cast<int32_t>(bits)) << places) & INT32_MIN;
+  return (IndexVec{} + static_cast<int32_t>(bits)) << places;
 #else
   IndexVec select{};
   for (int32_t i = 0; i < lanes; ++i) {
     select[i] = static_cast<int32_t>(1U << (At + i));
   }
-  const IndexVec hit = (select & static_cast<int32_t>(bits)) != 0;
-  return hit & INT32_MIN;
+  return (select & static_cast<int32_t>(bits)) != 0;
 #endif
 }
 
@@ -45,7 +49,14 @@ inline uint32_t load_bits(const uint8_t* bits) {
   return word;
 }
 
-inline Vec flip(Vec v, IndexVec signs) { return reinterpret_cast<Vec>(reinterpret_cast<IndexVec>(v) ^ signs); }
+inline Vec flip(Vec v, IndexVec signs) {
+#if defined(__ARM_FEATURE_SHA3)
+  return reinterpret_cast<Vec>(vbcaxq_s32(reinterpret_cast<int32x4_t>(v), reinterpret_cast<int32x4_t>(signs),
+                                          vdupq_n_s32(INT32_MAX)));
+#else
+  return reinterpret_cast<Vec>(reinterpret_cast<IndexVec>(v) ^ (signs & INT32_MIN));
+#endif
+}
 
 // Sum of `count` values with the signs of the bits; the last bits of a row are zero.
 float dot(const uint8_t* bits, const float* x, int64_t count) {
@@ -66,6 +77,33 @@ float dot(const uint8_t* bits, const float* x, int64_t count) {
   return total;
 }
 
+// Column j of a block: acc += weights x values.
+#if defined(SPARSE_EXPORT_NEON)
+template <int Lane>
+inline void add_column(const float* values, const Vec (&weight)[block_rows], Vec (&acc)[block_rows][block_vectors]) {
+  const Vec a = load(values), b = load(values + lanes);
+  SPARSE_EXPORT_UNROLL(8)
+  for (int64_t k = 0; k < block_rows; ++k) {
+    acc[k][0] = vfmaq_laneq_f32(acc[k][0], a, weight[k], Lane);
+    acc[k][1] = vfmaq_laneq_f32(acc[k][1], b, weight[k], Lane);
+  }
+}
+
+// Four columns: their weights come in one load and are multiplied where they are.
+inline void add_columns(const float* values, int64_t pitch, const float* weights,
+                        Vec (&acc)[block_rows][block_vectors]) {
+  Vec weight[block_rows];
+  SPARSE_EXPORT_UNROLL(8)
+  for (int64_t k = 0; k < block_rows; ++k) {
+    weight[k] = load(weights + k * block_columns);
+  }
+  add_column<0>(values, weight, acc);
+  add_column<1>(values + pitch, weight, acc);
+  add_column<2>(values + 2 * pitch, weight, acc);
+  add_column<3>(values + 3 * pitch, weight, acc);
+}
+#endif
+
 // Sums of `block_rows` rows and `block_vectors` vectors of pixels += weights x values.
 inline void accumulate(const float* values, int64_t pitch, const float* weights, int64_t count, float* sum,
                        int64_t sum_pitch) {
@@ -77,7 +115,13 @@ inline void accumulate(const float* values, int64_t pitch, const float* weights,
       acc[k][v] = load(sum + k * sum_pitch + v * lanes);
     }
   }
-  for (int64_t j = 0; j < count; ++j) {
+  int64_t j = 0;
+#if defined(SPARSE_EXPORT_NEON)
+  for (; j + 4 <= count; j += 4) {
+    add_columns(values + j * pitch, pitch, weights + j, acc);
+  }
+#endif
+  for (; j < count; ++j) {
     const Vec a = load(values + j * pitch), b = load(values + j * pitch + lanes);
     SPARSE_EXPORT_UNROLL(8)
     for (int64_t k = 0; k < block_rows; ++k) {

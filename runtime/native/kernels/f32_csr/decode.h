@@ -1,6 +1,7 @@
 // From gaps to byte offsets of taps: done once per chunk of rows, used for every tile.
 #pragma once
 
+#include <cstring>
 #include <utility>
 
 #include "call.h"
@@ -49,6 +50,16 @@ inline IndexVec widen(const Gap* gaps) {
 #elif defined(__AVX2__)
   if constexpr (sizeof(Gap) == 1) {
     return reinterpret_cast<IndexVec>(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(gaps))));
+  }
+#elif defined(SPARSE_EXPORT_NEON)
+  if constexpr (sizeof(Gap) == 1) {
+    uint32_t four;
+    std::memcpy(&four, gaps, sizeof four);
+    const uint16x8_t wide = vmovl_u8(vcreate_u8(four));
+    return reinterpret_cast<IndexVec>(vmovl_u16(vget_low_u16(wide)));
+  }
+  if constexpr (sizeof(Gap) == 2) {
+    return reinterpret_cast<IndexVec>(vmovl_u16(vld1_u16(reinterpret_cast<const uint16_t*>(gaps))));
   }
 #endif
   IndexVec v{};
@@ -269,6 +280,17 @@ inline void convert(const Float16* values, int64_t count, float* out) {
   int64_t i = 0;
   for (; i + 8 <= count; i += 8) {
     _mm256_storeu_ps(out + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(values + i))));
+  }
+  for (; i < count; ++i) {
+    out[i] = static_cast<float>(values[i]);
+  }
+}
+#elif defined(SPARSE_EXPORT_NEON)
+inline void convert(const Float16* values, int64_t count, float* out) {
+  int64_t i = 0;
+  for (; i + 4 <= count; i += 4) {
+    const uint16x4_t bits = vld1_u16(reinterpret_cast<const uint16_t*>(values + i));
+    vst1q_f32(out + i, vcvt_f32_f16(vreinterpret_f16_u16(bits)));
   }
   for (; i < count; ++i) {
     out[i] = static_cast<float>(values[i]);

@@ -25,7 +25,7 @@ inline void finish_tile(const Vec* sum, const Destination& out) {
   const Vec scale = broadcast(out.scale);
   const Vec bias = broadcast(out.bias);
   const ActivationVec activation = spread(out.activation);
-  SPARSE_EXPORT_UNROLL(16)
+  SPARSE_EXPORT_UNROLL(32)
   for (int i = 0; i < T; ++i) {
     const int64_t count = i + 1 == T ? out.last : out.count;
     const float* residual = out.residual == nullptr ? nullptr : out.residual + i * out.step;
@@ -53,10 +53,24 @@ inline TwoInputs two_inputs(const char* input, const uint32_t* offsets) {
 template <int T>
 inline __attribute__((always_inline)) void add_tap(Vec* sum, const float* from, float weight) {
   const Vec value = broadcast(weight);
-  SPARSE_EXPORT_UNROLL(16)
+#if defined(SPARSE_EXPORT_NEON)
+  // Both loads before the multiply-adds: neighbours are one instruction, and one apart from the multiply-add anyway.
+  SPARSE_EXPORT_UNROLL(32)
+  for (int i = 0; i + 1 < T; i += 2) {
+    Vec a = load_aligned(from + i * lanes), b = load_aligned(from + (i + 1) * lanes);
+    asm("" : "+w"(a), "+w"(b));
+    sum[i] += value * a;
+    sum[i + 1] += value * b;
+  }
+  if constexpr (T % 2 != 0) {
+    sum[T - 1] += value * load_aligned(from + (T - 1) * lanes);
+  }
+#else
+  SPARSE_EXPORT_UNROLL(32)
   for (int i = 0; i < T; ++i) {
     sum[i] += value * load_aligned(from + i * lanes);
   }
+#endif
 }
 
 // sums (+)= sum over taps of value * input[offset ...]; with `out`, the sums are finished instead of stored.
@@ -68,7 +82,7 @@ inline __attribute__((always_inline)) void accumulate(const char* input, const u
   constexpr int step = sets > 4 ? sets : 4;
   Vec sum[sets][T] = {};
   if (!fresh) {
-    SPARSE_EXPORT_UNROLL(16)
+    SPARSE_EXPORT_UNROLL(32)
     for (int i = 0; i < T; ++i) {
       sum[0][i] = load_aligned(sums + i * lanes);
     }
@@ -87,7 +101,7 @@ inline __attribute__((always_inline)) void accumulate(const char* input, const u
   }
   SPARSE_EXPORT_UNROLL(8)
   for (int set = 1; set < sets; ++set) {
-    SPARSE_EXPORT_UNROLL(16)
+    SPARSE_EXPORT_UNROLL(32)
     for (int i = 0; i < T; ++i) {
       sum[0][i] += sum[set][i];
     }
@@ -96,7 +110,7 @@ inline __attribute__((always_inline)) void accumulate(const char* input, const u
     finish_tile<T>(sum[0], *out);
     return;
   }
-  SPARSE_EXPORT_UNROLL(16)
+  SPARSE_EXPORT_UNROLL(32)
   for (int i = 0; i < T; ++i) {
     store_aligned(sums + i * lanes, sum[0][i]);
   }
@@ -125,12 +139,12 @@ constexpr int64_t rows_ahead = 4;
 // (Always inline: GCC 12 takes a function that only prefetches for one without effect, and drops the calls.)
 template <int T>
 inline __attribute__((always_inline)) void prefetch_output(const Destination& out, int64_t distance) {
-  SPARSE_EXPORT_UNROLL(16)
+  SPARSE_EXPORT_UNROLL(32)
   for (int i = 0; i < T; ++i) {
     __builtin_prefetch(out.y + distance + i * out.step, 1);
   }
   if (out.residual != nullptr && out.residual != out.y) {
-    SPARSE_EXPORT_UNROLL(16)
+    SPARSE_EXPORT_UNROLL(32)
     for (int i = 0; i < T; ++i) {
       __builtin_prefetch(out.residual + distance + i * out.step);
     }
