@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from .layers import Shape, dense_conv, format_of, weight_of
 from .tables import Operator
@@ -38,11 +38,12 @@ class QuantizedLayer:
         fmt = format_of(operator)
         weight = weight_of(fmt, shape.weight, rng)
         if fmt.scale_component is None:
-            weight = np.sign(weight) * rng.integers(1, 128, weight.shape)
-        if fmt.name == "codebook" or fmt.name == "palette":
-            weight = np.sign(weight) * (np.abs(weight) // 32 * 32 + 5)
-        self.weight = weight.astype(np.int8)
-        packed = fmt.pack(self.weight)
+            few = fmt.name in ("codebook", "palette")
+            weight = np.sign(weight) * (rng.choice([3, 50, 127], weight.shape) if few else rng.integers(1, 128, weight.shape))
+            weight = weight.astype(np.int8)
+        # Formats of signs take their alpha, here 1, from floats.
+        packed = fmt.pack(weight)
+        weight = weight.astype(np.int8)
         self.components = {name: np.asarray(packed.components[name]) for name in operator.components}
         lead = (*shape.batch, shape.weight[1] * (shape.group if conv else 1), *(shape.spatial if conv else ()))
         kind = np.int8 if signed else np.uint8
@@ -51,7 +52,7 @@ class QuantizedLayer:
         w_scale = rng.uniform(0.001, 0.02, rows).astype(F32)
         bias = rng.integers(-3000, 3000, rows).astype(np.int32)
         moved = x.astype(np.int64) - int(x_zero)
-        sums = dense_conv(moved, self.weight, shape) if conv else moved @ self.weight.T.astype(np.int64)
+        sums = dense_conv(moved, weight, shape) if conv else moved @ weight.T.astype(np.int64)
         trail = (slice(None), None, None) if conv else (slice(None),)
         sums = sums.astype(np.int64).astype(np.int32) + bias[trail]
         self.feeds: dict[str, Array] = {"x": x}
@@ -61,14 +62,14 @@ class QuantizedLayer:
         if operator.suffix == "Float":
             self.expected = sums.astype(F32) * (x_scale * w_scale)[trail]
             return
-        y_scale, y_zero = quantum(rng, float(np.std(sums)) * float(x_scale) * 0.01 / 40 + 1e-3, signed)
+        y_scale, y_zero = quantum(rng, float(np.std(sums)) * float(x_scale) * 0.01 / 40 + 1e-3, False)
         self.after |= {"y_scale": y_scale, "y_zero": y_zero}
         y = rounded(sums.astype(F32) * (x_scale * w_scale / y_scale)[trail], y_zero)
         zero = y_zero
         if operator.suffix == "Add":
-            z = rng.integers(0, 256, y.shape).astype(np.uint8)
-            z_scale, z_zero = quantum(rng, float(y_scale), False)
-            s_scale, zero = quantum(rng, 1.5 * float(y_scale), signed)
+            z = rng.integers(np.iinfo(kind).min, np.iinfo(kind).max + 1, y.shape).astype(kind)
+            z_scale, z_zero = quantum(rng, float(y_scale), signed)
+            s_scale, zero = quantum(rng, 1.5 * float(y_scale), False)
             self.feeds["z"] = z
             self.last = {"z_scale": z_scale, "z_zero": z_zero, "s_scale": s_scale, "s_zero": zero}
             theirs = (z.astype(np.int32) - int(z_zero)).astype(F32) * (z_scale / s_scale)
@@ -95,5 +96,3 @@ class QuantizedLayer:
         model: onnx.ModelProto = helper.make_model(graph, opset_imports=opsets, ir_version=10)
         return bytes(model.SerializeToString())
 
-
-__all__ = ["QuantizedLayer", "TensorProto"]

@@ -4,8 +4,9 @@
 //     then, but for the suffix Float:   y_scale, y_zero
 //     then, for the suffix Add:         Z, z_scale, z_zero, s_scale, s_zero   (of the residual, and of the result)
 //
-// X and Z have the types of their zero points, uint8 or int8; so has Y, of s_zero or y_zero, or it is float32. All but
-// X and Z are initializers: what they say is checked when the session is created, and what follows from it is computed.
+// X and Z have the types of their zero points, uint8 or int8. Y is uint8, as its zero point (s_zero or y_zero), or
+// float32: onnxruntime before 1.21 lets an operator's output have one type only. All but X and Z are initializers: what
+// they say is checked when the session is created, and what follows from it is computed.
 #include <cmath>
 #include <string_view>
 
@@ -79,6 +80,14 @@ Quantum read_quantum(const KernelInfo& info, size_t index, const char* scale, co
   return quantum;
 }
 
+Quantum read_result(const KernelInfo& info, size_t index, const char* scale, const char* zero) {
+  const Quantum quantum = read_quantum(info, index, scale, zero);
+  if (quantum.is_signed) {
+    throw Error(input_named(zero) + "must be uint8");
+  }
+  return quantum;
+}
+
 constexpr int type_of(bool is_signed) { return is_signed ? element_int8 : element_uint8; }
 
 void require_type(const Tensor& tensor, const char* name, bool is_signed) {
@@ -107,16 +116,11 @@ class QuantizedLayer {
                                          : output == Output::bytes ? residual
                                                                    : s_scale + 2};
   static constexpr int x_type = element_any;
-  static constexpr int y_type = output == Output::floats ? element_float : element_any;
+  static constexpr int y_type = output == Output::floats ? element_float : element_uint8;
 
   static int input_type(size_t index) {
     const bool scale = index == 1 || index == w_scale || index == y_scale || index == z_scale || index == s_scale;
     return scale ? element_float : index == bias ? element_int32 : element_any;
-  }
-
-  static int output_type(const ShapeContext& context) {
-    return output == Output::floats ? element_float
-                                    : context.input_type((output == Output::sum ? s_scale : y_scale) + 1);
   }
 
   static bool infer(const ShapeContext& context, std::vector<Dimension>& shape) {
@@ -176,7 +180,7 @@ class QuantizedLayer {
   void read_output(const KernelInfo& info) {
     out_.floats = output == Output::floats;
     if constexpr (output != Output::floats) {
-      const Quantum y = read_quantum(info, y_scale, "y_scale", "y_zero");
+      const Quantum y = read_result(info, y_scale, "y_scale", "y_zero");
       scale_ = y.scale;
       out_.low = y.low();
       out_.high = y.high();
@@ -184,7 +188,7 @@ class QuantizedLayer {
     }
     if constexpr (output == Output::sum) {
       const Quantum z = read_quantum(info, z_scale, "z_scale", "z_zero");
-      const Quantum s = read_quantum(info, s_scale, "s_scale", "s_zero");
+      const Quantum s = read_result(info, s_scale, "s_scale", "s_zero");
       out_.residual = true;
       out_.ratio = ratio_of(scale_, s.scale);
       out_.ratio_z = ratio_of(z.scale, s.scale);
@@ -218,8 +222,15 @@ class QuantizedLayer {
   ThreadCount threads_;
 };
 
+// Formats whose values are never int8.
+template <class Family>
+constexpr bool only_floats = std::is_same_v<Family, split>;
+
 template <class Family>
 void add_layers(Operators& operators, const std::string& prefix) {
+  if constexpr (only_floats<Family>) {
+    return;
+  }
   constexpr Variant bytes{"", false, {}, nullptr, nullptr}, sum{"Add", true, {}, nullptr, nullptr},
       floats{"Float", false, {}, nullptr, nullptr};
   operators.add<QuantizedLayer<Family, Twin::conv, Output::bytes>>("s8_csr", prefix, "QConv", bytes);

@@ -194,21 +194,6 @@ bool ShapeContext::input_shape(size_t index, std::vector<Dimension>& shape) cons
   return true;
 }
 
-int ShapeContext::input_type(size_t index) const {
-  size_t inputs = 0;
-  const auto* context = static_cast<const OrtShapeInferContext*>(context_);
-  check(api_, abi::ShapeInferGetInputCount::call(api_, context, &inputs));
-  OrtTensorTypeAndShapeInfo* info = nullptr;  // owned by the context
-  if (index < inputs) {
-    check(api_, abi::ShapeInferGetInputTypeShape::call(api_, context, index, &info));
-  }
-  int type = element_any;
-  if (info != nullptr) {
-    check(api_, abi::GetTensorElementType::call(api_, static_cast<const OrtTensorTypeAndShapeInfo*>(info), &type));
-  }
-  return type;
-}
-
 bool ShapeContext::integers(const char* name, size_t limit, std::vector<int64_t>& values) const {
   const OrtOpAttr* attribute = nullptr;
   const auto* context = static_cast<const OrtShapeInferContext*>(context_);

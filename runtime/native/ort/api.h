@@ -94,8 +94,6 @@ class ShapeContext {
 
   // False where the input has no known rank.
   bool input_shape(size_t index, std::vector<Dimension>& shape) const;
-  // element_any where it is not known.
-  int input_type(size_t index) const;
   bool integers(const char* name, size_t limit, std::vector<int64_t>& values) const;
   // Unknown dimensions without a name get one of their own.
   void set_output(const std::vector<Dimension>& shape, int type) const;

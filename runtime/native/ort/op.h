@@ -7,10 +7,9 @@
 //   static bool infer(const ShapeContext&, std::vector<Dimension>& output);   // false: not known
 //   static constexpr int x_type, y_type;                     // element types of X and Y; without them float
 // (without `components` it has X and one packed input, but neither scale nor bias)
-// A class whose inputs stand in another order, or whose types the model chooses, says so itself:
+// A class whose inputs stand in another order, with other types, says so itself:
 //   static constexpr InputLayout layout;
 //   static int input_type(size_t index);                     // element_any: several are allowed
-//   static int output_type(const ShapeContext&);             // in inference; y_type is element_any then
 // and `Operators::add_variants<K>` makes one operator of it for each activation, with and without a residual.
 #pragma once
 
@@ -147,11 +146,7 @@ class Operator : public OrtCustomOp {
         const ShapeContext view(api, context);
         std::vector<Dimension> output;
         if (Kernel::infer(view, output)) {
-          if constexpr (requires { Kernel::output_type(view); }) {
-            view.set_output(output, Kernel::output_type(view));
-          } else {
-            view.set_output(output, y_type<Kernel>());
-          }
+          view.set_output(output, y_type<Kernel>());
         }
       });
       if (status != nullptr) {
