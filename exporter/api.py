@@ -17,6 +17,7 @@ from .report.report import Report
 
 if TYPE_CHECKING:
     from ..formats import Packed
+    from ..runtime.cost import Estimate
     from ..runtime.inputs import Feeds
     from .graph.index import GraphIndex
     from .plan.plan import TensorPlan
@@ -68,10 +69,9 @@ def export(
     layers
         "GLOB=FORMAT" overrides over weight names; the last that matches wins.
     optimize
-        "size" stores whatever gets smaller packed, and lets it run packed where that is expected to be
-        no slower
-        than dense; "speed" packs only where the native kernel is expected to be faster; "memory" lets every
-        layer that has a packed operator run packed.
+        Whatever gets smaller is stored packed; this says what also runs packed. "size": what is expected to
+        be no slower than dense; "speed": what the native kernel is expected to run faster; "memory": every
+        layer that has a packed operator.
     measure
         With "speed": time every layer here, dense and packed, on `threads` threads, and believe that instead.
     compare
@@ -98,11 +98,12 @@ def export(
     from .graph.index import GraphIndex
     from .plan import plan as planning
     from .plan import runs
+    from .plan.pack import pack
     from .plan.values import parse
     from .prove.compare import VALUES_KEY
     from .prove.evidence import gather
     from .prove.proof import Proof
-    from .rewrite import smallest
+    from .rewrite import loading, smallest
     from .rewrite.outcome import outcome
     from .rewrite.settle import settled
     from .rewrite.sign_rules import signed_weights
@@ -125,22 +126,26 @@ def export(
         evidence = gather(source, seed)
         source.example_shapes = source.example_shapes or evidence.shapes
     index = GraphIndex(source.model)
+    way = "measure" if optimize == "speed" and measure else optimize
     plans = planning.make(
         index,
         find(index),
         format,
         overrides,
         spec,
-        optimize,
+        way,
         lambda done, total: progress("planning", done, total),
     )
     signed = signed_weights(index, plans)
-    runs.decide(index, source.model, plans, optimize, source.example_shapes, signed)
+    runs.decide(index, source.model, plans, way, source.example_shapes, signed)
     smallest.settle(index, source.model, plans)
-    if optimize != "speed":
-        smallest.expand_the_rest(index, source.model, plans)
-    feeds = evidence.one() if evidence and measure else None
-    packed = _settle(index, source, plans, optimize, feeds, threads, dry_run, progress)
+    smallest.expand_the_rest(index, source.model, plans)
+    packed: dict[str, Packed] = {}
+    measured: dict[str, Estimate] = {}
+    if way == "measure" or not dry_run:
+        packed = pack(plans, lambda done, total: progress("packing", done, total))
+    if way == "measure" and evidence:
+        measured = _measure(index, source, plans, packed, evidence.one(), threads, progress)
     report = Report.begin(source, target, format, plans)
     report.notes += _remarks(index, plans, spec)
     if not dry_run:
@@ -150,6 +155,8 @@ def export(
         packed_model, remarks = outcome(source, index, plans, packed, given=given)
         report.notes += remarks
         report.layers = [plan.to_json() for plan in plans]
+        if way != "memory":
+            loading.tell(packed_model, source.model, plans, source.example_shapes, measured)
         lossy = next((plan.values for plan in plans if plan.packed and parse(plan.values).lossy), None)
         if lossy:
             packed_model.metadata_props.add(key=VALUES_KEY, value=lossy)
@@ -188,50 +195,36 @@ def default_output(model: Path, format: str, optimize: str = "size", measure: bo
     return model.with_name(".".join([shards.stem(model), *words, *([way] if way else []), "onnx"]))
 
 
-def _settle(
+def _measure(
     index: GraphIndex,
     source: Source,
     plans: Sequence[TensorPlan],
-    optimize: str,
-    feeds: Feeds | None,
+    packed: dict[str, Packed],
+    feeds: Feeds,
     threads: int,
-    dry_run: bool,
     progress: Progress,
-) -> dict[str, Packed]:
-    """The packed weights, once every layer that would get slower went back to dense in `plans`.
-
-    `feeds` are the inputs to time the net with, None for trusting the cost model; a dry run packs only what
-    is measured.
-    """
+) -> dict[str, Estimate]:
+    """Settle by measuring what runs packed; `packed` has what `plans` ask for then."""
     from .plan.pack import pack
     from .rewrite import smallest
+    from .tune import expand_measured_slow
 
-    if optimize == "speed" and feeds is None:
-        from .plan.cost import keep_slow_layers_dense
-        from .rewrite.sign_rules import signed_weights
-
-        signed = signed_weights(index, plans)
-        keep_slow_layers_dense(source.model, plans, source.example_shapes, signed)
-        smallest.settle(index, source.model, plans, only_drop=True)
-    packed: dict[str, Packed] = {}
-    if feeds is not None or not dry_run:
-        packed = pack(plans, lambda done, total: progress("packing", done, total))
-    if feeds is not None:
-        from .tune import keep_measured_slow_layers_dense
-
-        keep_measured_slow_layers_dense(
-            index,
-            source.model,
-            plans,
-            packed,
-            source.example_shapes,
-            feeds,
-            threads=threads,
-            progress=lambda done, total: progress("measuring", done, total),
-        )
-        smallest.settle(index, source.model, plans, only_drop=True)
-        packed = {plan.name: packed[plan.name] for plan in plans if plan.packed}
-    return packed
+    measured = expand_measured_slow(
+        index,
+        source.model,
+        plans,
+        packed,
+        source.example_shapes,
+        feeds,
+        threads=threads,
+        progress=lambda done, total: progress("measuring", done, total),
+    )
+    smallest.settle(index, source.model, plans, measured=True)
+    smallest.expand_the_rest(index, source.model, plans)
+    kept = {plan.name: packed[plan.name] for plan in plans if plan.runs_packed}
+    packed.clear()
+    packed |= kept | pack([plan for plan in plans if plan.expanded])
+    return measured
 
 
 def _remarks(index: GraphIndex, plans: Sequence[TensorPlan], spec: Spec) -> list[tuple[str, str]]:

@@ -34,14 +34,14 @@ def expand(plan: planning.TensorPlan, array: Array, why: str) -> None:
         return
     plan.run, plan.run_reason, plan.values = "expanded", why, "fp32"
     plan.encoded = Encoded(array)
-    planning.choose(plan, TensorStats(array))
+    planning.choose(plan, TensorStats(array), plan.candidates)
     if not plan.packed:
         plan.run, plan.encoded = "dense", None
         plan.reason = f"{plan.reason}; {why}"
 
 
 def plan_constant(
-    constant: Constant, told: Mapping[str, str], wanted: str, optimize: str
+    constant: Constant, told: Mapping[str, str], wanted: str
 ) -> planning.TensorPlan:
     """The plan of a constant that is the weight of no layer; `told` has better reasons than its readers."""
     tensor = constant.tensor
@@ -62,12 +62,12 @@ def plan_constant(
         role="weight" if sum(dim > 1 for dim in shape) > 1 else "parameter",
     )
     why = told.get(constant.name, constant.reason)
-    if optimize == "speed" or not constant.movable:
+    if not constant.movable:
         plan.reason = why
     else:
         plan.reason = planning.refusal(wanted, plan)
     if not plan.reason:
-        plan.candidates = planning.candidates(wanted, optimize)
+        plan.candidates = planning.candidates(wanted)
         expand(plan, array, why)
     return plan
 
@@ -82,8 +82,7 @@ def prefer_sources(index: GraphIndex, plan: planning.TensorPlan) -> None:
             twin = planning.TensorPlan(
                 name, "", array.shape, "", 0, array.size, "dense", array.nbytes, array.nbytes, ""
             )
-            twin.candidates = plan.candidates
-            planning.choose(twin, TensorStats(array))
+            planning.choose(twin, TensorStats(array), plan.candidates)
             sizes.append(twin.packed_bytes)
         total += min(sizes)
     if plan.packed and total < plan.packed_bytes:

@@ -24,6 +24,7 @@ from ..graph.census import others
 from ..graph.index import GraphIndex, Layer
 from ..graph.zeros import strangers
 from . import expanding, values
+from .memory import held
 from .values import LOSSLESS, Encoded, Spec
 
 #: Weights below this many bytes stay dense: node and tensor headers would eat the gain.
@@ -36,17 +37,14 @@ MAX_ELEMENTS = 1 << 31
 class TensorPlan:
     """The decision for one weight.
 
-    `format` is what it is stored as, `run` what computes with it: "packed" (an operator takes the
-    components),
-    "expanded" (a `<Prefix>Weight` node gives the tensor, which is constant once a session is made) or
-    "dense";
-    `run_reason` says why. `dense_bytes` and `packed_bytes` are exact sizes of the tensor data, headers
-    apart. `role` is "weight";
-    "parameter" for a vector (a bias, a normalisation's); "value" for what stays computed, so that the file
-    holds not it but what it is computed from. The last two count neither as packed nor as kept. `freed` are
-    the tensors of the model that packing makes needless: the weight itself, or what it is computed from.
-    `sizes` are the bytes of every format that may hold it, "dense" among them; none where it must stay.
-    `origin` says what the weight is computed from, where it is.
+    `format` is what it is stored as, `run` what computes with it: "packed" (an operator takes the components),
+    "expanded" (a `<Prefix>Weight` node gives the tensor, which is constant once a session is made) or "dense";
+    `run_reason` says why. `dense_bytes` and `packed_bytes` are exact sizes of the tensor data, headers apart.
+    `role` is "weight"; "parameter" for a vector (a bias, a normalisation's); "value" for what stays computed,
+    so that the file holds not it but what it is computed from. The last two count neither as packed nor as
+    kept. `freed` are the tensors of the model that packing makes needless: the weight itself, or what it is
+    computed from. `sizes` are the bytes of every format that may hold it, "dense" among them; none where it
+    must stay. `origin` says what the weight is computed from, where it is.
     """
 
     name: str
@@ -109,7 +107,7 @@ class TensorPlan:
             del row[name]
         why = f"{self.run}: {self.run_reason}" if self.packed and self.run_reason else ""
         row["reason"] = "; ".join(text for text in (self.reason, self.origin, why) if text)
-        return row | {"shape": list(self.shape), "density": self.density}
+        return row | {"shape": list(self.shape), "density": self.density, "memory_bytes": held(self)}
 
 
 def parse_overrides(pairs: Iterable[str]) -> list[tuple[str, str]]:
@@ -150,7 +148,7 @@ def make(
     spec
         How values are stored.
     optimize
-        "size", or "speed": only formats that a kernel runs are taken.
+        "speed" and "measure": what runs packed takes only formats that have a kernel of their own.
 
     Raises
     ------
@@ -176,7 +174,7 @@ def make(
         for source in index.sources(plan.name)
     }
     for constant in others(index, covered):
-        plans.append(expanding.plan_constant(constant, told, wanted(constant.name), optimize))
+        plans.append(expanding.plan_constant(constant, told, wanted(constant.name)))
     for glob, _ in overrides:
         if not any(fnmatchcase(plan.name, glob) for plan in plans):
             raise InputError(
@@ -231,8 +229,8 @@ def _plan_weight(
     obstacle = "" if plan.reason else _obstacle(index, name, group) or ""
     if index.is_computed(name) and set(large) - set(freed):
         obstacle = obstacle or "its constants are read elsewhere too: packed, it would be a second copy"
-    plan.candidates = () if plan.reason else candidates(wanted, optimize)
-    if obstacle and (index.is_computed(name) or optimize == "speed"):
+    plan.candidates = () if plan.reason else candidates(wanted)
+    if obstacle and index.is_computed(name):
         plan.reason = obstacle
     elif obstacle:
         expanding.expand(plan, array, obstacle)
@@ -240,8 +238,10 @@ def _plan_weight(
         plan.encoded = encode(index, name, group[0], spec)
         plan.values = str(spec)
         plan.run = "packed"
-        choose(plan, TensorStats(plan.encoded.array))
-        if optimize != "speed" and index.is_computed(name):
+        quick = wanted == "auto" and optimize in ("speed", "measure")
+        names = [fmt.name for fmt in formats.with_kernel()] if quick else plan.candidates
+        choose(plan, TensorStats(plan.encoded.array), names)
+        if index.is_computed(name):
             expanding.prefer_sources(index, plan)
     if not plan.packed:
         plan.run, plan.values, plan.encoded = "dense", "fp32", None
@@ -281,19 +281,17 @@ def refusal(wanted: str, plan: TensorPlan) -> str:
     return ""
 
 
-def candidates(wanted: str, optimize: str) -> tuple[str, ...]:
+def candidates(wanted: str) -> tuple[str, ...]:
     """Names of the formats that are tried."""
-    if wanted == "auto" and optimize == "speed":
-        return tuple(fmt.name for fmt in formats.with_kernel())
     if wanted == "auto":
         return tuple(fmt.name for fmt in formats.packable())
     fmt = formats.asked(wanted)
     return (fmt.name,) if fmt.operator is not None else ()
 
 
-def choose(plan: TensorPlan, stats: TensorStats) -> None:
-    """Give a plan the smallest of its candidates, or let it stay dense."""
-    choice = formats.choose(stats, [formats.get(name) for name in plan.candidates], plan.dense_bytes)
+def choose(plan: TensorPlan, stats: TensorStats, names: Iterable[str]) -> None:
+    """Give a plan the smallest of these formats, or let it stay dense."""
+    choice = formats.choose(stats, [formats.get(name) for name in names], plan.dense_bytes)
     plan.format, plan.packed_bytes, plan.reason = choice.chosen, choice.nbytes, choice.reason
     plan.sizes = choice.sizes if plan.packed else {}
     if choice.runner_up:

@@ -98,7 +98,7 @@ def test_runs_on_the_oldest_onnxruntime() -> None:
     for campaign in (
         [str(HERE / "campaign.py"), "--cases", "40", "--expect-onnxruntime", "1.20"],
         ["-m", "tests.runtime.binary_campaign", "--cases", "40"],  # its functions in the stock runtime too
-        ["-m", "pytest", "-q", *(str(HERE / f"test_{name}.py") for name in ("drop_in", "accelerators"))],
+        ["-m", "pytest", "-q", *(str(HERE / f"test_{name}.py") for name in ("drop_in", "accelerators", "choice"))],
     ):
         command = [sys.executable, *campaign]
         done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True)
