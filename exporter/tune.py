@@ -42,7 +42,7 @@ def expand_measured_slow(
     threads: int = 1,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, Estimate]:
-    """Let every weight in `plans` be expanded whose packed layers measured slower; what was measured, by name.
+    """Let every weight in `plans` be expanded whose packed layers measured slower; what was measured.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def _check_whole(
     threads: int,
     measured: dict[str, Estimate],
 ) -> dict[str, Estimate]:
-    """Let everything be expanded where the whole net does not get faster; what then still holds of `measured`.
+    """Let all be expanded where the whole net does not get faster; what then still holds of `measured`.
 
     What is expanded already runs as if it were dense, and takes part so.
     """

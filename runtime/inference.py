@@ -198,7 +198,9 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
     def _say(self, native: bool) -> None:
         """Tell once a process that a session beside an accelerator expands its packed layers."""
         found = self._accelerators()
-        if native or self._packed == "none" or not found or self.get_modelmeta().producer_name != PRODUCER or found[0] in _said:
+        if native or self._packed == "none" or not found or found[0] in _said:
+            return
+        if self.get_modelmeta().producer_name != PRODUCER:
             return
         _said.add(found[0])
         warnings.warn(

@@ -40,9 +40,7 @@ def expand(plan: planning.TensorPlan, array: Array, why: str) -> None:
         plan.reason = f"{plan.reason}; {why}"
 
 
-def plan_constant(
-    constant: Constant, told: Mapping[str, str], wanted: str
-) -> planning.TensorPlan:
+def plan_constant(constant: Constant, told: Mapping[str, str], wanted: str) -> planning.TensorPlan:
     """The plan of a constant that is the weight of no layer; `told` has better reasons than its readers."""
     tensor = constant.tensor
     shape = tuple(tensor.dims)

@@ -37,8 +37,8 @@ MAX_ELEMENTS = 1 << 31
 class TensorPlan:
     """The decision for one weight.
 
-    `format` is what it is stored as, `run` what computes with it: "packed" (an operator takes the components),
-    "expanded" (a `<Prefix>Weight` node gives the tensor, which is constant once a session is made) or "dense";
+    `format` is what it is stored as, `run` what computes with it: "packed" (an operator takes its parts),
+    "expanded" (a `<Prefix>Weight` node gives the tensor, constant once a session is made) or "dense";
     `run_reason` says why. `dense_bytes` and `packed_bytes` are exact sizes of the tensor data, headers apart.
     `role` is "weight"; "parameter" for a vector (a bias, a normalisation's); "value" for what stays computed,
     so that the file holds not it but what it is computed from. The last two count neither as packed nor as

@@ -1,4 +1,4 @@
-"""What a packed file tells the session that will load it: the work of its packed layers, and what was measured.
+"""What a packed file tells the session that will load it: the work of its layers, and what was measured.
 
 The file may be loaded on another processor than it was made for. `runtime.choice` reads this and asks the
 cost model again there.
