@@ -76,7 +76,7 @@ def test_the_expanded_model_is_valid_and_gives_what_stock_gives(exported: onnx.M
 
 
 def test_what_was_measured_counts_where_it_was_measured(exported: onnx.ModelProto, tmp_path: Path) -> None:
-    slower, faster = ({name: times for name in MIXED} for times in ([2.0, 1.0], [1.0, 2.0]))
+    slower, faster = (dict.fromkeys(MIXED, times) for times in ([2.0, 1.0], [1.0, 2.0]))
     here = telling(exported, dict.fromkeys(MIXED, WINS), {kernel_target(): slower})
     assert ran(here, tmp_path) == {"Gemm"}
     elsewhere = telling(exported, dict.fromkeys(MIXED, WINS), {"another": slower})
