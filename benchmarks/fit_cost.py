@@ -147,9 +147,10 @@ def measure(case: Case, target: str, rounds: int, seconds: float) -> dict[str, f
     dense, packed = (HOME / f"{case.name}.{kind}.onnx" for kind in ("dense", "packed"))
     if not packed.exists():
         onnx.save(case.model(), dense)
-        # The model that is to be fitted must not decide what it is fitted to.
-        way = {"format": case.format, "optimize": "memory"}
-        sparse_export.export(dense, output=packed, verify=False, force=True, **way)
+        # "memory": the model that is to be fitted must not decide what it is fitted to.
+        sparse_export.export(
+            dense, format=case.format, optimize="memory", output=packed, verify=False, force=True
+        )
     subjects = [
         Subject(path.name, path.name, path, "onnxruntime", packed=path == packed, files=(path,))
         for path in (dense, packed)

@@ -113,7 +113,7 @@ def _nodes(data: memoryview) -> Iterator[_Node]:
 def _loses(node: _Node, works: dict[str, Any], measured: dict[str, Any], target: str) -> bool:
     """Whether a layer was measured on such a processor, or is expected, to be slower packed."""
     seen = measured.get(node.name)
-    if _numbers(seen, 2):
+    if isinstance(seen, list) and _numbers(seen, 2):
         return bool(seen[0] > seen[1])
     work = works.get(node.name)
     if not isinstance(work, list) or len(work) != len(fields(Work)):
@@ -124,12 +124,10 @@ def _loses(node: _Node, works: dict[str, Any], measured: dict[str, Any], target:
     return cost.estimate(Work(*work), kernel, target).loses
 
 
-def _numbers(value: object, count: int) -> bool:
-    """Whether it is a list of so many numbers that a time or a size can be."""
-    return (
-        isinstance(value, list)
-        and len(value) == count
-        and all(isinstance(entry, int | float) and 0 <= entry < 1e18 for entry in value)
+def _numbers(values: list[Any], count: int) -> bool:
+    """Whether these are so many numbers, such as a time or a size can be."""
+    return len(values) == count and all(
+        isinstance(entry, int | float) and 0 <= entry < 1e18 for entry in values
     )
 
 

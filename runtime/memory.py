@@ -24,4 +24,4 @@ def _trim() -> Callable[[int], int] | None:
     except (AttributeError, OSError, TypeError):  # another C library; Windows has no process-wide handle
         return None
     found.argtypes, found.restype = [ctypes.c_size_t], ctypes.c_int
-    return found  # type: ignore[no-any-return]
+    return found

