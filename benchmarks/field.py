@@ -40,16 +40,13 @@ ALLOWED = 0.05
 
 # Runs the files in one process, each in the runtime it is named with, on the same inputs.
 _RUN = """
-import sys, json, numpy as np, onnxruntime
-from sparse_export.runtime.session import register
+import sys, numpy as np
+from pathlib import Path
+from sparse_export.runtime.stock import Session
 feeds = dict(np.load(sys.argv[1]))
-options = onnxruntime.SessionOptions()
-options.intra_op_num_threads, options.log_severity_level = 1, 4
-if sys.argv[3] == "library":
-    register(options)
-session = onnxruntime.InferenceSession(sys.argv[2], options, providers=["CPUExecutionProvider"])
-names = [value.name for value in session.get_inputs()]
-outputs = session.run(None, {name: feeds.get(name, next(iter(feeds.values()))) for name in names})
+session = Session(Path(sys.argv[2]), threads=1, registered=sys.argv[3] == "library")
+names = [spec.name for spec in session.inputs]
+outputs = session.run({name: feeds.get(name, next(iter(feeds.values()))) for name in names})
 np.savez(sys.argv[4], *outputs)
 """
 

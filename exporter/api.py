@@ -8,25 +8,17 @@ No step reaches back: source -> plan -> pack -> graph -> save (verify before the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from ..errors import InputError
 from .report.report import Report
+from .settling import Progress
 
 if TYPE_CHECKING:
-    from ..formats import Packed
-    from ..runtime.cost import Estimate
-    from ..runtime.inputs import Feeds
-    from .graph.index import GraphIndex
-    from .plan.plan import TensorPlan
-    from .plan.values import Spec
     from .prove.compare import Verification
-    from .source import Source, SourceOptions
-
-#: Told about progress: what is being done, how far, of how much (0: unknown).
-Progress = Callable[[str, int, int], None]
+    from .source import SourceOptions
 
 
 def _silent(text: str, done: int, total: int) -> None:
@@ -63,7 +55,7 @@ def export(
     format
         Format of every weight it fits, or "auto": for each weight the smallest of all.
     output
-        Default: see `default_output`.
+        Default: see `naming.default_output`.
     values
         How non-zeros are stored: "fp32" (as they are), "fp16", "bf16", "int8" or "codebook:N".
     layers
@@ -92,13 +84,13 @@ def export(
     VerificationError
         If the file does not compute what the source computes; no file is left.
     """
+    from .files.naming import default_output
     from .files.onnx_write import save
     from .files.targets import SourceFiles, check_target
     from .graph.find import find
     from .graph.index import GraphIndex
     from .plan import plan as planning
     from .plan import runs
-    from .plan.pack import pack
     from .plan.values import parse
     from .prove.compare import VALUES_KEY
     from .prove.evidence import gather
@@ -107,6 +99,7 @@ def export(
     from .rewrite.outcome import outcome
     from .rewrite.settle import settled
     from .rewrite.sign_rules import signed_weights
+    from .settling import packing, remarks
     from .source import open_source
 
     started = time.perf_counter()
@@ -140,20 +133,16 @@ def export(
     runs.decide(index, source.model, plans, way, source.example_shapes, signed)
     smallest.settle(index, source.model, plans)
     smallest.expand_the_rest(index, source.model, plans)
-    packed: dict[str, Packed] = {}
-    measured: dict[str, Estimate] = {}
-    if way == "measure" or not dry_run:
-        packed = pack(plans, lambda done, total: progress("packing", done, total))
-    if way == "measure" and evidence:
-        measured = _measure(index, source, plans, packed, evidence.one(), threads, progress)
+    feeds = evidence.one() if evidence and way == "measure" else None
+    packed, measured = packing(index, source, plans, feeds, threads, dry_run, progress)
     report = Report.begin(source, target, format, plans)
-    report.notes += _remarks(index, plans, spec)
+    report.notes += remarks(index, plans, spec)
     if not dry_run:
         proof = Proof(rtol, atol)
         progress("writing", 0, 0)
         given = source.original is not None and not options.get("binarize")
-        packed_model, remarks = outcome(source, index, plans, packed, given=given)
-        report.notes += remarks
+        packed_model, said = outcome(source, index, plans, packed, given=given)
+        report.notes += said
         report.layers = [plan.to_json() for plan in plans]
         if way != "memory":
             loading.tell(packed_model, source.model, plans, source.example_shapes, measured)
@@ -176,73 +165,6 @@ def export(
             report.dense_file_bytes = min(report.dense_file_bytes, source.model.ByteSize())
     report.seconds = time.perf_counter() - started
     return report
-
-
-def default_output(model: Path, format: str, optimize: str = "size", measure: bool = False) -> Path:
-    """Where `export` writes when it is not told: beside the model, what was asked for in the name.
-
-    Examples
-    --------
-    >>> [str(default_output(Path("net.pt"), *way)) for way in (("auto",), ("csr",), ("auto", "speed"))]
-    ['net.auto.onnx', 'net.csr.onnx', 'net.speed.onnx']
-    >>> str(default_output(Path("net.pt"), "csr", "speed", measure=True))
-    'net.csr.tuned.onnx'
-    """
-    from .files import shards
-
-    way = "tuned" if measure else optimize if optimize != "size" else ""
-    words = [format] if format != "auto" or not way else []
-    return model.with_name(".".join([shards.stem(model), *words, *([way] if way else []), "onnx"]))
-
-
-def _measure(
-    index: GraphIndex,
-    source: Source,
-    plans: Sequence[TensorPlan],
-    packed: dict[str, Packed],
-    feeds: Feeds,
-    threads: int,
-    progress: Progress,
-) -> dict[str, Estimate]:
-    """Settle by measuring what runs packed; `packed` has what `plans` ask for then."""
-    from .plan.pack import pack
-    from .rewrite import smallest
-    from .tune import expand_measured_slow
-
-    measured = expand_measured_slow(
-        index,
-        source.model,
-        plans,
-        packed,
-        source.example_shapes,
-        feeds,
-        threads=threads,
-        progress=lambda done, total: progress("measuring", done, total),
-    )
-    smallest.settle(index, source.model, plans, measured=True)
-    smallest.expand_the_rest(index, source.model, plans)
-    kept = {plan.name: packed[plan.name] for plan in plans if plan.runs_packed}
-    packed.clear()
-    packed |= kept | pack([plan for plan in plans if plan.expanded])
-    return measured
-
-
-def _remarks(index: GraphIndex, plans: Sequence[TensorPlan], spec: Spec) -> list[tuple[str, str]]:
-    """What the user should know about the plan, as notes of the report."""
-    from .. import formats
-    from .graph import zeros
-
-    notes = [note.text for note in zeros.notes(index, [plan.name for plan in plans if plan.packed])]
-    packed = {plan.format for plan in plans if plan.runs_packed}
-    expanded = sorted(name for name in packed if not formats.get(name).kernels)
-    if expanded:
-        names = ", ".join(expanded)
-        notes.append(
-            f"{names}: the library reads its rows once, when a session is made; csr is read where it lies"
-        )
-    if spec.lossy:
-        notes.append(f"values stored as {spec}: lossy; zeros stay zero, outputs differ by what is said below")
-    return [("info", note) for note in notes]
 
 
 def verify(

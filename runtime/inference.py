@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 from ..errors import InputError, MissingDependencyError
 from . import choice
+from .library import register
 from .memory import give_back
-from .session import register
 from .target import kernel_target
 
 try:

@@ -14,7 +14,7 @@ from ...runtime import cost
 from ...runtime.target import kernel_target
 from ..graph.index import GraphIndex, concrete_shapes
 from . import expanding, works
-from .plan import TensorPlan
+from .tensor_plan import TensorPlan
 from .values import parse
 
 #: What "speed" asks of a packed layer: it must win by this much before it is believed.

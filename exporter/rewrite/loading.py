@@ -18,7 +18,7 @@ from ...runtime.target import kernel_target
 from ..graph.domain import DOMAIN
 from ..graph.index import concrete_shapes
 from ..plan import works
-from ..plan.plan import TensorPlan
+from ..plan.tensor_plan import TensorPlan
 
 
 def tell(
