@@ -27,7 +27,9 @@ def failure(operator: Operator) -> str:
         return "" if np.array_equal(y, expected) else "packed signs differ"
     layers: Iterator[Layer | QuantizedLayer] = (Layer(operator, shape, rng) for shape in shapes_of(operator))
     if operator.layer.startswith("Q"):
-        layers = (QuantizedLayer(operator, shape, rng, i % 2 == 1) for i, shape in enumerate(shapes_of(operator)))
+        layers = (
+            QuantizedLayer(operator, shape, rng, i % 2 == 1) for i, shape in enumerate(shapes_of(operator))
+        )
     for layer in layers:
         shape = layer.shape
         for threads in (1, 2):

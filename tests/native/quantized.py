@@ -39,13 +39,19 @@ class QuantizedLayer:
         weight = weight_of(fmt, shape.weight, rng)
         if fmt.scale_component is None:
             few = fmt.name in ("codebook", "palette")
-            weight = np.sign(weight) * (rng.choice([3, 50, 127], weight.shape) if few else rng.integers(1, 128, weight.shape))
+            weight = np.sign(weight) * (
+                rng.choice([3, 50, 127], weight.shape) if few else rng.integers(1, 128, weight.shape)
+            )
             weight = weight.astype(np.int8)
         # Formats of signs take their alpha, here 1, from floats.
         packed = fmt.pack(weight)
         weight = weight.astype(np.int8)
         self.components = {name: np.asarray(packed.components[name]) for name in operator.components}
-        lead = (*shape.batch, shape.weight[1] * (shape.group if conv else 1), *(shape.spatial if conv else ()))
+        lead = (
+            *shape.batch,
+            shape.weight[1] * (shape.group if conv else 1),
+            *(shape.spatial if conv else ()),
+        )
         kind = np.int8 if signed else np.uint8
         x = rng.integers(np.iinfo(kind).min, np.iinfo(kind).max + 1, lead).astype(kind)
         x_scale, x_zero = quantum(rng, 0.02, signed)
@@ -95,4 +101,3 @@ class QuantizedLayer:
         opsets = [helper.make_opsetid("", 21), helper.make_opsetid("sparse_export", 1)]
         model: onnx.ModelProto = helper.make_model(graph, opset_imports=opsets, ir_version=10)
         return bytes(model.SerializeToString())
-
