@@ -19,7 +19,8 @@ def kernel_target() -> str:
     Returns
     -------
     str
-        "reference", "scalar", "avx2", "avx512" or "avx512vnni"; on aarch64 "neon", "neondot" or "neonsha3".
+        "reference", "scalar", "avx2", "avx512" or "avx512vnni"; on aarch64 "neon", "neondot", "neonsha3" or
+        "neoni8mm" instead of the last three.
     """
     forced = os.environ.get(VARIABLE)
     return forced or _by_library() or _by_processor()

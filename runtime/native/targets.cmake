@@ -40,9 +40,9 @@ set(avx512 ${avx2} avx512f avx512bw avx512dq avx512vl)
 set(avx512_flags ${avx2_flags} -mprfchw -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512)
 sparse_export_target(avx512 PROCESSOR x86_64|AMD64 FEATURES ${avx512} FLAGS ${avx512_flags})
 
-set(avx512vnni ${avx512} avx512vnni avx512vpopcntdq avx512bitalg)
+set(avx512vnni ${avx512} avx512vnni avx512vpopcntdq avx512bitalg avx512vbmi avx512vbmi2)
 sparse_export_target(avx512vnni PROCESSOR x86_64|AMD64 FEATURES ${avx512vnni}
-                     FLAGS ${avx512_flags} -mavx512vnni -mavx512vpopcntdq -mavx512bitalg)
+                     FLAGS ${avx512_flags} -mavx512vnni -mavx512vpopcntdq -mavx512bitalg -mavx512vbmi -mavx512vbmi2)
 
 # aarch64: written for its 32 registers and its own instructions. GCC orders instructions before it gives out registers,
 # and then has too few of them.
@@ -54,6 +54,9 @@ sparse_export_target(neondot PROCESSOR aarch64|arm64 FEATURES "has_dotprod()"
 
 sparse_export_target(neonsha3 PROCESSOR aarch64|arm64 FEATURES "has_dotprod()" "has_sha3()"
                      FLAGS ${neon_flags} -march=armv8.2-a+dotprod+sha3)
+
+sparse_export_target(neoni8mm PROCESSOR aarch64|arm64 FEATURES "has_dotprod()" "has_sha3()" "has_i8mm()"
+                     FLAGS ${neon_flags} -march=armv8.2-a+dotprod+sha3+i8mm)
 
 # targets.h, from the list above and the rows of kernels/table.cmake.
 function(sparse_export_write_targets file)

@@ -22,7 +22,7 @@ COMPILER = "aarch64-linux-gnu-g++"
 EMULATOR = "qemu-aarch64"
 LIBRARIES = Path("/usr/aarch64-linux-gnu")
 #: In ascending order; the emulated processor has them all.
-TARGETS = ("neon", "neondot", "neonsha3")
+TARGETS = ("neon", "neondot", "neonsha3", "neoni8mm")
 
 
 def missing() -> str:

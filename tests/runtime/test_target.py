@@ -8,7 +8,7 @@ from sparse_export.errors import MissingDependencyError
 from sparse_export.runtime import target
 from sparse_export.runtime.session import library_path
 
-KNOWN = {"reference", "scalar", "avx2", "avx512", "avx512vnni", "neon", "neondot", "neonsha3"}
+KNOWN = {"reference", "scalar", "avx2", "avx512", "avx512vnni", "neon", "neondot", "neonsha3", "neoni8mm"}
 
 
 def test_the_variable_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:

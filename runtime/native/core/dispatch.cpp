@@ -22,18 +22,21 @@ bool has_f16c() {
   return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
 }
 #elif defined(__aarch64__)
-// GCC 12 has no __builtin_cpu_supports here. Bits of Linux's AT_HWCAP, by number: old headers lack their names.
-bool has_capability([[maybe_unused]] int bit) {
+// GCC 12 has no __builtin_cpu_supports here. Bits of Linux's AT_HWCAP and AT_HWCAP2, by number: old headers lack their
+// names. On macOS every processor has the first two.
 #if defined(__linux__)
-  return (getauxval(AT_HWCAP) >> bit & 1) != 0;
+bool has_dotprod() { return (getauxval(AT_HWCAP) >> 20 & 1) != 0; }
+bool has_sha3() { return (getauxval(AT_HWCAP) >> 17 & 1) != 0; }
+bool has_i8mm() { return (getauxval(AT_HWCAP2) >> 13 & 1) != 0; }
 #elif defined(__APPLE__)
-  return true;  // every processor that macOS runs on has what is asked for below
+bool has_dotprod() { return true; }
+bool has_sha3() { return true; }
+bool has_i8mm() { return false; }
 #else
-  return false;
+bool has_dotprod() { return false; }
+bool has_sha3() { return false; }
+bool has_i8mm() { return false; }
 #endif
-}
-bool has_dotprod() { return has_capability(20); }
-bool has_sha3() { return has_capability(17); }
 #endif
 
 Target choose() {
