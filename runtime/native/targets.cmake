@@ -47,16 +47,19 @@ sparse_export_target(avx512vnni PROCESSOR x86_64|AMD64 FEATURES ${avx512vnni}
 # aarch64: written for its 32 registers and its own instructions. GCC orders instructions before it gives out registers,
 # and then has too few of them.
 set(neon_flags -DSPARSE_EXPORT_NEON $<$<CXX_COMPILER_ID:GNU>:-fno-schedule-insns>)
+function(sparse_export_neon_target name extensions)
+  # GCC takes extensions of an architecture only, zig's clang of a processor only.
+  set(machine $<IF:$<CXX_COMPILER_ID:GNU>,-march=armv8.2-a${extensions},-mcpu=generic${extensions}>)
+  sparse_export_target(${name} PROCESSOR aarch64|arm64 FLAGS ${neon_flags} ${machine} ${ARGN})
+  set(SPARSE_EXPORT_TARGETS ${SPARSE_EXPORT_TARGETS} PARENT_SCOPE)
+  set(SPARSE_EXPORT_FLAGS_${name} ${SPARSE_EXPORT_FLAGS_${name}} PARENT_SCOPE)
+  set(SPARSE_EXPORT_SUPPORTED_${name} ${SPARSE_EXPORT_SUPPORTED_${name}} PARENT_SCOPE)
+endfunction()
 sparse_export_target(neon PROCESSOR aarch64|arm64 FLAGS ${neon_flags})
 
-sparse_export_target(neondot PROCESSOR aarch64|arm64 FEATURES "has_dotprod()"
-                     FLAGS ${neon_flags} -march=armv8.2-a+dotprod)
-
-sparse_export_target(neonsha3 PROCESSOR aarch64|arm64 FEATURES "has_dotprod()" "has_sha3()"
-                     FLAGS ${neon_flags} -march=armv8.2-a+dotprod+sha3)
-
-sparse_export_target(neoni8mm PROCESSOR aarch64|arm64 FEATURES "has_dotprod()" "has_sha3()" "has_i8mm()"
-                     FLAGS ${neon_flags} -march=armv8.2-a+dotprod+sha3+i8mm)
+sparse_export_neon_target(neondot +dotprod FEATURES "has_dotprod()")
+sparse_export_neon_target(neonsha3 +dotprod+sha3 FEATURES "has_dotprod()" "has_sha3()")
+sparse_export_neon_target(neoni8mm +dotprod+sha3+i8mm FEATURES "has_dotprod()" "has_sha3()" "has_i8mm()")
 
 # targets.h, from the list above and the rows of kernels/table.cmake.
 function(sparse_export_write_targets file)
