@@ -117,7 +117,9 @@ def export(
     if verify or measure:
         progress("looking for inputs", 0, 0)
         evidence = gather(source, seed)
-        source.example_shapes = source.example_shapes or evidence.shapes
+        # What is measured runs on these inputs; what is estimated, on sizes that somebody said.
+        found = evidence.shapes if measure else evidence.known_shapes
+        source.example_shapes = source.example_shapes or found
     index = GraphIndex(source.model)
     way = "measure" if optimize == "speed" and measure else optimize
     plans = planning.make(

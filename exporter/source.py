@@ -56,7 +56,7 @@ class Source:
     reference: Reference
     arch: str | None = None
     original: onnx.ModelProto | None = None
-    example_shapes: list[tuple[int, ...]] | None = None
+    example_shapes: Sequence[tuple[int | None, ...]] | None = None
     input_shape: Sequence[Shape] = ()
     input: Path | None = None
     notes: list[tuple[str, str]] = field(default_factory=list)

@@ -36,7 +36,7 @@ def expand_measured_slow(
     model: onnx.ModelProto,
     plans: Sequence[TensorPlan],
     packed: Mapping[str, Packed],
-    examples: Sequence[tuple[int, ...]] | None,
+    examples: Sequence[tuple[int | None, ...]] | None,
     feeds: Feeds,
     *,
     threads: int = 1,

@@ -26,7 +26,7 @@ def decide(
     model: onnx.ModelProto,
     plans: Sequence[TensorPlan],
     optimize: str,
-    examples: Sequence[tuple[int, ...]] | None,
+    examples: Sequence[tuple[int | None, ...]] | None,
     signed: Collection[str] = (),
     target: str | None = None,
 ) -> None:
