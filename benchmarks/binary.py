@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 import sparse_export
+from sparse_export.exporter.files.onnx_write import save
 from sparse_export.runtime.session import register
 
 Array = NDArray[Any]
@@ -252,7 +253,7 @@ def nets(rounds: int) -> Iterator[Row]:
             source, arch=arch, input_shape=shapes, format="bitpack", binarize=layers, output=packed
         )
         opened = open_source(source, arch=arch, input_shape=shapes, binarize=layers)
-        onnx.save(opened.model, dense)
+        save(opened.model, dense, force=True)
         make_int8(dense, int8, 0, None)
         x = rng.standard_normal(shapes[0]).astype(np.float32)
         subjects = {

@@ -13,7 +13,7 @@ import onnx
 from ..errors import InputError
 from ..runtime.inputs import read_npz
 from ..text import clean, shown
-from .files import shards
+from .files import held, shards
 from .graph.index import GraphIndex
 from .graph.normalize import normalized
 from .reference import OnnxReference, Reference, TorchReference
@@ -49,6 +49,10 @@ class Source:
         (level, text) pairs: the doctor's note of the checkpoint and the tracing.
     sparse
         Initializers that an .onnx file holds sparse; the model has them dense.
+    read
+        The model of an .onnx file exactly as it was read.
+    tensors
+        Keeps the large weights of these models: views of what was read.
     """
 
     path: Path
@@ -61,6 +65,8 @@ class Source:
     input: Path | None = None
     notes: list[tuple[str, str]] = field(default_factory=list)
     sparse: Mapping[str, onnx.SparseTensorProto] = field(default_factory=dict)
+    read: onnx.ModelProto | None = None
+    tensors: held.Tensors = field(default_factory=held.Tensors, repr=False)
 
 
 class SourceOptions(TypedDict, total=False):
@@ -145,12 +151,13 @@ def open_source(
     say(f"tracing {resolved.arch_name or 'the module'}")
     if binarize:
         notes += latent.binarize_module(resolved.module, binarize, binarize_alpha)
-    model = normalized(architecture.to_onnx(resolved, verbose=verbose)).model
+    tensors = held.Tensors()
+    model = normalized(architecture.to_onnx(resolved, verbose, tensors)).model
     notes += [(note.level, note.text) for note in resolved.notes]
     examples = [tuple(example.shape) for example in resolved.example_inputs]
     name = resolved.arch_name or "a module"
     reference = TorchReference(resolved.module)
-    return Source(path, model, reference, name, None, examples, (), arrays, notes)
+    return Source(path, model, reference, name, None, examples, (), arrays, notes, tensors=tensors)
 
 
 def _from_onnx(
@@ -161,12 +168,14 @@ def _from_onnx(
     alpha: str,
 ) -> Source:
     """The source in an .onnx file, whose reference is the file itself."""
-    from .files.onnx_read import read_onnx
+    from .files.onnx_read import read_held
     from .graph import latent
 
-    original = read_onnx(path)
-    given = onnx.ModelProto()
-    given.CopyFrom(original)
+    tensors = held.Tensors()
+    read = read_held(path, tensors)
+    original, given = onnx.ModelProto(), onnx.ModelProto()
+    original.CopyFrom(read)
+    given.CopyFrom(read)
     reference = OnnxReference(path, graph=given)
     if any(node.op_type == "BipolarQuant" for node in given.graph.node):
         # An operator of no runtime of ours: what it means is spelled out before anything else is done.
@@ -180,7 +189,8 @@ def _from_onnx(
         asked = _with_weights_of(given, model, binarize)
         reference = OnnxReference(asked, "onnxruntime, binarized as asked for", shown(path))
     _refuse_nan(path, GraphIndex(model))
-    return Source(path, model, reference, None, given, None, shapes, arrays, notes, normal.sparse)
+    sparse = normal.sparse
+    return Source(path, model, reference, None, given, None, shapes, arrays, notes, sparse, read, tensors)
 
 
 def _with_weights_of(given: onnx.ModelProto, model: onnx.ModelProto, globs: Sequence[str]) -> onnx.ModelProto:

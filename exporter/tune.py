@@ -18,6 +18,7 @@ from ..formats import Packed
 from ..runtime.inputs import Feeds
 from ..runtime.stock import Session
 from ..runtime.timing import medians
+from .files import held
 from .graph.find import find
 from .graph.index import GraphIndex, Layer, concrete_shapes
 from .plan.plan import TensorPlan
@@ -149,7 +150,7 @@ def _alone(
 
 
 def _session(model: onnx.ModelProto, threads: int) -> Session:
-    return Session(model.SerializeToString(), threads=threads, registered=True)
+    return Session(held.serialized(model), threads=threads, registered=True)
 
 
 def _alternate(first: Session, second: Session, feeds: Feeds) -> tuple[float, float]:

@@ -8,11 +8,12 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+import numpy as np
 import onnx
 
 from ...errors import CorruptFileError, InputError, UnsupportedError
 from ...text import shown
-from . import budget, onnx_screen, sandbox
+from . import budget, held, onnx_screen, sandbox
 from .failures import ours
 from .kinds import regular_file
 
@@ -22,7 +23,12 @@ _NUMBER = re.compile(r"[0-9]{1,19}")
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:
-    """The model with all its tensors inside.
+    """The model with all its tensors inside; raises as `read_held` does."""
+    return _read_model(path, None)
+
+
+def read_held(path: Path, tensors: held.Tensors) -> onnx.ModelProto:
+    """The model; its large tensors are views of what was read, which `tensors` keeps.
 
     Raises
     ------
@@ -31,6 +37,18 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     UnsupportedError
         If it is larger than a protobuf can be.
     """
+    return _read_model(path, tensors)
+
+
+def reread(path: Path, tensors: held.Tensors) -> onnx.ModelProto:
+    """The same of a file that this process has just written: nothing of it is in doubt."""
+    model = _parse(path, path.read_bytes(), tensors)
+    for place in _external(path, model):
+        _read(place, tensors)
+    return model
+
+
+def _read_model(path: Path, tensors: held.Tensors | None) -> onnx.ModelProto:
     size = regular_file(path)
     if size > _MAX_PROTO:
         raise UnsupportedError(
@@ -42,10 +60,10 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         sandbox.run(
             _prove, path, data, memory=limits.address_space(size), seconds=limits.time(size), subject=path
         )
-        model = _parse(path, data)
+        model = _parse(path, data, tensors)
         del data
         for place in _external(path, model):
-            _read(place)
+            _read(place, tensors)
     return model
 
 
@@ -62,10 +80,9 @@ def _prove(path: Path, data: bytes) -> None:
     onnx_screen.prove(model, size, shown(path))
 
 
-def _parse(path: Path, data: bytes) -> onnx.ModelProto:
-    model = onnx.ModelProto()
+def _parse(path: Path, data: bytes, tensors: held.Tensors | None = None) -> onnx.ModelProto:
     try:
-        model.ParseFromString(data)
+        model = onnx.ModelProto.FromString(data) if tensors is None else tensors.parse(data)
     except Exception as error:  # DecodeError, of whichever protobuf implementation is installed
         raise CorruptFileError(
             f"{shown(path)}: not an ONNX file, or truncated: the protobuf cannot be read"
@@ -86,7 +103,7 @@ def _open_dimensions(graph: onnx.GraphProto) -> None:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where the bytes of an external tensor lie."""
+    """Where the bytes of an external tensor lie, and whether it is an initializer of the main graph."""
 
     tensor: onnx.TensorProto
     name: str
@@ -94,6 +111,7 @@ class _Place:
     offset: int
     length: int
     available: int
+    initializer: bool
 
 
 def _external(path: Path, model: onnx.ModelProto) -> list[_Place]:
@@ -108,13 +126,15 @@ def _external(path: Path, model: onnx.ModelProto) -> list[_Place]:
                     )
     opened: dict[str, tuple[Path, int]] = {}
     return [
-        _place(path, tensor, opened)
-        for tensor in onnx_screen.tensors(model.graph)
-        if tensor.data_location == onnx.TensorProto.EXTERNAL
+        _place(path, tensor, opened, place < len(model.graph.initializer))
+        for place, tensor in enumerate(onnx_screen.tensors(model.graph))
+        if tensor.data_location == onnx.TensorProto.EXTERNAL and not held.is_held(tensor)
     ]
 
 
-def _place(path: Path, tensor: onnx.TensorProto, opened: dict[str, tuple[Path, int]]) -> _Place:
+def _place(
+    path: Path, tensor: onnx.TensorProto, opened: dict[str, tuple[Path, int]], initializer: bool
+) -> _Place:
     name = f"{shown(path)}: tensor '{shown(tensor.name)}'"
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
@@ -134,16 +154,20 @@ def _place(path: Path, tensor: onnx.TensorProto, opened: dict[str, tuple[Path, i
             f"{name}: bytes {offset:,} to {offset + length:,} of '{shown(target.name)}', which has only"
             f" {available:,}"
         )
-    return _Place(tensor, name, target, offset, length, available)
+    return _Place(tensor, name, target, offset, length, available, initializer)
 
 
-def _read(place: _Place) -> None:
-    """Put the bytes of an external tensor into it."""
+def _read(place: _Place, tensors: held.Tensors | None) -> None:
+    """Put the bytes of an external tensor into it, or let it refer to them."""
     with place.target.open("rb") as file:
         file.seek(place.offset)
         data = file.read(place.length)
     if len(data) != place.length:
         raise CorruptFileError(f"{place.name}: '{shown(place.target.name)}' ended while it was read")
+    large = place.initializer and place.length >= held.LEAST_BYTES
+    if tensors is not None and large and held.can_hold(place.tensor.data_type):
+        tensors.hold(place.tensor, np.frombuffer(data, np.uint8))
+        return
     place.tensor.raw_data = data
     place.tensor.data_location = onnx.TensorProto.DEFAULT
     del place.tensor.external_data[:]

@@ -97,7 +97,7 @@ def _bits(data_type: int, name: str) -> int:
 
 
 def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Every tensor of a graph and its subgraphs."""
+    """Every tensor of a graph and its subgraphs, its own initializers first."""
     for found in graphs(graph):
         yield from found.initializer
         for sparse in found.sparse_initializer:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from ...formats.base import Array
+from ..files import held, proto_size
 from .evaluate import MAX_NODES, Evaluator, computable
 from .shapes import concrete_shapes, inferred
 from .walk import attribute, attributes, captured, fresh, value_names
@@ -121,10 +121,11 @@ class GraphIndex:
             return None
         if name not in self._arrays:
             if name in self.initializers:
-                held: Array = numpy_helper.to_array(self.initializers[name])
-                if held.nbytes > LARGE:
-                    return held
-                self._arrays[name] = held
+                array: Array | None = held.array(self.initializers[name])
+                assert array is not None
+                if array.nbytes > LARGE:
+                    return array
+                self._arrays[name] = array
             else:
                 array = self._computed(name)
                 if array is None:
@@ -194,7 +195,7 @@ class GraphIndex:
             return None
         sources = self.sources(name)
         values: dict[str, onnx.TensorProto | Array] = {entry: self.initializers[entry] for entry in sources}
-        base = sum(self.initializers[entry].ByteSize() for entry in sources)
+        base = sum(proto_size.tensor_bytes(self.initializers[entry]) for entry in sources)
         last = {entry: place for place, step in enumerate(steps) for entry in step.input}
         for place, step in enumerate(steps):
             results = self._evaluator.run(step, values, base)

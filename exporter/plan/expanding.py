@@ -8,12 +8,13 @@ be layers without a packed operator, a recurrent layer, an embedding, a branch, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
-from onnx import numpy_helper
 
 from ...formats import TensorStats
 from ...formats.base import Array, as_bits
+from ..files import held
 from ..graph.census import Constant
 from ..graph.index import GraphIndex
 from . import plan as planning
@@ -21,7 +22,7 @@ from .types import decoded_exactly
 from .values import Encoded
 
 
-def expand(plan: planning.TensorPlan, array: Array, why: str) -> None:
+def expand(index: GraphIndex, plan: planning.TensorPlan, array: Array, why: str) -> None:
     """Let a plan store its weight in the smallest of its candidates, and expand it, because of `why`.
 
     Parameters
@@ -33,7 +34,7 @@ def expand(plan: planning.TensorPlan, array: Array, why: str) -> None:
         plan.stay_dense(f"{why}; no decode gives {plan.dtype} bit for bit")
         return
     plan.run, plan.run_reason, plan.values = "expanded", why, "fp32"
-    plan.encoded = Encoded(array)
+    plan.encoded = Encoded(partial(planning.stored, index, plan))
     planning.choose(plan, TensorStats(array))
     if not plan.packed:
         plan.run, plan.encoded = "dense", None
@@ -41,12 +42,12 @@ def expand(plan: planning.TensorPlan, array: Array, why: str) -> None:
 
 
 def plan_constant(
-    constant: Constant, told: Mapping[str, str], wanted: str, optimize: str
+    index: GraphIndex, constant: Constant, told: Mapping[str, str], wanted: str, optimize: str
 ) -> planning.TensorPlan:
     """The plan of a constant that is the weight of no layer; `told` has better reasons than its readers."""
     tensor = constant.tensor
     shape = tuple(tensor.dims)
-    array = numpy_helper.to_array(tensor)
+    array = held.array(tensor)
     nbytes = planning.tensor_bytes(tensor)
     plan = planning.TensorPlan(
         name=constant.name,
@@ -68,7 +69,7 @@ def plan_constant(
         plan.reason = planning.refusal(wanted, plan)
     if not plan.reason:
         plan.candidates = planning.candidates(wanted, optimize)
-        expand(plan, array, why)
+        expand(index, plan, array, why)
     return plan
 
 
@@ -76,7 +77,7 @@ def prefer_sources(index: GraphIndex, plan: planning.TensorPlan) -> None:
     """Take back that a computed weight is packed where what it is computed from takes less, packed itself."""
     total = 0
     for name in plan.freed:
-        array = numpy_helper.to_array(index.initializers[name])
+        array = held.array(index.initializers[name])
         sizes = [array.nbytes]
         if decoded_exactly(array) and array.nbytes >= planning.MIN_DENSE_BYTES:
             twin = planning.TensorPlan(

@@ -10,16 +10,17 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from ... import formats
 from ...errors import InputError
 from ...formats import TensorStats
 from ...formats.base import Array, as_bits
+from ..files import held, proto_size
 from ..graph.census import others
 from ..graph.index import GraphIndex, Layer
 from ..graph.zeros import strangers
@@ -176,7 +177,7 @@ def make(
         for source in index.sources(plan.name)
     }
     for constant in others(index, covered):
-        plans.append(expanding.plan_constant(constant, told, wanted(constant.name), optimize))
+        plans.append(expanding.plan_constant(index, constant, told, wanted(constant.name), optimize))
     for glob, _ in overrides:
         if not any(fnmatchcase(plan.name, glob) for plan in plans):
             raise InputError(
@@ -235,12 +236,13 @@ def _plan_weight(
     if obstacle and (index.is_computed(name) or optimize == "speed"):
         plan.reason = obstacle
     elif obstacle:
-        expanding.expand(plan, array, obstacle)
+        expanding.expand(index, plan, array, obstacle)
     elif not plan.reason:
-        plan.encoded = encode(index, name, group[0], spec)
+        encoded = encode(index, name, group[0], spec)
+        plan.encoded = encoded if spec.lossy else Encoded(partial(stored, index, plan))
         plan.values = str(spec)
         plan.run = "packed"
-        choose(plan, TensorStats(plan.encoded.array))
+        choose(plan, TensorStats(encoded.array))
         if optimize != "speed" and index.is_computed(name):
             expanding.prefer_sources(index, plan)
     if not plan.packed:
@@ -252,7 +254,7 @@ def _plan_weight(
 
 def tensor_bytes(tensor: onnx.TensorProto) -> int:
     """Bytes of a tensor's data in a file."""
-    return len(tensor.raw_data) if tensor.HasField("raw_data") else int(numpy_helper.to_array(tensor).nbytes)
+    return proto_size.raw_bytes(tensor) or int(held.array(tensor).nbytes)
 
 
 def _obstacle(index: GraphIndex, name: str, group: list[Layer]) -> str | None:
