@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 
 from ..errors import InputError
+from ..formats.base import Array, chunks
 from ..runtime.inputs import read_npz
 from ..text import clean, shown
 from .files import held, shards
@@ -275,12 +276,16 @@ def _refuse_inputs(path: Path, resolved: Resolved) -> None:
         ) from error
 
 
+def _has_nan(array: Array) -> bool:
+    return bool(np.isnan(array).any())
+
+
 def _refuse_nan(path: Path, index: GraphIndex) -> None:
     """What `checkpoint.refuse_nan` is for checkpoints: no initializer of an .onnx file may hold a NaN."""
     names = []
     for name in index.initializers:
-        array = index.constant(name)
-        if array is not None and array.dtype.kind == "f" and np.isnan(array).any():
+        array = held.array(index.initializers[name], aligned=False)
+        if name in index.fixed and array.dtype.kind == "f" and any(map(_has_nan, chunks(array))):
             names.append(name)
     if names:
         raise InputError(

@@ -150,16 +150,17 @@ def _octets(tensor: onnx.TensorProto) -> Octets:
     return keeper._data[int(place)]
 
 
-def array(tensor: onnx.TensorProto) -> Array:
+def array(tensor: onnx.TensorProto, *, aligned: bool = True) -> Array:
     """A tensor's values, of its shape and type; not to be written to.
 
-    What is held is given as it lies there, except where its place in a file is none for its type.
+    What is held is given as it lies there, except where its place in a file is none for its type: then it is
+    a copy, unless `aligned` says that any place will do.
     """
     if not is_held(tensor):
         return numpy_helper.to_array(tensor)
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
     found = _octets(tensor).view(dtype).reshape(tuple(tensor.dims))
-    if not found.flags.aligned:
+    if aligned and not found.flags.aligned:
         found = found.copy()
     found.flags.writeable = False
     return found

@@ -121,17 +121,17 @@ class GraphIndex:
             return None
         if name not in self._arrays:
             if name in self.initializers:
-                array: Array | None = held.array(self.initializers[name])
-                assert array is not None
-                if array.nbytes > LARGE:
+                tensor = self.initializers[name]
+                array = held.array(tensor)
+                if held.is_held(tensor) or array.nbytes > LARGE:
                     return array
                 self._arrays[name] = array
             else:
-                array = self._computed(name)
-                if array is None:
+                computed = self._computed(name)
+                if computed is None:
                     self.fixed.discard(name)
                     return None
-                self._arrays[name] = array
+                self._arrays[name] = computed
         return self._arrays[name]
 
     def is_computed(self, name: str) -> bool:

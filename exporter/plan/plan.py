@@ -190,7 +190,11 @@ def encode(index: GraphIndex, name: str, layer: Layer, spec: Spec) -> Encoded:
     """What a packed operator takes of a weight: outputs as its first axis, its values as asked for."""
     array = index.constant(name)
     assert array is not None
-    return values.encode(np.ascontiguousarray(array.T) if layer.transposed else array, spec)
+    return values.encode(_outputs_first(array, layer), spec)
+
+
+def _outputs_first(array: Array, layer: Layer) -> Array:
+    return np.ascontiguousarray(array.T) if layer.transposed else array
 
 
 def stored(index: GraphIndex, plan: TensorPlan) -> Array:
@@ -238,7 +242,8 @@ def _plan_weight(
     elif obstacle:
         expanding.expand(index, plan, array, obstacle)
     elif not plan.reason:
-        encoded = encode(index, name, group[0], spec)
+        encoded = values.encode(_outputs_first(array, group[0]), spec)
+        del array  # a copy, where the source has it as it is not packed
         plan.encoded = encoded if spec.lossy else Encoded(partial(stored, index, plan))
         plan.values = str(spec)
         plan.run = "packed"
