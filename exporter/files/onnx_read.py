@@ -13,9 +13,13 @@ import onnx
 
 from ...errors import CorruptFileError, InputError, UnsupportedError
 from ...text import shown
-from . import budget, held, onnx_screen, sandbox
+from . import budget, held, sandbox
 from .failures import ours
 from .kinds import regular_file
+from .screen.prove import prove
+from .screen.sizes import nbytes
+from .screen.walk import node_tensors, subgraphs
+from .screen.walk import tensors as tensors_of
 
 #: A protobuf cannot be larger.
 _MAX_PROTO = (1 << 31) - 1
@@ -77,7 +81,7 @@ def _prove(path: Path, data: bytes) -> None:
     budget.current().refuse_growth(
         total, size, f"{shown(path)}: its external data", times=budget.SHARED_TIMES
     )
-    onnx_screen.prove(model, size, shown(path))
+    prove(model, size, shown(path))
 
 
 def _parse(path: Path, data: bytes, tensors: held.Tensors | None = None) -> onnx.ModelProto:
@@ -118,8 +122,8 @@ def _external(path: Path, model: onnx.ModelProto) -> list[_Place]:
     """Every external tensor of the model, its place proved."""
     for function in model.functions:
         for node in function.node:
-            inner = [t for graph in onnx_screen.subgraphs(node) for t in onnx_screen.tensors(graph)]
-            for tensor in (*onnx_screen.node_tensors(node), *inner):
+            inner = [t for graph in subgraphs(node) for t in tensors_of(graph)]
+            for tensor in (*node_tensors(node), *inner):
                 if tensor.data_location == onnx.TensorProto.EXTERNAL:
                     raise CorruptFileError(
                         f"{shown(path)}: function '{shown(function.name)}' holds external data"
@@ -127,7 +131,7 @@ def _external(path: Path, model: onnx.ModelProto) -> list[_Place]:
     opened: dict[str, tuple[Path, int]] = {}
     return [
         _place(path, tensor, opened, place < len(model.graph.initializer))
-        for place, tensor in enumerate(onnx_screen.tensors(model.graph))
+        for place, tensor in enumerate(tensors_of(model.graph))
         if tensor.data_location == onnx.TensorProto.EXTERNAL and not held.is_held(tensor)
     ]
 
@@ -142,7 +146,7 @@ def _place(
         target = _safe_target(path, location, name)
         opened[location] = target, regular_file(target)
     target, available = opened[location]
-    need = onnx_screen.nbytes(tensor, name)
+    need = nbytes(tensor, name)
     offset = _number(entries.get("offset", "0"), "offset", name)
     length = _number(entries["length"], "length", name) if "length" in entries else need
     if length != need:

@@ -17,12 +17,13 @@ from ...formats.base import Array, as_bits
 from ..files import held
 from ..graph.census import Constant
 from ..graph.index import GraphIndex
-from . import plan as planning
+from . import choosing
+from .tensor_plan import TensorPlan
 from .types import decoded_exactly
 from .values import Encoded
 
 
-def expand(index: GraphIndex, plan: planning.TensorPlan, array: Array, why: str) -> None:
+def expand(index: GraphIndex, plan: TensorPlan, array: Array, why: str) -> None:
     """Let a plan store its weight in the smallest of its candidates, and expand it, because of `why`.
 
     Parameters
@@ -34,8 +35,8 @@ def expand(index: GraphIndex, plan: planning.TensorPlan, array: Array, why: str)
         plan.stay_dense(f"{why}; no decode gives {plan.dtype} bit for bit")
         return
     plan.run, plan.run_reason, plan.values = "expanded", why, "fp32"
-    plan.encoded = Encoded(partial(planning.stored, index, plan))
-    planning.choose(plan, TensorStats(array))
+    plan.encoded = Encoded(partial(stored, index, plan))
+    choosing.choose(plan, TensorStats(array))
     if not plan.packed:
         plan.run, plan.encoded = "dense", None
         plan.reason = f"{plan.reason}; {why}"
@@ -43,13 +44,13 @@ def expand(index: GraphIndex, plan: planning.TensorPlan, array: Array, why: str)
 
 def plan_constant(
     index: GraphIndex, constant: Constant, told: Mapping[str, str], wanted: str, optimize: str
-) -> planning.TensorPlan:
+) -> TensorPlan:
     """The plan of a constant that is the weight of no layer; `told` has better reasons than its readers."""
     tensor = constant.tensor
     shape = tuple(tensor.dims)
     array = held.array(tensor)
-    nbytes = planning.tensor_bytes(tensor)
-    plan = planning.TensorPlan(
+    nbytes = choosing.tensor_bytes(tensor)
+    plan = TensorPlan(
         name=constant.name,
         op="/".join(constant.readers),
         shape=shape,
@@ -66,25 +67,25 @@ def plan_constant(
     if optimize == "speed" or not constant.movable:
         plan.reason = why
     else:
-        plan.reason = planning.refusal(wanted, plan)
+        plan.reason = choosing.refusal(wanted, plan)
     if not plan.reason:
-        plan.candidates = planning.candidates(wanted, optimize)
+        plan.candidates = choosing.candidates(wanted, optimize)
         expand(index, plan, array, why)
     return plan
 
 
-def prefer_sources(index: GraphIndex, plan: planning.TensorPlan) -> None:
+def prefer_sources(index: GraphIndex, plan: TensorPlan) -> None:
     """Take back that a computed weight is packed where what it is computed from takes less, packed itself."""
     total = 0
     for name in plan.freed:
         array = held.array(index.initializers[name])
         sizes = [array.nbytes]
-        if decoded_exactly(array) and array.nbytes >= planning.MIN_DENSE_BYTES:
-            twin = planning.TensorPlan(
+        if decoded_exactly(array) and array.nbytes >= choosing.MIN_DENSE_BYTES:
+            twin = TensorPlan(
                 name, "", array.shape, "", 0, array.size, "dense", array.nbytes, array.nbytes, ""
             )
             twin.candidates = plan.candidates
-            planning.choose(twin, TensorStats(array))
+            choosing.choose(twin, TensorStats(array))
             sizes.append(twin.packed_bytes)
         total += min(sizes)
     if plan.packed and total < plan.packed_bytes:

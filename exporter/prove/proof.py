@@ -28,8 +28,8 @@ from ..files import held
 from ..files.onnx_read import reread
 from ..graph.domain import DOMAIN
 from ..graph.index import GraphIndex
-from ..plan.plan import TensorPlan
-from ..plan.plan import stored as stored_array
+from ..plan.encode import stored as stored_array
+from ..plan.tensor_plan import TensorPlan
 from ..plan.values import Encoded, parse
 from ..reference import OnnxReference, Reference
 from ..source import Source
