@@ -18,6 +18,7 @@ from ..files import held
 from ..graph.census import Constant
 from ..graph.index import GraphIndex
 from . import choosing
+from .encode import stored
 from .tensor_plan import TensorPlan
 from .types import decoded_exactly
 from .values import Encoded

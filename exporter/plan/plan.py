@@ -22,6 +22,7 @@ from ..graph.index import GraphIndex, Layer
 from ..graph.zeros import strangers
 from . import expanding, values
 from .choosing import MIN_DENSE_BYTES, candidates, choose, refusal, tensor_bytes
+from .encode import outputs_first, stored
 from .tensor_plan import TensorPlan
 from .values import LOSSLESS, Encoded, Spec
 
