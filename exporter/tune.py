@@ -18,7 +18,7 @@ from ..formats import Packed
 from ..runtime.inputs import Feeds
 from ..runtime.stock import Session
 from ..runtime.timing import medians
-from .files import held
+from .files import streamed
 from .graph.find import find
 from .graph.index import GraphIndex, Layer, concrete_shapes
 from .plan.tensor_plan import TensorPlan
@@ -150,7 +150,7 @@ def _alone(
 
 
 def _session(model: onnx.ModelProto, threads: int) -> Session:
-    return Session(held.serialized(model), threads=threads, registered=True)
+    return Session(streamed.serialized(model), threads=threads, registered=True)
 
 
 def _alternate(first: Session, second: Session, feeds: Feeds) -> tuple[float, float]:

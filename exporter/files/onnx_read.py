@@ -13,7 +13,7 @@ import onnx
 
 from ...errors import CorruptFileError, InputError, UnsupportedError
 from ...text import shown
-from . import budget, held, sandbox
+from . import budget, held, sandbox, streamed
 from .failures import ours
 from .kinds import regular_file
 from .screen.prove import prove
@@ -86,7 +86,7 @@ def _prove(path: Path, data: bytes) -> None:
 
 def _parse(path: Path, data: bytes, tensors: held.Tensors | None = None) -> onnx.ModelProto:
     try:
-        model = onnx.ModelProto.FromString(data) if tensors is None else tensors.parse(data)
+        model = onnx.ModelProto.FromString(data) if tensors is None else streamed.parse(data, tensors)
     except Exception as error:  # DecodeError, of whichever protobuf implementation is installed
         raise CorruptFileError(
             f"{shown(path)}: not an ONNX file, or truncated: the protobuf cannot be read"

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import onnx
 
-from . import held, proto_size
+from . import held, proto_size, streamed
 from .onnx_write import MAX_INLINE_TOTAL, data_bytes
 
 
 def file_bytes(path: Path) -> int:
     """Bytes of an .onnx file and of every data file that it names, each once."""
     names: set[str] = set()
-    for tensor in _tensors(held.skeleton(path).graph):
+    for tensor in _tensors(streamed.skeleton(path).graph):
         if not held.is_held(tensor):
             names.update(entry.value for entry in tensor.external_data if entry.key == "location")
     data = (path.parent / name for name in names)

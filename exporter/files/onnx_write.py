@@ -14,7 +14,7 @@ import onnx
 
 from ...errors import SparseExportError, UnsupportedError
 from ...text import shown
-from . import external, held, proto_size, temporary
+from . import external, proto_size, streamed, temporary
 from .atomic import atomic_file, check_target
 from .external import ALIGNMENT
 
@@ -81,7 +81,7 @@ def _save_inline(
 ) -> None:
     with atomic_file(target, force=force, sources=sources) as file:
         try:
-            for piece in held.pieces(model):
+            for piece in streamed.pieces(model):
                 file.write(piece)
         except (OSError, SparseExportError):
             raise

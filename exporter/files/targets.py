@@ -115,9 +115,9 @@ class SourceFiles(Iterable[Path]):
 
 
 def _external_locations(path: Path) -> set[str]:
-    from . import held
+    from . import held, streamed
 
-    found = (tensor for tensor in _tensors(held.skeleton(path)) if not held.is_held(tensor))
+    found = (tensor for tensor in _tensors(streamed.skeleton(path)) if not held.is_held(tensor))
     entries = (entry for tensor in found for entry in tensor.external_data)
     return {entry.value for entry in entries if entry.key == "location"}
 
