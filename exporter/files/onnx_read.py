@@ -47,7 +47,7 @@ def read_held(path: Path, tensors: held.Tensors) -> onnx.ModelProto:
 def reread(path: Path, tensors: held.Tensors) -> onnx.ModelProto:
     """The same of a file that this process has just written: nothing of it is in doubt."""
     model = _parse(path, path.read_bytes(), tensors)
-    for place in _external(path, model):
+    for place in _external(path, model, ours=True):
         _read(place, tensors)
     return model
 
@@ -66,7 +66,7 @@ def _read_model(path: Path, tensors: held.Tensors | None) -> onnx.ModelProto:
         )
         model = _parse(path, data, tensors)
         del data
-        for place in _external(path, model):
+        for place in _external(path, model, ours=tensors is not None):
             _read(place, tensors)
     return model
 
@@ -74,7 +74,7 @@ def _read_model(path: Path, tensors: held.Tensors | None) -> onnx.ModelProto:
 def _prove(path: Path, data: bytes) -> None:
     """Every check of the model, in a child: of the very bytes that are parsed again afterwards."""
     model = _parse(path, data)
-    places = _external(path, model)
+    places = _external(path, model, ours=False)
     available = {place.target: place.available for place in places}
     size = len(data) + sum(available.values())
     total = sum(place.length for place in places)
@@ -118,8 +118,8 @@ class _Place:
     initializer: bool
 
 
-def _external(path: Path, model: onnx.ModelProto) -> list[_Place]:
-    """Every external tensor of the model, its place proved."""
+def _external(path: Path, model: onnx.ModelProto, *, ours: bool) -> list[_Place]:
+    """Every external tensor of the model, its place proved; `ours`: those that we hold lie in no file."""
     for function in model.functions:
         for node in function.node:
             inner = [t for graph in subgraphs(node) for t in tensors_of(graph)]
@@ -132,7 +132,7 @@ def _external(path: Path, model: onnx.ModelProto) -> list[_Place]:
     return [
         _place(path, tensor, opened, place < len(model.graph.initializer))
         for place, tensor in enumerate(tensors_of(model.graph))
-        if tensor.data_location == onnx.TensorProto.EXTERNAL and not held.is_held(tensor)
+        if tensor.data_location == onnx.TensorProto.EXTERNAL and not (ours and held.is_held(tensor))
     ]
 
 
@@ -173,7 +173,7 @@ def _read(place: _Place, tensors: held.Tensors | None) -> None:
         tensors.hold(place.tensor, np.frombuffer(data, np.uint8))
         return
     place.tensor.raw_data = data
-    place.tensor.data_location = onnx.TensorProto.DEFAULT
+    place.tensor.ClearField("data_location")
     del place.tensor.external_data[:]
 
 

@@ -24,7 +24,7 @@ _TAG = 1
 def tensor_bytes(tensor: onnx.TensorProto) -> int:
     """What `tensor.ByteSize()` says with its data in it."""
     raw = raw_bytes(tensor)
-    if raw < _SMALL:
+    if raw < _SMALL and not held.is_held(tensor):
         return int(tensor.ByteSize())
     left_out = ("raw_data", "external_data", "data_location") if held.is_held(tensor) else ("raw_data",)
     return _around(tensor, onnx.TensorProto(), *left_out) + _record(raw)
@@ -39,7 +39,8 @@ def raw_bytes(tensor: onnx.TensorProto) -> int:
 
 def model_bytes(model: onnx.ModelProto) -> int:
     """What `model.ByteSize()` says with all data in it."""
-    if sum(raw_bytes(tensor) for tensor in model.graph.initializer) < _SMALL:
+    initializers = model.graph.initializer
+    if sum(map(raw_bytes, initializers)) < _SMALL and not any(map(held.is_held, initializers)):
         return int(model.ByteSize())
     graph = _around(model.graph, onnx.GraphProto(), "initializer")
     graph += sum(_record(tensor_bytes(tensor)) for tensor in model.graph.initializer)
