@@ -32,7 +32,7 @@ State = dict[str, torch.Tensor]
 def weights(name: str) -> State:
     """The net's state dict: random, seeded, its small weights zero."""
     torch.manual_seed(0)
-    module = MODELS[name]() if name in MODELS else torchvision.build(name)
+    module = MODELS[name](10) if name in MODELS else torchvision.build(name)
     state = module.state_dict()
     return {key: _pruned(tensor) if tensor.ndim > 1 else tensor for key, tensor in state.items()}
 
