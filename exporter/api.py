@@ -84,6 +84,7 @@ def export(
     VerificationError
         If the file does not compute what the source computes; no file is left.
     """
+    from .files import proto_size
     from .files.naming import default_output
     from .files.onnx_write import save
     from .files.targets import SourceFiles, check_target
@@ -164,7 +165,7 @@ def export(
         dense = settled(index, source.model, plans)
         report.measure(dense, compare)
         if dense is not source.model and report.dense_file_bytes is not None:
-            report.dense_file_bytes = min(report.dense_file_bytes, source.model.ByteSize())
+            report.dense_file_bytes = min(report.dense_file_bytes, proto_size.model_bytes(source.model))
     report.seconds = time.perf_counter() - started
     return report
 

@@ -68,7 +68,7 @@ def expand(index: GraphIndex, plan: TensorPlan, why: str) -> None:
     """Let a weight that an operator would take be expanded instead, in its own shape."""
     array = index.constant(plan.name)
     assert array is not None
-    expanding.expand(plan, array, why)
+    expanding.expand(index, plan, array, why)
 
 
 def _slower(plan: TensorPlan, shapes: works.Shapes, here: str, margin: float) -> tuple[bool, str]:

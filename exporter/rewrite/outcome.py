@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import onnx
 
 from ...formats import Packed
-from ..files.onnx_read import read_onnx
 from ..files.onnx_size import dense_bytes, file_bytes, model_bytes
 from ..graph.index import GraphIndex
 from ..plan.tensor_plan import TensorPlan
@@ -55,7 +54,8 @@ def outcome(
             plan.stay_dense("with all headers and decoders the packed file would be no smaller")
     packed.clear()
     if given:
-        return read_onnx(path), [("info", AS_GIVEN)]
+        assert source.read is not None, "only an .onnx file has a model of its own"
+        return source.read, [("info", AS_GIVEN)]
     return rewrite(index, model, plans, packed, sparse), [("info", DENSE)]
 
 

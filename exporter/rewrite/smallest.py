@@ -21,6 +21,7 @@ from onnx import helper
 
 from ... import formats
 from ...formats import Format
+from ..files import proto_size
 from ..graph import find
 from ..graph.domain import DOMAIN, main_opset
 from ..graph.index import GraphIndex, Layer
@@ -58,8 +59,7 @@ class _Weight:
     @property
     def twin(self) -> Twin:
         """Which function of a format gives it, expanded."""
-        assert self.plan.encoded is not None
-        return twin_of(self.plan.encoded.array.dtype)
+        return twin_of(np.dtype(self.plan.dtype))
 
 
 def settle(
@@ -195,8 +195,8 @@ def _layer_bytes(index: GraphIndex, plan: TensorPlan, layer: Layer, fmt: Format)
         and all(id(reader) in mine for reader in index.readers[entry])
         and entry not in index.pinned
     }
-    saved = [*layer.nodes, *(index.initializers[entry] for entry in gone)]
-    return int(added) - sum(int(item.ByteSize()) for item in saved)
+    saved = sum(int(item.ByteSize()) for item in layer.nodes)
+    return int(added) - saved - sum(proto_size.tensor_bytes(index.initializers[entry]) for entry in gone)
 
 
 def _weight_bytes(weight: _Weight, fmt: Format) -> int:

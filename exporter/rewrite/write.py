@@ -13,6 +13,7 @@ from onnx import helper, numpy_helper
 from ... import formats
 from ...formats import Packed
 from ...formats.base import Array
+from ..files import proto_size
 from ..graph import find as match
 from ..graph.domain import DOMAIN, VERSION, main_opset
 from ..graph.hoist import MARK, moved, sink
@@ -187,7 +188,7 @@ class _Writer:
         for tensor in source.graph.initializer:
             if tensor.name not in needed or tensor.name in self._made:
                 continue
-            if tensor.name in sparse and sparse[tensor.name].ByteSize() < tensor.ByteSize():
+            if tensor.name in sparse and sparse[tensor.name].ByteSize() < proto_size.tensor_bytes(tensor):
                 graph.sparse_initializer.append(sparse[tensor.name])
             else:
                 graph.initializer.append(tensor)
