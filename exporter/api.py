@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 
 
+#: What a report says of a file in standard operators alone.
+PORTABLE = (
+    "portable: standard operators alone; every runtime expands the weights when it loads them, ours too: "
+    "the operator library finds no layer to run packed"
+)
+
+
 def _silent(text: str, done: int, total: int) -> None:
     return None
 
@@ -41,6 +48,7 @@ def export(
     layers: Sequence[str] = (),
     optimize: str = "size",
     measure: bool = False,
+    portable: bool = False,
     threads: int = 1,
     dry_run: bool = False,
     force: bool = False,
@@ -74,6 +82,9 @@ def export(
         layer that has a packed operator run packed.
     measure
         With "speed": time every layer here, dense and packed, on `threads` threads, and believe that instead.
+    portable
+        Standard operators alone, each weight expanded by the graph itself: for runtimes without model-local
+        functions. No layer runs packed.
     compare
         Also compress the dense weights with `gzip -6` and `zstd -19`, to stand beside the packed file: some
         seconds for each 10 MB.
@@ -114,7 +125,9 @@ def export(
         raise InputError(f"optimize must be 'size', 'speed' or 'memory', not '{optimize}'")
     overrides = planning.parse_overrides(layers)
     spec = parse(values)
-    target = Path(output) if output is not None else default_output(path, format, optimize, measure)
+    if portable:
+        _refuse_for_portable(optimize, measure, spec)
+    target = Path(output) if output is not None else default_output(path, format, optimize, measure, portable)
     sources = SourceFiles(path, options.get("arch"))
     if path.exists() and not dry_run:
         check_target(target, force=force, sources=sources)
@@ -134,20 +147,24 @@ def export(
         optimize,
         lambda done, total: progress("planning", done, total),
     )
-    signed = signed_weights(index, plans)
-    runs.decide(index, source.model, plans, optimize, source.example_shapes, signed)
-    smallest.settle(index, source.model, plans)
-    if optimize != "speed":
+    if portable:
+        runs.expand_all(index, plans)
+    else:
+        signed = signed_weights(index, plans)
+        runs.decide(index, source.model, plans, optimize, source.example_shapes, signed)
+    smallest.settle(index, source.model, plans, portable=portable)
+    if optimize != "speed" and not portable:
         smallest.expand_the_rest(index, source.model, plans)
     feeds = evidence.one() if evidence and measure else None
     packed = _settle(index, source, plans, optimize, feeds, threads, dry_run, progress)
     report = Report.begin(source, target, format, plans)
     report.notes += _remarks(index, plans, spec)
+    report.notes += [("info", PORTABLE)] if portable else []
     if not dry_run:
         proof = Proof(rtol, atol)
         progress("writing", 0, 0)
         given = source.original is not None and not options.get("binarize")
-        packed_model, remarks = outcome(source, index, plans, packed, given=given)
+        packed_model, remarks = outcome(source, index, plans, packed, given=given, portable=portable)
         report.notes += remarks
         report.layers = [plan.to_json() for plan in plans]
         lossy = next((plan.values for plan in plans if plan.packed and parse(plan.values).lossy), None)
@@ -171,7 +188,24 @@ def export(
     return report
 
 
-def default_output(model: Path, format: str, optimize: str = "size", measure: bool = False) -> Path:
+def _refuse_for_portable(optimize: str, measure: bool, spec: Spec) -> None:
+    """What chooses among layers that run packed has nothing to choose where none does.
+
+    Raises
+    ------
+    InputError
+        Naming the option that does not go with it.
+    """
+    other = "measure" if measure else f"optimize {optimize}" if optimize != "size" else ""
+    if other:
+        raise InputError(f"--portable lets no layer run packed: --{other} does not go with it")
+    if spec.lossy:
+        raise InputError(f"--portable stores every value as it is: --values {spec} does not go with it")
+
+
+def default_output(
+    model: Path, format: str, optimize: str = "size", measure: bool = False, portable: bool = False
+) -> Path:
     """Where `export` writes when it is not told: beside the model, what was asked for in the name.
 
     Examples
@@ -180,10 +214,12 @@ def default_output(model: Path, format: str, optimize: str = "size", measure: bo
     ['net.auto.onnx', 'net.csr.onnx', 'net.speed.onnx']
     >>> str(default_output(Path("net.pt"), "csr", "speed", measure=True))
     'net.csr.tuned.onnx'
+    >>> str(default_output(Path("net.pt"), "auto", portable=True))
+    'net.portable.onnx'
     """
     from .files import shards
 
-    way = "tuned" if measure else optimize if optimize != "size" else ""
+    way = "tuned" if measure else optimize if optimize != "size" else "portable" if portable else ""
     words = [format] if format != "auto" or not way else []
     return model.with_name(".".join([shards.stem(model), *words, *([way] if way else []), "onnx"]))
 

@@ -63,6 +63,13 @@ def expand(index: GraphIndex, plan: TensorPlan, why: str) -> None:
     expanding.expand(plan, array, why)
 
 
+def expand_all(index: GraphIndex, plans: Sequence[TensorPlan]) -> None:
+    """Let no weight be taken by an operator: the file is for runtimes that have none of ours."""
+    for plan in plans:
+        if plan.runs_packed:
+            expand(index, plan, "portable")
+
+
 def _slower(plan: TensorPlan, shapes: dict[str, tuple[object, ...]], here: str) -> tuple[bool, str]:
     """Whether the layers of a weight are expected to be slower packed, and what that is taken from."""
     if any(cost.is_depthwise(layer) for layer in plan.layers):

@@ -28,6 +28,7 @@ from ..plan import runs
 from ..plan.plan import TensorPlan
 from . import functions, weight_functions
 from .op_spec import OpSpec
+from .portable import decode_bytes
 from .weight_functions import WEIGHT, Twin, twin_of
 
 #: Bytes of a tensor in a file beside its data and its name: dimensions, type, and the lengths of its fields.
@@ -63,7 +64,12 @@ class _Weight:
 
 
 def settle(
-    index: GraphIndex, model: onnx.ModelProto, plans: Sequence[TensorPlan], *, only_drop: bool = False
+    index: GraphIndex,
+    model: onnx.ModelProto,
+    plans: Sequence[TensorPlan],
+    *,
+    only_drop: bool = False,
+    portable: bool = False,
 ) -> None:
     """Give every weight in `plans` that has candidates the format with which the file gets smallest.
 
@@ -76,19 +82,21 @@ def settle(
     only_drop
         Take no other format than the one a weight has: what the packed weights save must still pay for
         their decoders after some of them went back to dense.
+    portable
+        Every weight brings its own decoder, spelled out.
     """
     if only_drop:
         for plan in plans:
             plan.sizes = {name: plan.sizes[name] for name in (plan.format, "dense") if name in plan.sizes}
     opset = main_opset(model.opset_import)
     weights = _folded(index, plans)
-    for group in _groups(weights):
+    for group in [[weight] for weight in weights] if portable else _groups(weights):
         names = _contenders(index, group)
         if not names:
             continue
         sizes = np.array([_sizes(index, weight, names) for weight in group])
         decoders = {
-            (name, shape): _function_bytes(formats.get(name), shape, opset)
+            (name, shape): _function_bytes(formats.get(name), shape, opset, portable)
             for name in names
             for shape in set().union(*(weight.shapes for weight in group))
         }
@@ -209,9 +217,11 @@ def _weight_bytes(weight: _Weight, fmt: Format) -> int:
     return int(node.ByteSize()) + 4
 
 
-def _function_bytes(fmt: Format, shape: Shape, opset: int) -> int:
+def _function_bytes(fmt: Format, shape: Shape, opset: int, portable: bool) -> int:
     if shape[0] == WEIGHT:
         twin = Twin(shape[1], int(bool(shape[2])))
+        if portable:
+            return decode_bytes(fmt, twin, opset)
         return int(weight_functions.build(fmt, twin, opset).ByteSize()) + 4
     return int(functions.build(OpSpec(fmt, *shape), opset).ByteSize()) + 4
 
