@@ -50,9 +50,10 @@ def outcome(
     model, sparse, path = source.model, source.sparse, source.path
     if any(plan.packed for plan in plans):
         small = rewrite(index, model, plans, packed, sparse)
-        _forget_folded(small, plans, packed)
         if portable:
             small = spelled_out(small)
+        else:
+            _forget_folded(small, plans, packed)
         dense = file_bytes(path) if given else dense_bytes(settled(index, model, plans))
         if model_bytes(small) < dense:
             return small, []

@@ -24,13 +24,13 @@ from ...formats import Format
 from ...formats.base import Array
 from ...runtime.stock import Session
 from ..graph.domain import DOMAIN
-from ..graph.walk import copied, replace_nodes, value_names
+from ..graph.walk import all_graphs, all_nodes, copied, replace_nodes, value_names
 from . import weight_functions
 from .counting import RunningSums
 from .weight_functions import Twin
 
-#: Results of at most so many elements stand in the file; they are sizes and small tables of sizes.
-SMALL = 64
+#: Results of at most so many elements stand in the file: sizes, and what takes less than the node it is from.
+SMALL = 8
 
 
 def spelled_out(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -38,17 +38,21 @@ def spelled_out(model: onnx.ModelProto) -> onnx.ModelProto:
     functions = {function.name: function for function in model.functions if function.domain == DOMAIN}
     if not functions:
         return model
-    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
-    spelling = Spelling(value_names(model.graph))
-    nodes: list[onnx.NodeProto] = []
-    for node in model.graph.node:
-        if node.domain == DOMAIN:
-            parts = {name: initializers[name] for name in node.input}
-            nodes += spelling.of(node, functions[node.op_type], parts)
-        else:
-            nodes.append(node)
-    replace_nodes(model.graph, nodes)
-    model.graph.initializer.extend(spelling.constants)
+    graphs, used = list(all_graphs(model.graph)), value_names(model.graph)
+    initializers = {tensor.name: tensor for graph in graphs for tensor in graph.initializer}
+    for graph in reversed(graphs):  # inner ones first: writing a graph's nodes copies what is in them
+        if not any(node.domain == DOMAIN for node in graph.node):
+            continue
+        spelling = Spelling(used)
+        nodes: list[onnx.NodeProto] = []
+        for node in graph.node:
+            if node.domain == DOMAIN:
+                parts = {name: initializers[name] for name in node.input}
+                nodes += spelling.of(node, functions[node.op_type], parts)
+            else:
+                nodes.append(node)
+        replace_nodes(graph, nodes)
+        graph.initializer.extend(spelling.constants)
     kept = [function for function in model.functions if function.domain != DOMAIN]
     del model.functions[:]
     model.functions.extend(kept)
@@ -58,13 +62,12 @@ def spelled_out(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def decodes(
-    model: onnx.ModelProto, names: Iterable[str]
-) -> Iterator[tuple[str, onnx.ModelProto | None]]:
+def decodes(model: onnx.ModelProto, names: Iterable[str]) -> Iterator[tuple[str, onnx.ModelProto | None]]:
     """For each weight the model that gives it alone, or None where no node does, or not of constants."""
-    given = {name: node for node in model.graph.node for name in node.output}
-    place = {id(node): count for count, node in enumerate(model.graph.node)}
-    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+    everything = list(all_nodes(model.graph))
+    given = {name: node for node in everything for name in node.output}
+    place = {id(node): count for count, node in enumerate(everything)}
+    initializers = {tensor.name: tensor for graph in all_graphs(model.graph) for tensor in graph.initializer}
     for name in names:
         nodes: dict[int, onnx.NodeProto] = {}
         parts, todo, whole = {}, [name], name in given
@@ -88,14 +91,15 @@ def decodes(
 def decode_bytes(fmt: Format, twin: Twin, opset: int) -> int:
     """About what the decode of one weight takes in a file, its components apart."""
     function = weight_functions.build(fmt, twin, opset)
-    array = next(a for _, a in fmt.examples() if a.dtype == np.float32 and a.ndim > 1)
+    small = next(a for _, a in fmt.examples() if a.dtype == np.float32 and a.ndim > 1)
+    array = np.tile(small, (1000, *[1] * (small.ndim - 1)))  # so that only sizes are small
     packed = fmt.pack(array)
     names = weight_functions.parts(fmt)
     attributes: dict[str, Any] = {"shape": list(array.shape)} | ({"to": twin.to} if twin.to else {})
     node = helper.make_node(function.name, names, ["weight"], domain=DOMAIN, **attributes)
     parts = {name: numpy_helper.from_array(packed.components[name], name) for name in names}
     spelling = Spelling(set())
-    nodes = spelling.of(node, function, parts, small=0)
+    nodes = spelling.of(node, function, parts)
     return sum(item.ByteSize() + 4 for item in nodes)
 
 
@@ -120,7 +124,6 @@ class Spelling:
         node: onnx.NodeProto,
         function: onnx.FunctionProto,
         parts: Mapping[str, onnx.TensorProto],
-        small: int = SMALL,
     ) -> list[onnx.NodeProto]:
         """The nodes that give the result of one node of ours, after those that were given before.
 
@@ -128,14 +131,12 @@ class Spelling:
         ----------
         parts
             The node's inputs, all of them, by name.
-        small
-            Results of at most so many elements become constants.
         """
         body = list(_instance(node, function))
         values = _values(body, parts, function.opset_import)
         self._nodes, names = [], {name: name for name in parts}
         sums = RunningSums(self._add, self._constant)
-        for item in _needed(body, node.output[0], {n for n, v in values.items() if v.size <= small}):
+        for item in _needed(body, node.output[0], {n for n, v in values.items() if v.size <= SMALL}):
             given = [names.get(name) or self._constant(values[name]) for name in item.input]
             result, axis = item.output[0], int(values[item.input[1]]) if item.op_type == "CumSum" else 0
             if item.op_type == "Identity":
