@@ -159,7 +159,7 @@ class Spelling:
         """The name of a node's result, the node being there already or not."""
         twin = copied(item)
         for name in ("input", "output", "name"):
-            twin.ClearField(name)  # type: ignore[arg-type]
+            twin.ClearField(name)
         twin.input.extend(given)
         key = (twin.SerializeToString(deterministic=True),)
         if key not in self._known:

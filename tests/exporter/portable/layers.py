@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -42,15 +43,25 @@ def weight_for(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> A
     return np.where(kept, weight, np.float32(0))
 
 
-def source_of(name: str, layer: str, rng: np.random.Generator, size: int = SIZE) -> onnx.ModelProto:
-    """The dense model, its batch open."""
-    node, axes, x = LAYERS[layer]
-    shape = (size, SIZE, 3, 3)[: len(axes)]
-    weight = np.ascontiguousarray(weight_for(name, shape, rng).transpose(axes))
-    inputs = [helper.make_tensor_value_info("X", 1, ["N", *x])]
-    outputs = [helper.make_tensor_value_info("Y", 1, ["N", size, *x[1:]])]
-    graph = helper.make_graph([node], "g", inputs, outputs, [numpy_helper.from_array(weight, "W")])
+def source_of(name: str, layers: Iterable[str], rng: np.random.Generator) -> onnx.ModelProto:
+    """The dense model of these layers side by side, the batch open: X of each, its weight, Y of each."""
+    graph = onnx.GraphProto(name="g")
+    for layer in layers:
+        node, axes, x = LAYERS[layer]
+        weight = weight_for(name, (SIZE, SIZE, 3, 3)[: len(axes)], rng).transpose(axes)
+        graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(weight), f"W {layer}"))
+        graph.input.append(helper.make_tensor_value_info(f"X {layer}", 1, ["N", *x]))
+        graph.output.append(helper.make_tensor_value_info(f"Y {layer}", 1, ["N", *x]))
+        twin = graph.node.add()
+        twin.CopyFrom(node)
+        twin.input[:] = [f"X {layer}", f"W {layer}"]
+        twin.output[:] = [f"Y {layer}"]
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def inputs_of(layers: Iterable[str], rng: np.random.Generator) -> dict[str, Array]:
+    """What that model takes, a batch of three."""
+    return {f"X {one}": rng.standard_normal((3, *LAYERS[one][2])).astype(np.float32) for one in layers}
 
 
 def exported(model: onnx.ModelProto, folder: Path, name: str = "auto") -> tuple[Path, Path, Report]:

@@ -11,7 +11,7 @@ import pytest
 
 from ...onnx_models import residual_net
 from ..test_binarize_chains import CHAINS, net
-from .layers import FORMATS, LAYERS, exported, source_of
+from .layers import FORMATS, LAYERS, exported, inputs_of, source_of
 
 openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install openvino")
 #: Layers of a compiled model that only arrange constants, or values between two layouts.
@@ -30,16 +30,18 @@ def run_by(model: Any) -> Counter[str]:
     return Counter(kind for kind in kinds if kind not in ARRANGING)
 
 
-@pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("name", FORMATS)
-def test_equals_the_dense_file_and_is_expanded_when_compiled(name: str, layer: str, tmp_path: Path) -> None:
-    rng = np.random.default_rng(1)
-    source, target, report = exported(source_of(name, layer, rng), tmp_path, name)
-    assert [row["format"] for row in report.layers] == [name]
+def test_equals_the_dense_file_and_is_expanded_when_compiled(
+    name: str, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    source, target, report = exported(source_of(name, LAYERS, rng), tmp_path, name)
+    assert [row["format"] for row in report.layers] == [name] * len(LAYERS)
     dense, packed = compiled(source), compiled(target)
     assert run_by(packed) == run_by(dense)
-    x = rng.standard_normal((3, *LAYERS[layer][2])).astype(np.float32)
-    assert np.array_equal(packed(x)[0], dense(x)[0])
+    feeds = inputs_of(LAYERS, rng)
+    wanted, got = dense(feeds), packed(feeds)
+    for place, layer in enumerate(LAYERS):
+        assert np.array_equal(got[place], wanted[place]), layer
 
 
 def test_a_whole_net_equals_its_dense_file(rng: np.random.Generator, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from sparse_export.formats.base import Array
 
 from ...onnx_models import residual_net
 from ..weights.consumers import CONSUMERS, feeds, weight_of
-from .layers import FORMATS, LAYERS, exported, source_of
+from .layers import FORMATS, exported, inputs_of, source_of
 
 #: What engines do not compute ahead on constants, or not on the types that a decode would use.
 NEVER = {"BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "NonZero", "Compress", "Unique"}
@@ -60,13 +60,13 @@ def test_whatever_reads_a_weight_gets_its_bits(consumer: str, tmp_path: Path) ->
 def test_every_format_is_spelled_out_with_operators_that_engines_compute_ahead(
     name: str, rng: np.random.Generator, tmp_path: Path
 ) -> None:
-    source, target, report = exported(source_of(name, "MatMul", rng), tmp_path, name)
+    source, target, report = exported(source_of(name, ["MatMul"], rng), tmp_path, name)
     written = onnx.load(target)
     assert [(row["format"], row["run"]) for row in report.layers] == [(name, "expanded")]
     assert is_standard(written) and not {node.op_type for node in written.graph.node} & NEVER
     assert report.verification and report.verification.tensors == 1
     assert "no layer to run packed" in " ".join(text for _, text in report.notes)
-    x = {"X": rng.standard_normal((3, *LAYERS["MatMul"][2])).astype(np.float32)}
+    x = inputs_of(["MatMul"], rng)
     assert np.array_equal(ran(target, x), ran(source, x))
 
 
@@ -80,7 +80,7 @@ def test_what_several_decodes_need_alike_is_in_the_file_once(
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_decode_is_counted_for_every_weight(name: str, rng: np.random.Generator, tmp_path: Path) -> None:
-    _, target, _ = exported(source_of(name, "Gemm", rng), tmp_path, name)
+    _, target, _ = exported(source_of(name, ["Gemm"], rng), tmp_path, name)
     *decode, _ = onnx.load(target).graph.node
     told = decode_bytes(formats.get(name), Twin(), 18)
     assert told == pytest.approx(sum(node.ByteSize() + 4 for node in decode), rel=0.25)
@@ -95,15 +95,15 @@ def test_refuses_a_file_whose_decode_was_changed(
 
     def wrong(model: onnx.ModelProto) -> onnx.ModelProto:
         made = right(model)
-        tensor = next(one for one in made.graph.initializer if one.name == "W.values")
+        tensor = next(one for one in made.graph.initializer if one.name == "W Gemm.values")
         values = numpy_helper.to_array(tensor).copy()
         values[7] = np.nextafter(values[7], np.float32(9))
         tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
         return made
 
     monkeypatch.setattr(outcome, "spelled_out", wrong)
-    with pytest.raises(VerificationError, match="W: the file's operators do not expand it"):
-        exported(source_of("csr", "Gemm", rng), tmp_path, "csr")
+    with pytest.raises(VerificationError, match="W Gemm: the file's operators do not expand it"):
+        exported(source_of("csr", ["Gemm"], rng), tmp_path, "csr")
     assert not (tmp_path / "portable.onnx").exists()
 
 
@@ -119,7 +119,7 @@ def test_refuses_a_file_whose_decode_was_changed(
 def test_refuses_what_is_about_layers_that_run_packed(
     options: dict[str, str], told: str, rng: np.random.Generator, tmp_path: Path
 ) -> None:
-    onnx.save(source_of("csr", "Gemm", rng), tmp_path / "m.onnx")
+    onnx.save(source_of("csr", ["Gemm"], rng), tmp_path / "m.onnx")
     with pytest.raises(InputError, match=f"{told} does not go with it$"):
         sparse_export.export(tmp_path / "m.onnx", portable=True, **options)  # type: ignore[arg-type]
 
@@ -127,7 +127,7 @@ def test_refuses_what_is_about_layers_that_run_packed(
 def test_command_line_names_the_file_and_goes_with_external_data(
     rng: np.random.Generator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    onnx.save(source_of("csr", "Conv", rng), tmp_path / "m.onnx")
+    onnx.save(source_of("csr", ["Conv"], rng), tmp_path / "m.onnx")
     assert run([str(tmp_path / "m.onnx"), "--portable", "--external-data"]) == 0
     assert "wrote" in capsys.readouterr().out
     assert is_standard(onnx.load(tmp_path / "m.portable.onnx"))
