@@ -24,7 +24,7 @@ from ...formats import Format
 from ...formats.base import Array
 from ...runtime.stock import Session
 from ..graph.domain import DOMAIN
-from ..graph.walk import all_graphs, all_nodes, copied, replace_nodes, value_names
+from ..graph.walk import all_graphs, all_nodes, copied, read_names, replace_nodes, value_names
 from . import weight_functions
 from .counting import RunningSums
 from .weight_functions import Twin
@@ -38,7 +38,7 @@ def spelled_out(model: onnx.ModelProto) -> onnx.ModelProto:
     functions = {function.name: function for function in model.functions if function.domain == DOMAIN}
     if not functions:
         return model
-    graphs, used = list(all_graphs(model.graph)), value_names(model.graph)
+    graphs, used, parts_of = list(all_graphs(model.graph)), value_names(model.graph), set[str]()
     initializers = {tensor.name: tensor for graph in graphs for tensor in graph.initializer}
     for graph in reversed(graphs):  # inner ones first: writing a graph's nodes copies what is in them
         if not any(node.domain == DOMAIN for node in graph.node):
@@ -48,11 +48,13 @@ def spelled_out(model: onnx.ModelProto) -> onnx.ModelProto:
         for node in graph.node:
             if node.domain == DOMAIN:
                 parts = {name: initializers[name] for name in node.input}
+                parts_of.update(parts)
                 nodes += spelling.of(node, functions[node.op_type], parts)
             else:
                 nodes.append(node)
         replace_nodes(graph, nodes)
         graph.initializer.extend(spelling.constants)
+    _drop_unread(model, parts_of)
     kept = [function for function in model.functions if function.domain != DOMAIN]
     del model.functions[:]
     model.functions.extend(kept)
@@ -60,6 +62,15 @@ def spelled_out(model: onnx.ModelProto) -> onnx.ModelProto:
     del model.opset_import[:]
     model.opset_import.extend(imports)
     return model
+
+
+def _drop_unread(model: onnx.ModelProto, parts: set[str]) -> None:
+    """Take the components out of which only a few numbers were needed, which stand in the graph now."""
+    unread = parts - read_names(model.graph)
+    for graph in all_graphs(model.graph):
+        for place in reversed(range(len(graph.initializer))):
+            if graph.initializer[place].name in unread:
+                del graph.initializer[place]
 
 
 def decodes(model: onnx.ModelProto, names: Iterable[str]) -> Iterator[tuple[str, onnx.ModelProto | None]]:

@@ -14,7 +14,7 @@ import sparse_export
 from sparse_export import formats
 from sparse_export.cli import run
 from sparse_export.errors import InputError, VerificationError
-from sparse_export.exporter.graph.walk import all_nodes
+from sparse_export.exporter.graph.walk import all_nodes, read_names
 from sparse_export.exporter.rewrite.counting import EXACT, RunningSums
 from sparse_export.exporter.rewrite.portable import decode_bytes
 from sparse_export.exporter.rewrite.weight_functions import Twin
@@ -64,6 +64,7 @@ def test_every_format_is_spelled_out_with_operators_that_engines_compute_ahead(
     written = onnx.load(target)
     assert [(row["format"], row["run"]) for row in report.layers] == [(name, "expanded")]
     assert is_standard(written) and not {node.op_type for node in written.graph.node} & NEVER
+    assert {tensor.name for tensor in written.graph.initializer} <= read_names(written.graph)
     assert report.verification and report.verification.tensors == 1
     assert "no layer to run packed" in " ".join(text for _, text in report.notes)
     x = inputs_of(["MatMul"], rng)
