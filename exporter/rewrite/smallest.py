@@ -29,6 +29,7 @@ from ..plan import runs
 from ..plan.tensor_plan import TensorPlan
 from . import functions, weight_functions
 from .op_spec import OpSpec
+from .portable import decode_bytes
 from .weight_functions import WEIGHT, Twin, twin_of
 
 #: Bytes of a tensor in a file beside its data and its name: dimensions, type, and the lengths of its fields.
@@ -63,7 +64,12 @@ class _Weight:
 
 
 def settle(
-    index: GraphIndex, model: onnx.ModelProto, plans: Sequence[TensorPlan], *, measured: bool = False
+    index: GraphIndex,
+    model: onnx.ModelProto,
+    plans: Sequence[TensorPlan],
+    *,
+    measured: bool = False,
+    portable: bool = False,
 ) -> None:
     """Give every weight in `plans` that has candidates the format with which the file gets smallest.
 
@@ -75,6 +81,8 @@ def settle(
         Changed in place: `format`, `packed_bytes`, `reason`, `runner_up`; `sizes` has the candidates.
     measured
         What runs packed takes no other format than the one it was measured in.
+    portable
+        Every weight brings its own decoder, spelled out.
     """
     if measured:
         for plan in plans:
@@ -82,13 +90,13 @@ def settle(
                 plan.sizes = {n: plan.sizes[n] for n in (plan.format, "dense") if n in plan.sizes}
     opset = main_opset(model.opset_import)
     weights = _folded(index, plans)
-    for group in _groups(weights):
+    for group in [[weight] for weight in weights] if portable else _groups(weights):
         names = _contenders(index, group)
         if not names:
             continue
         sizes = np.array([_sizes(index, weight, names) for weight in group])
         decoders = {
-            (name, shape): _function_bytes(formats.get(name), shape, opset)
+            (name, shape): _function_bytes(formats.get(name), shape, opset, portable)
             for name in names
             for shape in set().union(*(weight.shapes for weight in group))
         }
@@ -209,9 +217,11 @@ def _weight_bytes(weight: _Weight, fmt: Format) -> int:
     return int(node.ByteSize()) + 4
 
 
-def _function_bytes(fmt: Format, shape: Shape, opset: int) -> int:
+def _function_bytes(fmt: Format, shape: Shape, opset: int, portable: bool) -> int:
     if shape[0] == WEIGHT:
         twin = Twin(shape[1], int(bool(shape[2])))
+        if portable:
+            return decode_bytes(fmt, twin, opset)
         return int(weight_functions.build(fmt, twin, opset).ByteSize()) + 4
     return int(functions.build(OpSpec(fmt, *shape), opset).ByteSize()) + 4
 
