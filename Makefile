@@ -152,7 +152,12 @@ field: setup ## Trained networks of packages, pruned, exported, proven, measured
 # Into runtime/cost_table.json: what is believed where a file is written, and where it is loaded.
 cost: setup ## Fit the cost model to measured layers, for AVX2 and AVX-512 (an idle hour)
 	$(PY) benchmarks/fit_cost.py
-wheels: setup ## The files to publish, into dist, each tried in a fresh environment; FULL=1 with torch too
+# zig, which compiles for aarch64, is large: it comes when it is needed.
+$(VENV)/.zig: $(VENV)/.installed
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt ziglang
+	touch $@
+
+wheels: $(VENV)/.zig $(VENV)/.aarch64 ## The files to publish, into dist, each tried in a fresh environment; FULL=1 with torch too
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) -m tools.wheels
 	$(PY) -m tools.wheel_smoke $(if $(FULL),--full)
 

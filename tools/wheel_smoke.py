@@ -1,7 +1,8 @@
 """Each file of a release in a fresh environment: `python -m tools.wheel_smoke [--full] [dist]`.
 
-The runtime's wheel with the oldest and the newest onnxruntime on every Python that is here, the source
-archive compiled anew, and with ``--full`` the package with everything it needs (torch among it: gigabytes).
+The runtime's wheel with the oldest and the newest onnxruntime on every Python that is here, that for aarch64
+in an aarch64 onnxruntime under qemu, the source archive compiled anew, and with ``--full`` the package with
+everything it needs (torch among it: gigabytes).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from onnx import helper, numpy_helper
 
 import sparse_export
 from sparse_export.runtime.stock import Session
+from tools import wheel_aarch64
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
@@ -77,6 +79,27 @@ def model(folder: Path) -> tuple[Path, Path]:
     return packed, arrays
 
 
+def image_model(folder: Path) -> tuple[Path, float]:
+    """A packed convolution without its functions, as the README's C++ program takes it; its first output."""
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((16, 3, 8, 8), np.float32)
+    weight[rng.random(weight.shape) < 0.9] = 0
+    bias = rng.standard_normal(16, np.float32)
+    node = helper.make_node("Conv", ["input", "w", "b"], ["output"], strides=[8, 8], name="conv")
+    shapes = {"input": [1, 3, 224, 224], "output": [1, 16, 28, 28]}
+    infos = [helper.make_tensor_value_info(name, 1, shape) for name, shape in shapes.items()]
+    constants = [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(bias, "b")]
+    graph = helper.make_graph([node], "g", infos[:1], infos[1:], constants)
+    dense, packed = folder / "image.onnx", folder / "packed-image.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), dense)
+    sparse_export.export(dense, format="csr", optimize="memory", output=packed)
+    bare = onnx.load(packed)
+    del bare.functions[:]
+    onnx.save(bare, packed)
+    y = Session(dense).run({"input": np.zeros(shapes["input"], np.float32)})[0]
+    return packed, float(y.flat[0])
+
+
 def pythons() -> list[Path]:
     """One interpreter of each version that is here: on the path, or in pyenv's folder."""
     home = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
@@ -112,15 +135,19 @@ def main() -> int:
     parser.add_argument("dist", type=Path, nargs="?", default=ROOT / "dist")
     parser.add_argument("--full", action="store_true", help="install the package with all it needs too")
     given = parser.parse_args()
-    ((runtime,), (package,), (source,)) = (
-        list(given.dist.resolve().glob(p)) for p in ("*_runtime-*.whl", "sparse_export-*.whl", "*.tar.gz")
-    )
+    patterns = ("*_runtime-*x86_64.whl", "*_runtime-*aarch64.whl", "sparse_export-*.whl", "*.tar.gz")
+    ((runtime,), (aarch64,), (package,), (source,)) = (list(given.dist.resolve().glob(p)) for p in patterns)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = model(folder)
         for number, (python, wanted) in enumerate(itertools.product(pythons(), RUNTIMES)):
             print(f"{runtime.name}:", flush=True)
             check(fresh(python, folder / f"runtime-{number}", [runtime, wanted]), files, alone=True)
+        print(f"{aarch64.name}:", flush=True)
+        if lacks := wheel_aarch64.missing():
+            print(f"not tried: no {lacks} here")
+        else:
+            wheel_aarch64.smoke(aarch64, *image_model(folder))
         print(f"{source.name}, compiled:", flush=True)
         programs = fresh(sys.executable, folder / "source", ["numpy", "onnxruntime"])
         run(programs / "python", "-m", "pip", "install", "--quiet", "--no-deps", source)

@@ -3,7 +3,7 @@
 From one build of this tree come two wheels that share the package's folder and no file:
 
 - ``sparse-export-runtime``: the operator library, sessions and errors. Needs numpy and onnxruntime; for
-  devices that only run packed files. It alone depends on the platform.
+  devices that only run packed files. It alone depends on the platform, and comes for x86-64 and aarch64.
 - ``sparse-export``: everything else, pure Python; needs the runtime of exactly its version.
 
 The source archive, and `pip install .`, hold both in one. The library is built so that it asks for no newer
@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
 
+from tools import wheel_aarch64
+
 ROOT = Path(__file__).resolve().parents[1]
 FLOOR = "manylinux_2_17"
 MAXIMUM_BYTES = 2_000_000
@@ -41,6 +43,7 @@ class Built:
     """The files of a release."""
 
     runtime: Path
+    aarch64: Path
     package: Path
     source: Path
 
@@ -63,8 +66,8 @@ def build(folder: Path) -> Path:
     return made
 
 
-def split(whole: Path, output: Path) -> tuple[Path, Path]:
-    """The runtime's wheel and the rest's, of a wheel of everything."""
+def split(whole: Path, output: Path) -> tuple[Path, Path, Path]:
+    """The runtime's wheel, here and for aarch64, and the rest's, of a wheel of everything."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         run(sys.executable, "-m", "wheel", "unpack", "--dest", folder, whole)
@@ -82,7 +85,11 @@ def split(whole: Path, output: Path) -> tuple[Path, Path]:
         metadata["Requires-Dist"] = f"sparse-export-runtime=={version}"
         (info / "METADATA").write_text(metadata.as_string())
         retag(info, "py3-none-any")
-        return pack(runtime, output), pack(tree, output)
+        made = pack(runtime, output)
+        (library,) = (runtime / "sparse_export" / "runtime").glob("*.so")
+        shutil.copy(wheel_aarch64.library(FLOOR.removeprefix("manylinux_").replace("_", ".")), library)
+        retag(runtime_info, "py3-none-linux_aarch64")
+        return made, pack(runtime, output), pack(tree, output)
 
 
 def read(path: Path) -> Message:
@@ -149,12 +156,13 @@ def main() -> int:
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as folder:
-        runtime, package = split(build(Path(folder)), output)
-    built = Built(audited(runtime), package, source(output))
-    for path in (built.runtime, built.package, built.source):
+        runtime, aarch64, package = split(build(Path(folder)), output)
+    built = Built(audited(runtime), audited(aarch64), package, source(output))
+    for path in (built.runtime, built.aarch64, built.package, built.source):
         print(f"{path.stat().st_size:>12,}  {path.name}")
-    if built.runtime.stat().st_size > MAXIMUM_BYTES:
-        raise SystemExit(f"{built.runtime.name} is larger than {MAXIMUM_BYTES:,} bytes")
+    for path in (built.runtime, built.aarch64):
+        if path.stat().st_size > MAXIMUM_BYTES:
+            raise SystemExit(f"{path.name} is larger than {MAXIMUM_BYTES:,} bytes")
     return 0
 
 
