@@ -23,6 +23,10 @@ LIBRARIES = Path("/usr/aarch64-linux-gnu")
 COMPILER, EMULATOR = "aarch64-linux-gnu-g++", "qemu-aarch64"
 #: Processors of qemu: without the dot products, with them, with everything.
 PROCESSORS = ("cortex-a53", "neoverse-n1", "max")
+#: onnxruntime asks this file which processor it is on, and crashes when it is told of another architecture.
+CPUINFO = (
+    "processor\t: 0\nCPU implementer\t: 0x41\nCPU architecture: 8\nCPU variant\t: 0x3\nCPU part\t: 0xd0c\n\n"
+)
 ONNXRUNTIME_PLATFORMS = ("manylinux_2_27_aarch64", "manylinux_2_28_aarch64", "manylinux2014_aarch64")
 
 
@@ -73,6 +77,14 @@ def onnxruntime(folder: Path) -> Path:
     return path
 
 
+def system(folder: Path) -> Path:
+    """What stands for the root directory: the cross compiler's libraries, and an aarch64 processor."""
+    (folder / "proc").mkdir(parents=True)
+    (folder / "proc" / "cpuinfo").write_text(CPUINFO)
+    (folder / "lib").symlink_to(LIBRARIES / "lib")
+    return folder
+
+
 def missing() -> str:
     """What the smoke test lacks, or nothing."""
     return ", ".join(program for program in (COMPILER, EMULATOR) if shutil.which(program) is None)
@@ -100,8 +112,9 @@ def smoke(wheel: Path, model: Path, expected: float) -> None:
         flags = ("-std=c++17", f"-I{source / 'include'}", f"-Wl,-rpath,{folder}")
         program = folder / "load_model"
         run(COMPILER, *flags, source / "load_model.cpp", linked, "-o", program)
+        root = system(folder / "root")
         for processor in PROCESSORS:
-            said = run(EMULATOR, "-cpu", processor, "-L", LIBRARIES, program, model, ops)
+            said = run(EMULATOR, "-cpu", processor, "-L", root, program, model, ops)
             if abs(float(said) - expected) > 1e-5:
                 raise SystemExit(f"{wheel.name} on {processor} computes {said.strip()}, not {expected}")
             print(f"runs with the aarch64 {linked.name} on an emulated {processor}")
