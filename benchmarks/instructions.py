@@ -1,7 +1,7 @@
 """Instructions of the inner loops, per multiply-add and target: `python benchmarks/instructions.py BUILD...`.
 
 Each folder is a build of the library without sanitizers (`cmake -S . -B BUILD`), for any processor whose
-disassembler is here. Of every kernel the innermost loop with the most arithmetic is taken, and all that
+disassembler is here. Of every kernel the loop that is the most arithmetic is taken, and all that
 stands in it is counted: arithmetic, loads, addresses and the branch. Counts say how much work a processor
 is given; how long it takes, they do not say, and no emulator does.
 """
@@ -39,6 +39,8 @@ WORK = {
     ("s8_csr", "neondot"): (r"sdot\tv", 16),
     ("s8_csr", "neoni8mm"): (r"usdot\tv", 16),
 }
+#: Arithmetic instructions of a loop that counts.
+LEAST = 8
 DISASSEMBLERS = {"AArch64": "aarch64-linux-gnu-objdump", "Advanced Micro Devices X86-64": "objdump"}
 
 
@@ -56,25 +58,22 @@ def instructions(path: Path) -> Iterator[list[tuple[int, str]]]:
         yield [(int(address, 16), words) for address, words in found]
 
 
-def inner_loops(path: Path) -> Iterator[list[str]]:
-    """The loops that hold no other loop."""
+def loops(path: Path) -> Iterator[list[str]]:
+    """From the target of each jump back to the jump."""
     for section in instructions(path):
         index = {address: i for i, (address, _) in enumerate(section)}
-        spans = []
         for i, (_, words) in enumerate(section):
             jump = re.match(r"(?:b\.\w+|cbn?z|tbn?z|j\w+|b)\s.*?([0-9a-f]+) <", words)
             start = index.get(int(jump[1], 16)) if jump else None
             if start is not None and start <= i:
-                spans.append((start, i))
-        for start, end in spans:
-            if not any((s, e) != (start, end) and start <= s and e <= end for s, e in spans):
-                yield [words for _, words in section[start : end + 1]]
+                yield [words for _, words in section[start : i + 1]]
 
 
 def count(path: Path, pattern: str, each: int) -> tuple[int, int]:
-    """Instructions and multiply-adds of the loop with the most arithmetic."""
-    loops = ((sum(bool(re.search(pattern, words)) for words in loop), loop) for loop in inner_loops(path))
-    work, loop = max(loops, key=lambda pair: (pair[0], -len(pair[1])), default=(0, []))
+    """Instructions and multiply-adds of the loop in which the fewest stand beside the arithmetic."""
+    counted = ((sum(bool(re.search(pattern, words)) for words in loop), loop) for loop in loops(path))
+    enough = (pair for pair in counted if pair[0] >= LEAST)
+    work, loop = max(enough, key=lambda pair: pair[0] / len(pair[1]), default=(0, []))
     return len(loop), work * each
 
 

@@ -44,9 +44,10 @@ set(avx512vnni ${avx512} avx512vnni avx512vpopcntdq avx512bitalg avx512vbmi avx5
 sparse_export_target(avx512vnni PROCESSOR x86_64|AMD64 FEATURES ${avx512vnni}
                      FLAGS ${avx512_flags} -mavx512vnni -mavx512vpopcntdq -mavx512bitalg -mavx512vbmi -mavx512vbmi2)
 
-# aarch64: written for its 32 registers and its own instructions. GCC orders instructions before it gives out registers,
-# and then has too few of them.
-set(neon_flags -DSPARSE_EXPORT_NEON $<$<CXX_COMPILER_ID:GNU>:-fno-schedule-insns>)
+# aarch64: written for its 32 registers and its own instructions. Compilers that order instructions before they give out
+# registers have too few of them then.
+set(neon_flags -DSPARSE_EXPORT_NEON $<$<CXX_COMPILER_ID:GNU>:-fno-schedule-insns>
+               "SHELL:$<$<CXX_COMPILER_ID:Clang,AppleClang>:-mllvm -enable-misched=false>")
 function(sparse_export_neon_target name extensions)
   # GCC takes extensions of an architecture only, zig's clang of a processor only.
   set(machine $<IF:$<CXX_COMPILER_ID:GNU>,-march=armv8.2-a${extensions},-mcpu=generic${extensions}>)

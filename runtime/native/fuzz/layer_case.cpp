@@ -59,6 +59,10 @@ void set_shape(Random& random, Layer& layer, Kind kind) {
     layer.groups = 1;
     rows *= uniform(random, 1, 8);
     layer.channels = chance(random, 50) ? layer.channels : uniform(random, 1, 2500);
+    if (layer.family == Family::bit_bit && chance(random, 5)) {  // more ones than 16-bit counts hold
+      layer.channels = uniform(random, 260'000, 530'000);
+      rows = 1;
+    }
   }
   layer.rows = rows * layer.groups;
 }

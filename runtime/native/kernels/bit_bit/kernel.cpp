@@ -24,61 +24,51 @@ struct Rows {
   int64_t bytes;
 };
 
-// Products that are -1 of `block_rows` rows and Vectors vectors of pixels.
+// Products that are -1 of `block_rows` rows and Vectors vectors of pixels, added up for as many words as `Ones` can hold.
 template <int Vectors>
 void count_block(const Tile& t, const Rows& rows, int64_t pixel, uint64_t* ones) {
-  Ones acc[block_rows][Vectors] = {};
-  WordVec sum[block_rows][Vectors] = {};
-  const auto settle = [&] {
+  const uint64_t* signs = t.signs + pixel;
+  const uint64_t* outside = t.outside + pixel;
+  int64_t left = t.run;
+  for (int64_t w = 0; w < t.words;) {
+    const bool fresh = w == 0;
+    const int64_t end = most_additions == 0 ? t.words : smaller(t.words, w + most_additions);
+    Ones acc[block_rows][Vectors] = {};
+    // Always inline: clang leaves a function that is called twice a function, and its sums in memory.
+    const auto step = [&](const uint64_t* weights) __attribute__((always_inline)) {
+      SPARSE_EXPORT_UNROLL(4)
+      for (int v = 0; v < Vectors; ++v) {
+        const WordVec x = load_words(signs + v * word_lanes), none = load_words(outside + v * word_lanes);
+        SPARSE_EXPORT_UNROLL(4)
+        for (int k = 0; k < block_rows; ++k) {
+          add_ones(acc[k][v], products(x, WordVec{} + weights[k], none));
+        }
+      }
+      signs += tile;
+      if (--left == 0) {
+        left = t.run;
+        outside += tile;
+      }
+    };
+    for (; w < smaller(end, t.words - 1); ++w) {
+      uint64_t weights[block_rows];
+      SPARSE_EXPORT_UNROLL(4)
+      for (int k = 0; k < block_rows; ++k) {
+        std::memcpy(&weights[k], rows.row[k] + w * 8, 8);
+      }
+      step(weights);
+    }
+    if (end == t.words) {
+      step(rows.last);
+      w = end;
+    }
     SPARSE_EXPORT_UNROLL(4)
     for (int k = 0; k < block_rows; ++k) {
       SPARSE_EXPORT_UNROLL(4)
       for (int v = 0; v < Vectors; ++v) {
-        sum[k][v] += total(acc[k][v]);
-        acc[k][v] = Ones{};
+        uint64_t* to = ones + k * tile + pixel + v * word_lanes;
+        store_words(to, fresh ? total(acc[k][v]) : load_words(to) + total(acc[k][v]));
       }
-    }
-  };
-  const uint64_t* signs = t.signs + pixel;
-  const uint64_t* outside = t.outside + pixel;
-  int64_t left = t.run;
-  [[maybe_unused]] int64_t additions = most_additions;
-  const auto step = [&](const uint64_t* weights) {
-    SPARSE_EXPORT_UNROLL(4)
-    for (int v = 0; v < Vectors; ++v) {
-      const WordVec x = load_words(signs + v * word_lanes), none = load_words(outside + v * word_lanes);
-      SPARSE_EXPORT_UNROLL(4)
-      for (int k = 0; k < block_rows; ++k) {
-        add_ones(acc[k][v], products(x, WordVec{} + weights[k], none));
-      }
-    }
-    signs += tile;
-    if (--left == 0) {
-      left = t.run;
-      outside += tile;
-    }
-    if constexpr (most_additions != 0) {
-      if (--additions == 0) {
-        additions = most_additions;
-        settle();
-      }
-    }
-  };
-  for (int64_t w = 0; w + 1 < t.words; ++w) {
-    uint64_t weights[block_rows];
-    SPARSE_EXPORT_UNROLL(4)
-    for (int k = 0; k < block_rows; ++k) {
-      std::memcpy(&weights[k], rows.row[k] + w * 8, 8);
-    }
-    step(weights);
-  }
-  step(rows.last);
-  settle();
-  SPARSE_EXPORT_UNROLL(4)
-  for (int k = 0; k < block_rows; ++k) {
-    SPARSE_EXPORT_UNROLL(4)
-    for (int v = 0; v < Vectors; ++v) {
-      store_words(ones + k * tile + pixel + v * word_lanes, sum[k][v]);
     }
   }
 }
@@ -116,44 +106,35 @@ inline uint64_t sum_of(WordVec v) {
 template <int Pixels>
 void count_words(const Tile& t, const Rows& rows, uint64_t* ones) {
   for (int64_t k = 0; k < block_rows; ++k) {
-    Ones acc[Pixels] = {};
-    WordVec sum[Pixels] = {};
-    [[maybe_unused]] int64_t additions = most_additions;
-    const auto settle = [&] {
-      SPARSE_EXPORT_UNROLL(4)
-      for (int64_t p = 0; p < Pixels; ++p) {
-        sum[p] += total(acc[p]);
-        acc[p] = Ones{};
-      }
-    };
-    const auto step = [&](WordVec weights, int64_t w) {
-      SPARSE_EXPORT_UNROLL(4)
-      for (int64_t p = 0; p < Pixels; ++p) {
-        const int64_t at = p * t.pixel_step + w;
-        add_ones(acc[p], products(load_words(t.signs + at), weights, load_words(t.outside + at)));
-      }
-      if constexpr (most_additions != 0) {
-        if (--additions == 0) {
-          additions = most_additions;
-          settle();
+    uint64_t sum[Pixels] = {};
+    for (int64_t w = 0; w * 8 < rows.bytes;) {
+      const int64_t end = most_additions == 0 ? t.words : smaller(t.words, w + most_additions * word_lanes);
+      Ones acc[Pixels] = {};
+      const auto step = [&](WordVec weights) __attribute__((always_inline)) {
+        SPARSE_EXPORT_UNROLL(4)
+        for (int64_t p = 0; p < Pixels; ++p) {
+          const int64_t at = p * t.pixel_step + w;
+          add_ones(acc[p], products(load_words(t.signs + at), weights, load_words(t.outside + at)));
         }
+        w += word_lanes;
+      };
+      while (w + word_lanes <= end && (w + word_lanes) * 8 <= rows.bytes) {
+        WordVec weights;
+        std::memcpy(&weights, rows.row[k] + w * 8, sizeof weights);
+        step(weights);
       }
-    };
-    int64_t w = 0;
-    for (; (w + word_lanes) * 8 <= rows.bytes; w += word_lanes) {
-      WordVec weights;
-      std::memcpy(&weights, rows.row[k] + w * 8, sizeof weights);
-      step(weights, w);
+      if (end == t.words && w * 8 < rows.bytes) {
+        WordVec weights{};
+        std::memcpy(&weights, rows.row[k] + w * 8, static_cast<size_t>(rows.bytes - w * 8));
+        step(weights);
+      }
+      SPARSE_EXPORT_UNROLL(4)
+      for (int64_t p = 0; p < Pixels; ++p) {
+        sum[p] += sum_of(total(acc[p]));
+      }
     }
-    if (w * 8 < rows.bytes) {
-      WordVec weights{};
-      std::memcpy(&weights, rows.row[k] + w * 8, static_cast<size_t>(rows.bytes - w * 8));
-      step(weights, w);
-    }
-    settle();
-    SPARSE_EXPORT_UNROLL(4)
     for (int64_t p = 0; p < Pixels; ++p) {
-      ones[k * tile + p] = sum_of(sum[p]);
+      ones[k * tile + p] = sum[p];
     }
   }
 }
