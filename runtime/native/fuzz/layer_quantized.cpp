@@ -33,6 +33,8 @@ Buffer bytes_of(const float* from, size_t count, bool is_signed, bool aligned) {
 
 const char* name_of(const s8_csr::Plan& plan) {
   switch (plan.layout) {
+    case s8_csr::Layout::vector:
+      return "s8 vector";
     case s8_csr::Layout::flat:
       return "s8 flat";
     case s8_csr::Layout::windows:
