@@ -9,4 +9,5 @@
 # A new kernel is its folder, ops/<folder>.cpp and one row here.
 sparse_export_kernel(f32_csr kernel.cpp scalar avx2 avx512)
 sparse_export_kernel(f32_codes kernel.cpp scalar avx2 avx512)
+sparse_export_kernel(f32_masked kernel.cpp scalar avx2 avx512)
 sparse_export_kernel(bit_bit ROUNDING exact kernel.cpp scalar avx2 avx512 avx512vnni)

@@ -9,17 +9,56 @@
 namespace sparse_export::f32_codes {
 namespace {
 
-constexpr int64_t block_columns = 128, block_rows = 6;  // 12 accumulators of 16 registers
+constexpr int64_t block_columns = 256, block_rows = 6;  // 12 accumulators of 16 registers
 constexpr int64_t block_vectors = 2;                    // of pixels, at a time
 
-// Columns [first, first + count) of one row; `first` is a whole number of words. Writes up to the word's end.
+#if defined(__AVX2__)
+// The weights of a word whose codes are of one column.
+class Decoder {
+ public:
+  explicit Decoder(const Weights& weights) {
+    alignas(32) float value[16];
+    for (int i = 0; i < 16; ++i) {
+      value[i] = weights.value[i][0];
+    }
+    low_ = _mm256_load_ps(value);
+    high_ = _mm256_load_ps(value + 8);
+  }
+
+  void decode(uint32_t word, float* to) const {
+    const __m256i shifts = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
+    const __m256i codes = _mm256_srlv_epi32(_mm256_set1_epi32(static_cast<int32_t>(word)), shifts);
+    const __m256 low = _mm256_permutevar8x32_ps(low_, codes), high = _mm256_permutevar8x32_ps(high_, codes);
+    _mm256_storeu_ps(to, _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(codes, 28))));
+  }
+
+ private:
+  __m256 low_, high_;
+};
+#endif
+
+// Columns [first, first + count) of one row; `first` is a whole number of blocks. Writes up to the end of a word.
 template <int Span>
 inline void decode_row(const Weights& weights, int64_t row, int64_t first, int64_t count, float* to) {
-  constexpr int64_t of_word = word_codes * Span;
-  for (int64_t j = 0; j < count; j += of_word) {
-    uint32_t codes = weights.word(row, (first + j) / of_word);
-    for (int64_t i = 0; i < word_codes; ++i, codes >>= 4) {
-      std::memcpy(to + j + i * Span, weights.value[codes & 15], Span * sizeof(float));
+  constexpr int64_t of_word = word_codes * Span, of_block = block_codes * Span;
+  const float(&value)[16][most_span] = weights.value;
+#if defined(__AVX2__)
+  const Decoder decoder(weights);
+#endif
+  for (int64_t begin = 0; begin < count; begin += of_block) {
+    const uint32_t* word = weights.row_at((first + begin) / of_block, row);
+    const int64_t end = smaller(count, begin + of_block);
+    for (int64_t j = begin; j < end; j += of_word, word += group_rows) {
+#if defined(__AVX2__)
+      if constexpr (Span == 1) {
+        decoder.decode(*word, to + j);
+        continue;
+      }
+#endif
+      uint32_t codes = *word;
+      for (int64_t i = 0; i < word_codes; ++i, codes >>= 4) {
+        std::memcpy(to + j + i * Span, value[codes & 15], Span * sizeof(float));
+      }
     }
   }
 }

@@ -72,6 +72,7 @@ Weights read_bits(const std::vector<Tensor>& components, int64_t rows, int64_t c
     weights.value[code][3] = 1;
   }
   make_odd(weights);
+  weights.entries = rows * columns;
   const int64_t bytes = bits.row_bytes();
   for (int64_t k = 0; k < rows; ++k) {
     Row row(weights, k);
@@ -110,6 +111,7 @@ Weights read_signs(const f32_csr::Weights& entries, int64_t groups) {
           digits = 0;
         }
         const uint32_t digit = values[i] == 0 ? 0 : values[i] > 0 ? 1 : 2;
+        weights.entries += digit != 0 ? 1 : 0;
         digits += column % 2 == 0 ? digit : digit * 3;
       }
       row.add(pair, codes[digits]);
@@ -133,6 +135,10 @@ Weights read_codebook(const std::vector<Tensor>& components, int64_t rows, int64
       weights.value[code][column] = index < table.count ? value_at(table, index) : 0;
     }
   }
+  int64_t used[16] = {};
+  for (int64_t i = 0; i < table.count; ++i) {
+    used[i] = value_at(table, i) != 0 ? 1 : 0;
+  }
   int64_t at = 0;
   uint8_t eight[8] = {};
   for (int64_t k = 0; k < rows; ++k) {
@@ -144,6 +150,7 @@ Weights read_codebook(const std::vector<Tensor>& components, int64_t rows, int64
         indices.eight(at / 8, eight);
       }
       codes |= uint32_t{eight[at % 8]} << (column % of_word * bits);
+      weights.entries += used[eight[at % 8]];
       if (column % of_word == of_word - 1 || column == columns - 1) {
         row.set(column / of_word, codes);
         codes = 0;

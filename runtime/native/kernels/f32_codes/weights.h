@@ -25,6 +25,7 @@ enum class Kind { odd, half, full };
 // Where a stream of codes lies: [block][group of rows][word][row], every convolution group's rows filled up to 16.
 struct Weights {
   int64_t rows = 0, columns = 0, groups = 1;  // groups of the convolution
+  int64_t entries = 0;                        // that are not zero
   int64_t span = 1;                           // columns of a code
   Kind kind = Kind::full;
   float value[16][most_span] = {};  // of every column of a code
@@ -33,18 +34,22 @@ struct Weights {
   SPARSE_EXPORT_INLINE int64_t words() const { return (columns + word_codes * span - 1) / (word_codes * span); }
   SPARSE_EXPORT_INLINE int64_t groups_of_rows() const { return (rows / groups + group_rows - 1) / group_rows; }
 
-  // First word of the group of rows that starts at `row` of a convolution group.
+  // First word of a block, of the group of 16 rows that `row` of a convolution group lies in.
   SPARSE_EXPORT_INLINE const uint32_t* at(int64_t block, int64_t group, int64_t row) const {
     const int64_t all = groups * groups_of_rows(), left = words() - block * block_words;
     const int64_t number = group * groups_of_rows() + row / group_rows;
     return memory.get() + (block * block_words * all + number * (left < block_words ? left : block_words)) * group_rows;
   }
 
+  // The first word of a block of one row; the next ones follow 16 further on each.
+  SPARSE_EXPORT_INLINE const uint32_t* row_at(int64_t block, int64_t row) const {
+    const int64_t of_group = rows / groups, in_group = row % of_group;
+    return at(block, row / of_group, in_group) + in_group % group_rows;
+  }
+
   // The word of one row: of columns [word x 8 x span, ...).
   SPARSE_EXPORT_INLINE const uint32_t& word(int64_t row, int64_t word) const {
-    const int64_t of_group = rows / groups, in_group = row % of_group;
-    return at(word / block_words, row / of_group,
-              in_group)[word % block_words * group_rows + in_group % group_rows];
+    return row_at(word / block_words, row)[word % block_words * group_rows];
   }
   SPARSE_EXPORT_INLINE uint32_t code(int64_t row, int64_t column) const {
     const int64_t number = column / span;

@@ -100,6 +100,10 @@ class Mask {
   int64_t bytes_, entries_ = 0;
 };
 
+// Check every rule of these formats' components, for kernels of their own.
+void check_bitmask(const std::vector<Tensor>& components, const Extent& extent);
+void check_nm(const std::vector<Tensor>& components, const Extent& extent);
+
 // Rows of entries at flat positions; `value(entry)` gives the bits of each.
 template <class Positions, class Value>
 Rows build_flat(const Extent& extent, const Positions& positions, int value_type, Value&& value) {
