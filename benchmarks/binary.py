@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import common
+import few_rows
 import numpy as np
 import onnx
 import onnxruntime
@@ -135,29 +136,6 @@ def int8_model(dense: onnx.ModelProto, x: Array) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def two_bit_model(outputs: int, inputs: int) -> onnx.ModelProto:
-    """MatMulNBits with 2 bits, blocks of 128, accuracy level 4: the narrowest onnxruntime has on a CPU."""
-    blocks = inputs // 128
-    codes = rng.integers(0, 256, (outputs, blocks, 128 * 2 // 8)).astype(np.uint8)
-    scales = np.full(outputs * blocks, 0.05, np.float32)
-    node = helper.make_node(
-        "MatMulNBits",
-        ["x", "codes", "scales"],
-        ["y"],
-        domain="com.microsoft",
-        K=inputs,
-        N=outputs,
-        bits=2,
-        block_size=128,
-        accuracy_level=4,
-    )
-    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "xy"]
-    inits = [numpy_helper.from_array(codes, "codes"), numpy_helper.from_array(scales, "scales")]
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
-    graph = helper.make_graph([node], "bits", infos[:1], infos[1:], inits)
-    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
-
-
 def memory_ratio(packed: Path, weight: Array) -> float:
     """Dense bytes of the weight over the bytes of its bits and scales in the file (and in RAM)."""
     inits = {t.name: numpy_helper.to_array(t).nbytes for t in onnx.load(packed).graph.initializer}
@@ -221,7 +199,7 @@ def products(rounds: int) -> Iterator[Row]:
     packed = export(dense, "product")
     for rows in (1, 16, 196):
         x = rng.standard_normal((rows, 4096)).astype(np.float32)
-        peers = {"2 bits": two_bit_model(4096, 4096)}
+        peers = {"2 bits": few_rows.two_bits()}
         yield compare(f"BinaryWeightMatMul 4096 M={rows}", dense, packed, x, rounds, peers)
 
 

@@ -89,7 +89,7 @@ bool copy_input(const Call& call, int64_t pitch, float* to) {
   return all == 0;
 }
 
-bool run_rows(const Call& call, int64_t first_row, int64_t last_row) noexcept {
+bool run_block(const Call& call, int64_t first_row, int64_t last_row) {
   thread_local Scratch scratch;
   const Weights& weights = call.weights;
   const int64_t pixels = call.size.batch, pitch = ceil_div(weights.columns, 64) * 64, rows = last_row - first_row;
@@ -123,6 +123,21 @@ bool run_rows(const Call& call, int64_t first_row, int64_t last_row) noexcept {
     for (int64_t row = first_row; row < last_row; ++row) {
       const int64_t at = p * weights.rows + row;
       call.y[at] = finish(call.epilogue, row, sum[(row - first_row) * pixels + p], at);
+    }
+  }
+  return true;
+}
+
+// A block of rows of X at a time: their copies, and the sums, are scratch.
+bool run_rows(const Call& call, int64_t first_row, int64_t last_row) noexcept {
+  constexpr int64_t most = 64;
+  Call block = call;
+  for (int64_t first = 0; first < call.size.batch; first += most) {
+    block.size.batch = smaller(call.size.batch - first, most);
+    block.x = call.x + first * call.weights.columns;
+    block.y = call.y + first * call.weights.rows;
+    if (!run_block(block, first_row, last_row)) {
+      return false;
     }
   }
   return true;
