@@ -1,13 +1,12 @@
 """Linear 4096 x 4096 in every format, few rows of X: where how fast bytes come from memory is what counts.
 
 Part of ``benchmarks/kernels.py --formats``. Beside each format stand the dense layer in onnxruntime and its
-4- and 2-bit MatMulNBits, and the roofline: the bytes of the weight over what one core reads from memory.
+4- and 2-bit MatMulNBits, and the roofline: how long the bytes of the weight take at the rate at which the dense
+layer of one row reads its own.
 """
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -90,17 +89,6 @@ def two_bits(outputs: int = SIZE, inputs: int = SIZE) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
 
-def bandwidth() -> float:
-    """Bytes a second that one core reads: the median of sums over 256 MiB."""
-    data = np.ones(1 << 25, np.float64)
-    times = []
-    for _ in range(9):
-        start = time.perf_counter()
-        data.sum()
-        times.append(time.perf_counter() - start)
-    return data.nbytes / statistics.median(times)
-
-
 def _file(name: str, make: Callable[[], onnx.ModelProto]) -> Path:
     path = common.MODELS / f"few {name}.onnx".replace(" ", "-").replace("%", "pct")
     if not path.exists():
@@ -130,18 +118,19 @@ def _row(name: str, rows: int, threads: int, seconds: float) -> dict[str, Any]:
 
 def table(rows: tuple[int, ...], threads: int, only: str = "", seconds: float = 0.3) -> list[dict[str, Any]]:
     """One line for each kind of weight and number of rows of X."""
-    speed = bandwidth()
-    print(f"one core reads {speed / 1e9:.1f} GB/s")
     found = []
+    speed = 0.0
     for count in rows:
         for name in (name for name in WEIGHTS if only in name):
-            row = _row(name, count, threads, seconds) | {"bandwidth": speed}
-            row["roofline"] = row["bytes"] / speed * 1e3
+            row = _row(name, count, threads, seconds)
+            if count == 1 or not speed:
+                speed = SIZE * SIZE * 4 / row["dense"]
+            row["roofline"] = row["bytes"] / speed
             found.append(row)
             print(
                 f"{name:26s} M={count:<3d} dense {row['dense']:7.3f} ms  packed {row['packed']:7.3f} ms "
                 f"{row['ratio']:6.2f}x  4 bits {row['4bit']:6.3f}  2 bits {row['2bit']:6.3f}  "
-                f"{row['bytes'] / 2**20:5.1f} MiB, from memory {row['roofline']:.3f} ms",
+                f"{row['bytes'] / 2**20:5.1f} MiB: {row['roofline']:.3f} ms",
                 flush=True,
             )
     return found
