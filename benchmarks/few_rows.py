@@ -1,8 +1,8 @@
 """Linear 4096 x 4096 in every format, few rows of X: where how fast bytes come from memory is what counts.
 
 Part of ``benchmarks/kernels.py --formats``. Beside each format stand the dense layer in onnxruntime and its
-4- and 2-bit MatMulNBits, and the roofline: how long the bytes of the weight take at the rate at which the dense
-layer of one row reads its own.
+4- and 2-bit MatMulNBits, and the roofline: how long the bytes of the weight take at the rate at which dense
+weights of one row of X are read.
 """
 
 from __future__ import annotations

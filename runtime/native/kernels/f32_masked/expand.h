@@ -9,15 +9,43 @@
 namespace sparse_export::f32_masked {
 namespace {
 
+// The mask of 64 columns, and the values of those that have one.
 #if defined(__AVX512F__)
 
-// Takes the values of 16 columns from `values`, and moves on.
-inline Vec expand(uint64_t bits, const float*& values) {
-  const auto mask = static_cast<__mmask16>(bits);
-  const __m512 spread = _mm512_maskz_expand_ps(mask, _mm512_loadu_ps(values));
-  values += std::popcount(static_cast<uint32_t>(mask));
-  return reinterpret_cast<Vec>(spread);
-}
+// A permutation takes half as long as vexpandps, which waits for its mask to come from elsewhere (Zen 4 and 5).
+class Word {
+ public:
+  Word(const uint8_t* mask, const float* values) : mask_(mask), values_(values) {
+    std::memcpy(&bits_, mask, sizeof bits_);
+    // Of every 16 columns, how many before each have values.
+    const __m512i set = _mm512_movm_epi8(bits_);
+    __m512i sum = _mm512_sub_epi8(_mm512_setzero_si512(), set);
+    sum = _mm512_add_epi8(sum, _mm512_bslli_epi128(sum, 1));
+    sum = _mm512_add_epi8(sum, _mm512_bslli_epi128(sum, 2));
+    sum = _mm512_add_epi8(sum, _mm512_bslli_epi128(sum, 4));
+    sum = _mm512_add_epi8(sum, _mm512_bslli_epi128(sum, 8));
+    _mm512_store_si512(places_, _mm512_add_epi8(sum, set));
+  }
+
+  // Columns [at, at + 16): their values where they belong, zeros elsewhere.
+  Vec expand(int at) const {
+    uint16_t mask;
+    std::memcpy(&mask, mask_ + at / 8, sizeof mask);
+    const __m512i places = _mm512_cvtepi8_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(places_ + at)));
+    const __m512 values = _mm512_loadu_ps(values_ + before(at));
+    return reinterpret_cast<Vec>(_mm512_maskz_permutexvar_ps(mask, places, values));
+  }
+  int count() const { return std::popcount(bits_); }
+
+ private:
+  // Counted from the first: waiting for the columns before would take longer than all the rest.
+  int before(int at) const { return at == 0 ? 0 : std::popcount(bits_ << (64 - at)); }
+
+  const uint8_t* mask_;
+  const float* values_;
+  uint64_t bits_;
+  alignas(64) uint8_t places_[64];
+};
 
 #elif defined(__AVX2__)
 
@@ -34,28 +62,51 @@ constexpr std::array<std::array<uint8_t, 8>, 256> places_of_mask = [] {
   return table;
 }();
 
-inline Vec expand(uint64_t bits, const float*& values) {
-  const auto mask = static_cast<uint8_t>(bits);
-  const __m256i places =
-      _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(places_of_mask[mask].data())));
-  const __m256 spread = _mm256_permutevar8x32_ps(_mm256_loadu_ps(values), places);
-  values += std::popcount(uint32_t{mask});
-  return reinterpret_cast<Vec>(_mm256_blendv_ps(_mm256_setzero_ps(), spread, _mm256_castsi256_ps(places)));
-}
+class Word {
+ public:
+  Word(const uint8_t* mask, const float* values) : values_(values) { std::memcpy(&bits_, mask, sizeof bits_); }
+
+  Vec expand(int at) const {
+    const auto eight = static_cast<uint8_t>(bits_ >> at);
+    const __m256i places =
+        _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(places_of_mask[eight].data())));
+    const int before = at == 0 ? 0 : std::popcount(bits_ << (64 - at));
+    const __m256 spread = _mm256_permutevar8x32_ps(_mm256_loadu_ps(values_ + before), places);
+    return reinterpret_cast<Vec>(_mm256_and_ps(spread, _mm256_castsi256_ps(_mm256_srai_epi32(places, 31))));
+  }
+  int count() const { return std::popcount(bits_); }
+
+ private:
+  const float* values_;
+  uint64_t bits_;
+};
 
 #else
 
-inline Vec expand(uint64_t bits, const float*& values) {
-  Vec spread{};
-  for (int64_t i = 0; i < lanes; ++i) {
-    const uint64_t bit = bits >> i & 1;
-    spread[i] = bit != 0 ? *values : 0;
-    values += bit;
+class Word {
+ public:
+  Word(const uint8_t* mask, const float* values) : values_(values) { std::memcpy(&bits_, mask, sizeof bits_); }
+
+  Vec expand(int at) const {
+    const float* values = values_ + (at == 0 ? 0 : std::popcount(bits_ << (64 - at)));
+    Vec spread{};
+    for (int64_t i = 0; i < lanes; ++i) {
+      const uint64_t bit = bits_ >> (at + i) & 1;
+      spread[i] = bit != 0 ? *values : 0;
+      values += bit;
+    }
+    return spread;
   }
-  return spread;
-}
+  int count() const { return std::popcount(bits_); }
+
+ private:
+  const float* values_;
+  uint64_t bits_;
+};
 
 #endif
+
+static_assert(std::endian::native == std::endian::little);
 
 }  // namespace
 }  // namespace sparse_export::f32_masked

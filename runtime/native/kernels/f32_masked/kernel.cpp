@@ -19,41 +19,52 @@ struct Input {
   int64_t pitch;
 };
 
+inline float sum_of(Vec v) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_ps(reinterpret_cast<__m512>(v));
+#else
+  typedef float Quad __attribute__((vector_size(16)));
+  Quad quads[lanes / 4];
+  std::memcpy(quads, &v, sizeof v);
+  Quad sum = quads[0];
+  for (int64_t i = 1; i < lanes / 4; ++i) {
+    sum += quads[i];
+  }
+  return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+#endif
+}
+
 // sum[p] += products of one segment with `Pixels` rows of X.
 template <int Pixels>
-void add_segment(const uint64_t* mask, int64_t words, const float* values, const float* x, int64_t pitch, float* sum) {
+void add_segment(const uint8_t* mask, int64_t words, const float* values, const float* x, int64_t pitch, float* sum) {
   constexpr int ways = Pixels == 1 ? 4 : Pixels == 2 ? 2 : 1;  // sums that do not wait for each other
   Vec acc[Pixels][ways] = {};
   for (int64_t word = 0; word < words; ++word, x += 64) {
-    uint64_t bits = mask[word];
+    const Word columns(mask + word * 8, values);
 #if defined(__x86_64__)
-    _mm_prefetch(reinterpret_cast<const char*>(values) + 2048, _MM_HINT_T0);
-    _mm_prefetch(reinterpret_cast<const char*>(values) + 2048 + 64, _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(values) + 8192, _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(values) + 8192 + 64, _MM_HINT_T0);
 #endif
     SPARSE_EXPORT_UNROLL(16)
     for (int64_t i = 0; i < chunks; ++i) {
-      const Vec weight = expand(bits, values);
-      bits = lanes < 64 ? bits >> lanes : 0;
+      const Vec weight = columns.expand(static_cast<int>(i * lanes));
       SPARSE_EXPORT_UNROLL(8)
       for (int p = 0; p < Pixels; ++p) {
         acc[p][i % ways] += weight * load(x + p * pitch + i * lanes);
       }
     }
+    values += columns.count();
   }
   for (int p = 0; p < Pixels; ++p) {
     Vec all = acc[p][0];
     for (int i = 1; i < ways; ++i) {
       all += acc[p][i];
     }
-    float total = 0;
-    for (int64_t lane = 0; lane < lanes; ++lane) {
-      total += all[lane];
-    }
-    sum[p] += total;
+    sum[p] += sum_of(all);
   }
 }
 
-void add_pixels(const uint64_t* mask, int64_t words, const float* values, const Input& input, int64_t first,
+void add_pixels(const uint8_t* mask, int64_t words, const float* values, const Input& input, int64_t first,
                 int64_t pixels, float* sum) {
   const float* x = input.x + first;
   int64_t p = 0;
@@ -106,8 +117,8 @@ bool run_block(const Call& call, int64_t first_row, int64_t last_row) {
   Segment segment;
   const auto add = [&](int64_t row, int64_t number) {
     const int64_t first = number * segment_columns;
-    fill_mask(weights, row, number, segment);
-    add_pixels(segment.mask, ceil_div(smaller(weights.columns - first, segment_columns), 64),
+    const uint8_t* mask = mask_of(weights, row, number, segment);
+    add_pixels(mask, ceil_div(smaller(weights.columns - first, segment_columns), 64),
                values_of(weights, row, number, segment), input, first, pixels, sum + (row - first_row) * pixels);
   };
   // Weights in the order of memory, where X stays close; otherwise a part of X at a time.

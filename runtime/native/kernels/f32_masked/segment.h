@@ -68,15 +68,21 @@ inline void columns_of_places(int64_t chosen, int64_t words, const uint64_t* pla
 #endif
 }
 
+// Where the mask of a segment is: in the file, if it is whole words there, or made of what is.
+//
 // Which columns of a segment have values. Of places, those of a last group that lie past the columns read zeros of X,
 // and values that are zero.
-inline void fill_mask(const Weights& weights, int64_t row, int64_t number, Segment& segment) {
+inline const uint8_t* mask_of(const Weights& weights, int64_t row, int64_t number, Segment& segment) {
   const int64_t first = number * segment_columns;
   const int64_t count = smaller(weights.columns - first, segment_columns);
   const int64_t at = row * weights.row_bits();
+  auto* made = reinterpret_cast<const uint8_t*>(segment.mask);
   if (weights.chosen == 0) {
+    if (at % 8 == 0 && count % 64 == 0) {
+      return weights.mask + (at + first) / 8;
+    }
     take_bits(weights.mask, weights.mask_bytes, at + first, count, segment.mask);
-    return;
+    return made;
   }
   uint64_t places[segment_words + 2] = {};
   const int64_t groups = ceil_div(count, 4), bits = weights.chosen * 2;
@@ -86,6 +92,7 @@ inline void fill_mask(const Weights& weights, int64_t row, int64_t number, Segme
   if (groups % 16 != 0) {
     segment.mask[words - 1] &= (uint64_t{1} << (groups % 16 * 4)) - 1;
   }
+  return made;
 }
 
 template <class Value>

@@ -8,7 +8,7 @@
 
 namespace sparse_export::f32_masked {
 
-constexpr int64_t segment_columns = 1024;  // whose mask and values are at hand together
+constexpr int64_t segment_columns = 2048;  // whose mask and values are at hand together
 
 // Rows of a matrix product: X has `columns` of them.
 struct Weights {
