@@ -14,6 +14,7 @@ from typing import Any
 import common
 import numpy as np
 import onnx
+from binary_models import two_bit_model
 from onnx import TensorProto, helper, numpy_helper
 
 from sparse_export.formats import Format, get
@@ -73,22 +74,6 @@ def packed_model(fmt: Format, weight: common.Array) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
 
-def two_bits(outputs: int = SIZE, inputs: int = SIZE) -> onnx.ModelProto:
-    """MatMulNBits with 2 bits, blocks of 128, accuracy level 4: the narrowest onnxruntime has on a CPU."""
-    rng = np.random.default_rng(0)
-    codes = rng.integers(0, 256, (outputs, inputs // 128, 128 * 2 // 8)).astype(np.uint8)
-    scales = np.full(outputs * (inputs // 128), 0.05, np.float32)
-    settings = {"K": inputs, "N": outputs, "bits": 2, "block_size": 128, "accuracy_level": 4}
-    node = helper.make_node(
-        "MatMulNBits", ["x", "codes", "scales"], ["y"], domain="com.microsoft", **settings
-    )
-    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "xy"]
-    inits = [numpy_helper.from_array(codes, "codes"), numpy_helper.from_array(scales, "scales")]
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
-    graph = helper.make_graph([node], "bits", infos[:1], infos[1:], inits)
-    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
-
-
 def _file(name: str, make: Callable[[], onnx.ModelProto]) -> Path:
     path = common.MODELS / f"few {name}.onnx".replace(" ", "-").replace("%", "pct")
     if not path.exists():
@@ -106,7 +91,7 @@ def _row(name: str, rows: int, threads: int, seconds: float) -> dict[str, Any]:
         "dense": (dense, "onnxruntime"),
         "packed": (packed, "onnxruntime"),
         **common.four_bits(dense),
-        "2bit": (_file("2bit", two_bits), "onnxruntime"),
+        "2bit": (_file("2bit", lambda: two_bit_model(SIZE, SIZE)), "onnxruntime"),
     }
     row: dict[str, Any] = {"weight": name, "format": label, "rows": rows, "threads": threads}
     row |= common.measure(subjects, (rows, SIZE), threads, seconds)
