@@ -13,9 +13,9 @@
 
 namespace sparse_export::f32_codes {
 
-constexpr int64_t word_codes = 8;    // of one row, in 32 bits, the first in the lowest
-constexpr int64_t group_rows = 16;   // whose words lie side by side
-constexpr int64_t block_words = 8;   // of a row, before those of the next rows
+constexpr int64_t word_codes = 8;   // of one row, in 32 bits, the first in the lowest
+constexpr int64_t group_rows = 16;  // whose words lie side by side
+constexpr int64_t block_words = 8;  // of a row, before those of the next rows
 constexpr int64_t block_codes = block_words * word_codes;
 constexpr int64_t most_span = 4;
 

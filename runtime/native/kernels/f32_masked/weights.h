@@ -25,9 +25,7 @@ struct Weights {
   SPARSE_EXPORT_INLINE int64_t end(int64_t row, int64_t segment) const { return first[row * segments() + segment + 1]; }
 
   // Bits of a row in `mask`: of every column one, or of every group of four columns two for a value.
-  SPARSE_EXPORT_INLINE int64_t row_bits() const {
-    return chosen == 0 ? columns : (columns + 3) / 4 * chosen * 2;
-  }
+  SPARSE_EXPORT_INLINE int64_t row_bits() const { return chosen == 0 ? columns : (columns + 3) / 4 * chosen * 2; }
 };
 
 // Takes `mask` and `values` of a bitmask, `values` and `places` of N:4 weights, and checks every invariant.

@@ -8,14 +8,13 @@ namespace {
 // Densities from which a form pays, and the rows of X up to which it does. An inner loop of `masked` spreads 16 columns
 // and multiplies them by every row of X; csr multiplies single entries by 16 rows of X at a time. `codes` looks up
 // every column, whatever its weights are.
-constexpr double masked_density = 0.15, codes_density = 0.06, codebook_density = 0.1;
-constexpr double even_density = 0.4;      // from here on csr is no faster for any number of rows, and no smaller
+constexpr double masked_density = 0.18, codes_density = 0.04, codebook_density = 0.1;
+constexpr double even_density = 0.4;      // from here on csr is no faster for many rows or pixels, or no smaller
+constexpr double even_codes = 0.2;        // the same for codes, in matrix products
 constexpr int64_t fewest_rows = 8;        // of a convolution group: codes are of 16 rows side by side
-constexpr int64_t most_codes_pixels = 4;  // below `even_density`
+constexpr int64_t most_codes_pixels = 4;  // below that
 
-bool is_signs(std::string_view format) {
-  return format == "ternary" || format == "signmask" || format == "signgaps";
-}
+bool is_signs(std::string_view format) { return format == "ternary" || format == "signmask" || format == "signgaps"; }
 
 }  // namespace
 
@@ -51,7 +50,7 @@ Packed::Packed(const char* format, Read read, const std::vector<Tensor>& compone
 
 void Packed::take_codes(f32_codes::Weights weights, bool matrix) {
   density_ = static_cast<double>(weights.entries) / static_cast<double>(extent_.size());
-  both_ = density_ < even_density;
+  both_ = density_ < (matrix && weights.span > 1 ? even_codes : even_density);
   const double least = !matrix ? even_density : weights.span == 1 ? codebook_density : codes_density;
   if (density_ >= least) {
     codes_ = std::move(weights);
@@ -69,7 +68,7 @@ const Rows& Packed::csr() const {
 
 Form Packed::form_for(int64_t pixels) const {
   if (masked_) {
-    const bool few = static_cast<double>(pixels + 3) <= 24 * density_;
+    const bool few = static_cast<double>(pixels + 2) <= 32 * density_;
     return few || !both_ ? Form::masked : Form::csr;
   }
   if (codes_) {
