@@ -39,7 +39,18 @@ inline IndexVec round_to_integer(Vec v) {
 // Bytes of lanes [0, count).
 inline void store_bytes(uint8_t* p, IndexVec v, int64_t count) {
 #if defined(__AVX512BW__)
-  _mm_mask_storeu_epi8(p, lane_mask(0, count), _mm512_maskz_cvtepi32_epi8(0xFFFF, reinterpret_cast<__m512i>(v)));
+  const __m128i narrow = _mm512_maskz_cvtepi32_epi8(0xFFFF, reinterpret_cast<__m512i>(v));
+  constexpr int64_t half = lanes / 2;
+  if (count >= lanes) {
+    return _mm_storeu_si128(reinterpret_cast<__m128i*>(p), narrow);
+  }
+  if (count >= half) {  // two stores that overlap: masked stores of bytes are slow
+    const __m128i places = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m128i ends = _mm_add_epi8(places, _mm_set1_epi8(static_cast<char>(count - half)));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), narrow);
+    return _mm_storel_epi64(reinterpret_cast<__m128i*>(p + count - half), _mm_shuffle_epi8(narrow, ends));
+  }
+  _mm_mask_storeu_epi8(p, lane_mask(0, count), narrow);
 #else
   typedef uint8_t Narrow __attribute__((vector_size(lanes)));
   const auto narrow = __builtin_convertvector(v, Narrow);

@@ -87,8 +87,9 @@ inline bool plan_windows(const Call& call, Plan& plan) {
 }
 
 constexpr int64_t block_input = 24 << 10;  // bytes: most of L1, the rest for groups and sums
+constexpr int64_t small_input = 40 << 10;  // of tiles of few vectors: a pass costs as much as several groups
 constexpr int64_t most_input = 192 << 10;  // where that holds too few groups of a row
-constexpr int64_t groups_per_pass = 12;    // that pay for reading and writing the sums
+constexpr int64_t groups_per_pass = 20;    // that pay for reading and writing the sums
 
 // Blocks of columns whose input stays in L1: a dot product takes a load, and L2 gives half a vector a cycle.
 inline void plan_blocks(const f32_csr::Call& call, f32_csr::Plan& cut) {
@@ -96,9 +97,10 @@ inline void plan_blocks(const f32_csr::Call& call, f32_csr::Plan& cut) {
   const bool strips = cut.layout == f32_csr::Layout::strips;
   const int64_t grain = strips ? g.kernel[0] * g.kernel[1] : 1, all = call.weights.columns / grain;
   const int64_t bytes = strips ? cut.channel_bytes : cut.tile * vector_bytes;
+  constexpr int64_t few = 4;
   const int64_t entries = larger(call.weights.entries, 1);
   const int64_t wanted = groups_per_pass * call.weights.rows * call.weights.columns / entries / grain;
-  const int64_t grains = larger(1, smaller(larger(block_input / bytes, wanted), most_input / bytes));
+  const int64_t grains = larger(1, smaller(larger((cut.tile <= few ? small_input : block_input) / bytes, wanted), most_input / bytes));
   cut.block_columns = ceil_div(all, ceil_div(all, grains)) * grain;
 }
 
