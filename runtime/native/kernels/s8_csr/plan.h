@@ -31,7 +31,7 @@ inline bool is_flat(const ConvGeometry& g) {
 
 // That take less time one by one than a vector of them.
 #if defined(__AVX512VBMI__) && defined(__AVX512VNNI__)
-constexpr int64_t few_pixels = 8;
+constexpr int64_t few_pixels = 16;
 #else
 constexpr int64_t few_pixels = 1;
 #endif
