@@ -12,7 +12,7 @@ import numpy as np
 
 from sparse_export.runtime.session import InferenceSession
 
-from .layers import OperatorCase, pool_case, shapes_of
+from .layers import Layer, pool_case, shapes_of
 from .tables import OPERATORS, Operator
 
 
@@ -24,7 +24,7 @@ def failure(operator: Operator) -> str:
         y = InferenceSession(model).run(None, {"x": x})[0]
         return "" if np.array_equal(y, expected) else "packed signs differ"
     for shape in shapes_of(operator):
-        layer = OperatorCase(operator, shape, rng)
+        layer = Layer(operator, shape, rng)
         for threads in (1, 2):
             y = InferenceSession(layer.model(), threads=threads).run(None, layer.feeds)[0]
             if y.shape != layer.expected.shape:

@@ -100,7 +100,7 @@ def pack_signs(x: Array, axis: int) -> Array:
     return np.packbits(~(np.moveaxis(x, axis, -1) >= 0), axis=-1, bitorder="little")
 
 
-class OperatorCase:
+class Layer:
     """One operator at one shape: its model, its feeds, and the output it must give."""
 
     def __init__(self, operator: Operator, shape: Shape, rng: np.random.Generator) -> None:

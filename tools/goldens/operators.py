@@ -25,7 +25,7 @@ from sparse_export import formats
 from sparse_export.exporter.graph.domain import DOMAIN, OPSET
 from sparse_export.exporter.rewrite import functions, weight_functions
 from sparse_export.exporter.rewrite.op_spec import PACKED, POOL, SIGN, OpSpec
-from tests.native.layers import Array, OperatorCase, Shape, pool_case, weight_of
+from tests.native.layers import Array, Layer, Shape, pool_case, weight_of
 from tests.native.tables import Operator
 
 HERE = Path(__file__).resolve().parents[2] / "tests" / "golden" / "onnx"
@@ -57,9 +57,7 @@ def family(prefix: str, fmt: formats.Format, layer: str) -> Golden:
         name = f"{prefix}{layer}{suffix}"
         operator = Operator(name, "", prefix, layer, suffix, fmt.operator_inputs, x, y)
         # The same numbers for every suffix: one weight and one input serve all.
-        one = OperatorCase(
-            operator, SHAPES[layer], np.random.default_rng(zlib.crc32(f"{prefix}{layer}".encode()))
-        )
+        one = Layer(operator, SHAPES[layer], np.random.default_rng(zlib.crc32(f"{prefix}{layer}".encode())))
         part = onnx.load_from_string(one.model())
         spec = OpSpec(fmt, layer, suffix.startswith("Add"), suffix.removeprefix("Add"), packed)
         tensors |= one.feeds | {name: one.expected.astype(np.uint8 if y == TensorProto.UINT8 else np.float32)}
