@@ -15,7 +15,8 @@ import onnx
 from ...formats.base import Array
 from ...notes import Note
 from ...text import counted, listed
-from .index import GraphIndex, Layer
+from .index import GraphIndex
+from .site import Site
 
 #: What a sum of two numbers may be off by, in parts of the larger; a few of them follow each other.
 NOISE = 4 * float(np.finfo(np.float32).eps)
@@ -25,11 +26,11 @@ MAX_NOISE = 1e-4
 _NOISY = ("Add", "Sub")
 
 
-def tidy(index: GraphIndex, layers: Sequence[Layer]) -> None:
-    """Settle the weights of these layers in the index, which keeps what that changed."""
-    groups: dict[str, list[Layer]] = {}
-    for layer in layers:
-        groups.setdefault(layer.weight, []).append(layer)
+def tidy(index: GraphIndex, sites: Sequence[Site]) -> None:
+    """Settle the weights of these sites in the index, which keeps what that changed."""
+    groups: dict[str, list[Site]] = {}
+    for site in sites:
+        groups.setdefault(site.weight, []).append(site)
     for name, group in groups.items():
         array = index.constant(name)
         if array is None or array.dtype.kind != "f" or strangers(index, name, group) or name in index.pinned:
@@ -62,9 +63,9 @@ def notes(index: GraphIndex, packed: Sequence[str]) -> list[Note]:
     return found
 
 
-def strangers(index: GraphIndex, name: str, group: Sequence[Layer]) -> list[str]:
-    """Operators that read a weight otherwise than as the weight of one of these layers."""
-    heads = {id(layer.nodes[0]) for layer in group}
+def strangers(index: GraphIndex, name: str, group: Sequence[Site]) -> list[str]:
+    """Operators that read a weight otherwise than as the weight at one of these sites."""
+    heads = {id(site.node) for site in group}
     found = []
     for node in index.readers[name]:
         if id(node) in heads:
@@ -87,7 +88,7 @@ def _transposes_for(index: GraphIndex, node: onnx.NodeProto, heads: set[int]) ->
     )
 
 
-def _snapped(index: GraphIndex, name: str, array: Array, group: Sequence[Layer]) -> Array | None:
+def _snapped(index: GraphIndex, name: str, array: Array, group: Sequence[Site]) -> Array | None:
     """The weight with the magnitudes of each row made one, where they nearly are and were computed so."""
     if not index.is_computed(name) or array.dtype != np.float32 or array.ndim < 2:
         return None

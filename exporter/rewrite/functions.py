@@ -15,6 +15,7 @@ from functools import cache
 import onnx
 import onnx.parser
 
+from ..graph.activations import ACTIVATIONS, NO_ACTIVATION
 from ..graph.domain import DOMAIN, OPSET
 from .op_spec import POOL, SIGN, OpSpec
 from .sign_functions import CONSTANTS, PACK_OUTPUT, POOL_BODY, UNPACK_INPUT
@@ -124,15 +125,6 @@ _SIGN_LAYERS = {
     layer = Add (scaled, bias)
 """,
 }
-_ACTIVATIONS = {
-    "": "Y = Identity ({input})",
-    "Relu": "Y = Relu ({input})",
-    "Clip": """
-    clip_min = Constant <value_float: float = @min> ()
-    clip_max = Constant <value_float: float = @max> ()
-    Y = Clip ({input}, clip_min, clip_max)
-""",
-}
 
 
 @cache
@@ -150,7 +142,8 @@ def build(spec: OpSpec, opset: int = OPSET) -> onnx.FunctionProto:
     if spec.activation == SIGN:
         last = PACK_OUTPUT[layer]
     else:
-        last = _ACTIVATIONS[spec.activation].format(input="total" if spec.residual else "layer")
+        activated = ACTIVATIONS[spec.activation].text if spec.activation else NO_ACTIVATION
+        last = activated.format(input="total" if spec.residual else "layer")
     text = (
         f'<domain: "{DOMAIN}", opset_import: ["": {opset}]>\n'
         f"{spec.name} <{', '.join(spec.attributes)}> ({', '.join(spec.inputs)}) => (Y)\n"

@@ -12,7 +12,6 @@ from ..files.onnx_read import read_onnx
 from ..files.onnx_size import dense_bytes, file_bytes, model_bytes
 from ..graph.index import GraphIndex
 from ..plan.tensor_plan import TensorPlan
-from . import packed_nodes
 from .settle import settled
 from .write import rewrite
 
@@ -46,7 +45,6 @@ def outcome(
     model, sparse, path = source.model, source.sparse, source.path
     if any(plan.packed for plan in plans):
         small = rewrite(index, model, plans, packed, sparse)
-        _forget_folded(small, plans, packed)
         dense = file_bytes(path) if given else dense_bytes(settled(index, model, plans))
         if model_bytes(small) < dense:
             return small, []
@@ -57,12 +55,3 @@ def outcome(
     if given:
         return read_onnx(path), [("info", AS_GIVEN)]
     return rewrite(index, model, plans, packed, sparse), [("info", DENSE)]
-
-
-def _forget_folded(model: onnx.ModelProto, plans: Sequence[TensorPlan], packed: dict[str, Packed]) -> None:
-    """Take back what was to be expanded for a node that a packed layer took in: the file needs it no more."""
-    held = {one.name for one in packed_nodes.find(model.graph)}
-    for plan in plans:
-        if plan.packed and plan.run == "expanded" and plan.name not in held:
-            plan.stay_dense("folded into the scale and bias of the layer before it")
-            packed.pop(plan.name, None)
