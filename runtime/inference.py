@@ -132,7 +132,7 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
 
     def _chosen(self) -> bytes | None:
         """The model with its losing layers expanded; None where it can be loaded as it is."""
-        if self._packed == "all":
+        if self._packed == "all" or not isinstance(self._model, bytes | str | os.PathLike):
             return None
         if isinstance(self._model, bytes):
             return choice.rewritten(self._model, kernel_target())
