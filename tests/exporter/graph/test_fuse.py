@@ -23,13 +23,23 @@ from ...onnx_models import model, norm_node, pruned, residual_net
 CHANNELS = 512
 
 
-def with_sparse_norm(rng: np.random.Generator) -> onnx.ModelProto:
-    """A convolution and a BatchNormalization whose own parameters would get smaller packed."""
-    parts = {f"n.{part}": np.zeros(CHANNELS, np.float32) for part in ("gamma", "beta", "mean", "var")}
-    parts["n.beta"][::17] = parts["n.gamma"][:] = parts["n.var"][:] = 1
-    weight = pruned(rng, CHANNELS, 16, 3, 3)
-    nodes = [helper.make_node("Conv", ["X", "w"], ["c"], pads=[1] * 4), norm_node("c", "Y", "n")]
-    return model(nodes, {"w": weight, **parts}, [1, 16, 8, 8], 4)
+def with_sparse_norms(rng: np.random.Generator) -> onnx.ModelProto:
+    """Convolutions and normalisations whose own parameters would get smaller packed."""
+    weights = {"a": pruned(rng, CHANNELS, 16, 3, 3), "b": pruned(rng, CHANNELS, CHANNELS, 1, 1)}
+    constants: dict[str, np.ndarray] = {f"{name}.w": weight for name, weight in weights.items()}
+    for name in weights:
+        parts = {
+            f"{name}.{part}": np.zeros(CHANNELS, np.float32) for part in ("gamma", "beta", "mean", "var")
+        }
+        parts[f"{name}.beta"][::17] = parts[f"{name}.gamma"][:] = parts[f"{name}.var"][:] = 1
+        constants |= parts
+    nodes = [
+        helper.make_node("Conv", ["X", "a.w"], ["c"], pads=[1] * 4),
+        norm_node("c", "d", "a"),
+        helper.make_node("Conv", ["d", "b.w"], ["e"]),
+        norm_node("e", "Y", "b"),
+    ]
+    return model(nodes, constants, [1, 16, 8, 8], 4)
 
 
 def test_sites_stay_as_they_are(rng: np.random.Generator) -> None:
@@ -66,7 +76,7 @@ def test_parameters_that_a_layer_takes_in_leave_nothing_behind(
     form: str, tmp_path: Path, rng: np.random.Generator
 ) -> None:
     source, target = tmp_path / "dense.onnx", tmp_path / "packed.onnx"
-    onnx.save(with_sparse_norm(rng), source)
+    onnx.save(with_sparse_norms(rng), source)
     planned = sparse_export.export(source, format=form, optimize="memory", dry_run=True).layers
     report = sparse_export.export(source, format=form, optimize="memory", output=target)
     assert report.layers == planned
