@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 
-from ...formats.base import Array
+from ...formats.base import Array, as_bits, chunks
 from ...notes import Note
 from ...text import counted, listed
 from .index import GraphIndex
@@ -35,7 +35,7 @@ def tidy(index: GraphIndex, sites: Sequence[Site]) -> None:
         array = index.constant(name)
         if array is None or array.dtype.kind != "f" or strangers(index, name, group) or name in index.pinned:
             continue
-        count = int(np.count_nonzero((array == 0) & np.signbit(array)))
+        count = _negative_zeros(array)
         if count:
             index.negative_zeros[name] = count
             array = np.where(array == 0, array.dtype.type(0), array)
@@ -61,6 +61,12 @@ def notes(index: GraphIndex, packed: Sequence[str]) -> list[Note]:
         what = "is one magnitude and its negative, or zero, but for rounding: taken for"
         found.append(Note("info", f"what the graph computes for {listed(snapped)} {what} exactly that"))
     return found
+
+
+def _negative_zeros(array: Array) -> int:
+    """How many elements of a float array are -0.0."""
+    sign = 1 << (array.itemsize * 8 - 1)
+    return sum(int(np.count_nonzero(bits == sign)) for bits in chunks(as_bits(array)))
 
 
 def strangers(index: GraphIndex, name: str, group: Sequence[Site]) -> list[str]:
