@@ -25,9 +25,9 @@ def outputs_first(array: Array, site: Site) -> Array:
 
 
 def stored(index: GraphIndex, plan: TensorPlan) -> Array:
-    """What is packed for a planned weight: as its operator takes it, in its own shape, or that turned."""
+    """What is packed for a planned weight: as its operator takes it, or in its own shape."""
     if plan.run == "packed":
         return encode(index, plan.name, plan.sites[0], values.parse(plan.values)).array
     array = index.constant(plan.name)
     assert array is not None
-    return np.ascontiguousarray(array.T) if plan.turned else array
+    return array
