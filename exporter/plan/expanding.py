@@ -41,11 +41,12 @@ def expand(plan: TensorPlan, array: Array, why: str) -> None:
         plan.reason = f"{plan.reason}; {why}"
 
 
-def plan_constant(constant: Constant, told: Mapping[str, str], wanted: str) -> TensorPlan:
+def plan_constant(index: GraphIndex, constant: Constant, told: Mapping[str, str], wanted: str) -> TensorPlan:
     """The plan of a constant that is the weight of no layer; `told` has better reasons than its readers."""
     tensor = constant.tensor
     shape = tuple(tensor.dims)
-    array = numpy_helper.to_array(tensor)
+    settled = index.constant(constant.name) if constant.name in index.negative_zeros else None
+    array = numpy_helper.to_array(tensor) if settled is None else settled
     nbytes = choosing.tensor_bytes(tensor)
     plan = TensorPlan(
         name=constant.name,

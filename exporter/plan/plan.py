@@ -89,7 +89,7 @@ def make(
         for source in index.sources(plan.name)
     }
     for constant in others(index, covered):
-        plans.append(expanding.plan_constant(constant, told, wanted(constant.name)))
+        plans.append(expanding.plan_constant(index, constant, told, wanted(constant.name)))
     for glob, _ in overrides:
         if not any(fnmatchcase(plan.name, glob) for plan in plans):
             raise InputError(
