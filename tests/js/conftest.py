@@ -83,7 +83,7 @@ def weight_for(name: str, rng: np.random.Generator, size: int = 64) -> Array:
 
 @pytest.fixture(scope="session")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> Cases:
-    """The demo's net as csr and auto, a net with 1-bit layers, a linear layer in every format, a bare weight."""
+    """The demo's net as csr and auto, a net with 1-bit layers, every format in a layer, a bare weight."""
     folder = tmp_path_factory.mktemp("js")
     made = Cases(folder)
     net = pruned(cifar.vgg11_cifar)
