@@ -7,7 +7,7 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find runtime/na
 TREE := build/tree/sparse_export
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint typecheck test demo benchmarks report fuzz fuzz-readers campaign properties clean compat field cost gpu js browser wheels crash-test generate
+.PHONY: help setup lint typecheck test demo benchmarks report fuzz fuzz-readers campaign properties clean compat field cost gpu js browser wheels crash-test memory-test generate
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -103,6 +103,10 @@ fuzz: $(FUZZ)/build.ninja ## A million random packed inputs through the native o
 # Every system call of every writer killed, failed and cut short, through a preloaded shim (Linux, a C compiler).
 crash-test: setup ## A thousand kills and a thousand faults of whatever writes files (an idle quarter of an hour)
 	$(PY) -m tests.crash.campaign --kills $(or $(CASES),1000) --faults $(or $(CASES),1000)
+
+# Linux: the peak is read from /proc.
+memory-test: setup ## Peak memory of exporting large checkpoints and models, each against its bound (some minutes)
+	$(PY) -m tests.memory.large
 
 # Under sanitizers against double precision (exit code 77: not on this CPU), once more for data races alone, then
 # through onnxruntime against numpy. The targets are the library's own list.

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 import sparse_export
+from sparse_export.exporter.files.onnx_write import save
 from sparse_export.runtime.stock import Session
 from sparse_export.runtime.timing import medians
 
@@ -164,7 +165,7 @@ def nets(rounds: int) -> Iterator[Row]:
             output=packed,
         )
         opened = open_source(source, arch=arch, input_shape=shapes, binarize=layers)
-        onnx.save(opened.model, dense)
+        save(opened.model, dense, force=True)
         make_int8(dense, int8, 0, None)
         x = rng.standard_normal(shapes[0]).astype(np.float32)
         subjects = {

@@ -34,6 +34,7 @@ def export(
     layers: Sequence[str] = (),
     optimize: str = "size",
     measure: bool = False,
+    portable: bool = False,
     threads: int = 1,
     dry_run: bool = False,
     force: bool = False,
@@ -66,6 +67,9 @@ def export(
         layer that has a packed operator.
     measure
         With "speed": time every layer here, dense and packed, on `threads` threads, and believe that instead.
+    portable
+        Standard operators alone, each weight expanded by the graph itself: for runtimes without model-local
+        functions. No layer runs packed.
     compare
         Also compress the dense weights with `gzip -6` and `zstd -19`, to stand beside the packed file: some
         seconds for each 10 MB.
@@ -84,6 +88,7 @@ def export(
     VerificationError
         If the file does not compute what the source computes; no file is left.
     """
+    from .files import proto_size
     from .files.naming import default_output
     from .files.onnx_write import save
     from .files.targets import SourceFiles, check_target
@@ -99,7 +104,7 @@ def export(
     from .rewrite.outcome import outcome
     from .rewrite.settle import settled
     from .rewrite.sign_rules import signed_weights
-    from .settling import packing, remarks
+    from .settling import packing, refuse_for_portable, remarks
     from .source import open_source
 
     started = time.perf_counter()
@@ -108,7 +113,9 @@ def export(
         raise InputError(f"optimize must be 'size', 'speed' or 'memory', not '{optimize}'")
     overrides = planning.parse_overrides(layers)
     spec = parse(values)
-    target = Path(output) if output is not None else default_output(path, format, optimize, measure)
+    if portable:
+        refuse_for_portable(optimize, measure, spec)
+    target = Path(output) if output is not None else default_output(path, format, optimize, measure, portable)
     sources = SourceFiles(path, options.get("arch"))
     if path.exists() and not dry_run:
         check_target(target, force=force, sources=sources)
@@ -117,7 +124,9 @@ def export(
     if verify or measure:
         progress("looking for inputs", 0, 0)
         evidence = gather(source, seed)
-        source.example_shapes = source.example_shapes or evidence.shapes
+        # What is measured runs on these inputs; what is estimated, on sizes that somebody said.
+        found = evidence.shapes if measure else evidence.known_shapes
+        source.example_shapes = source.example_shapes or found
     index = GraphIndex(source.model)
     way = "measure" if optimize == "speed" and measure else optimize
     plans = planning.make(
@@ -129,19 +138,23 @@ def export(
         way,
         lambda done, total: progress("planning", done, total),
     )
-    signed = signed_weights(index, plans)
-    runs.decide(index, source.model, plans, way, source.example_shapes, signed)
-    smallest.settle(index, source.model, plans)
-    smallest.expand_the_rest(index, source.model, plans)
+    if portable:
+        runs.expand_all(index, plans)
+        smallest.settle(index, source.model, plans, portable=True)
+    else:
+        signed = signed_weights(index, plans)
+        runs.decide(index, source.model, plans, way, source.example_shapes, signed)
+        smallest.settle(index, source.model, plans)
+        smallest.expand_the_rest(index, source.model, plans)
     feeds = evidence.one() if evidence and way == "measure" else None
     packed, measured = packing(index, source, plans, feeds, threads, dry_run, progress)
     report = Report.begin(source, target, format, plans)
-    report.notes += remarks(index, plans, spec)
+    report.notes += remarks(index, plans, spec, portable)
     if not dry_run:
         proof = Proof(rtol, atol)
         progress("writing", 0, 0)
         given = source.original is not None and not options.get("binarize")
-        packed_model, said = outcome(source, index, plans, packed, given=given)
+        packed_model, said = outcome(source, index, plans, packed, given=given, portable=portable)
         report.notes += said
         report.layers = [plan.to_json() for plan in plans]
         if way != "memory":
@@ -162,7 +175,7 @@ def export(
         dense = settled(index, source.model, plans)
         report.measure(dense, compare)
         if dense is not source.model and report.dense_file_bytes is not None:
-            report.dense_file_bytes = min(report.dense_file_bytes, source.model.ByteSize())
+            report.dense_file_bytes = min(report.dense_file_bytes, proto_size.model_bytes(source.model))
     report.seconds = time.perf_counter() - started
     return report
 

@@ -19,6 +19,7 @@ from ..runtime.cost import Estimate
 from ..runtime.inputs import Feeds
 from ..runtime.stock import Session
 from ..runtime.timing import medians
+from .files import streamed
 from .graph.find import find
 from .graph.index import GraphIndex, Layer, concrete_shapes
 from .plan import runs
@@ -36,7 +37,7 @@ def expand_measured_slow(
     model: onnx.ModelProto,
     plans: Sequence[TensorPlan],
     packed: Mapping[str, Packed],
-    examples: Sequence[tuple[int, ...]] | None,
+    examples: Sequence[tuple[int | None, ...]] | None,
     feeds: Feeds,
     *,
     threads: int = 1,
@@ -153,7 +154,7 @@ def _alone(
 
 
 def _session(model: onnx.ModelProto, threads: int) -> Session:
-    return Session(model.SerializeToString(), threads=threads, registered=True)
+    return Session(streamed.serialized(model), threads=threads, registered=True)
 
 
 def _alternate(first: Session, second: Session, feeds: Feeds) -> Estimate:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from ...formats.base import Array
+from ..files import held, proto_size
 from .evaluate import MAX_NODES, Evaluator, computable
 from .shapes import concrete_shapes, inferred
 from .walk import attribute, attributes, captured, fresh, value_names
@@ -121,16 +121,17 @@ class GraphIndex:
             return None
         if name not in self._arrays:
             if name in self.initializers:
-                held: Array = numpy_helper.to_array(self.initializers[name])
-                if held.nbytes > LARGE:
-                    return held
-                self._arrays[name] = held
+                tensor = self.initializers[name]
+                array = held.array(tensor)
+                if held.is_held(tensor) or array.nbytes > LARGE:
+                    return array
+                self._arrays[name] = array
             else:
-                array = self._computed(name)
-                if array is None:
+                computed = self._computed(name)
+                if computed is None:
                     self.fixed.discard(name)
                     return None
-                self._arrays[name] = array
+                self._arrays[name] = computed
         return self._arrays[name]
 
     def is_computed(self, name: str) -> bool:
@@ -194,7 +195,7 @@ class GraphIndex:
             return None
         sources = self.sources(name)
         values: dict[str, onnx.TensorProto | Array] = {entry: self.initializers[entry] for entry in sources}
-        base = sum(self.initializers[entry].ByteSize() for entry in sources)
+        base = sum(proto_size.tensor_bytes(self.initializers[entry]) for entry in sources)
         last = {entry: place for place, step in enumerate(steps) for entry in step.input}
         for place, step in enumerate(steps):
             results = self._evaluator.run(step, values, base)

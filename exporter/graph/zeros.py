@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 
-from ...formats.base import Array
+from ...formats.base import Array, as_bits, chunks
 from ...notes import Note
 from ...text import counted, listed
 from .domain import MAIN_DOMAINS
@@ -47,7 +47,14 @@ def tidy(index: GraphIndex, layers: Sequence[Layer]) -> None:
         array = index.constant(name)
         if array is None or array.dtype.kind != "f" or strangers(index, name, group) or name in index.pinned:
             continue
+<<<<<<< HEAD
         array = _without_signs(index, name, array)
+=======
+        count = _negative_zeros(array)
+        if count:
+            index.negative_zeros[name] = count
+            array = np.where(array == 0, array.dtype.type(0), array)
+>>>>>>> main
         settled = _snapped(index, name, array, group)
         if settled is not None:
             index.snapped.add(name)
@@ -100,6 +107,12 @@ def notes(index: GraphIndex, packed: Sequence[str]) -> list[Note]:
         what = "is one magnitude and its negative, or zero, but for rounding: taken for"
         found.append(Note("info", f"what the graph computes for {listed(snapped)} {what} exactly that"))
     return found
+
+
+def _negative_zeros(array: Array) -> int:
+    """How many elements of a float array are -0.0."""
+    sign = 1 << (array.itemsize * 8 - 1)
+    return sum(int(np.count_nonzero(bits == sign)) for bits in chunks(as_bits(array)))
 
 
 def strangers(index: GraphIndex, name: str, group: Sequence[Layer]) -> list[str]:

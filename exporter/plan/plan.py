@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 
 import numpy as np
 
 from ... import formats
 from ...errors import InputError
 from ...formats import TensorStats
-from ...formats.base import Array, as_bits
+from ...formats.base import as_bits
 from ..graph.census import others
 from ..graph.index import GraphIndex, Layer
 from ..graph.zeros import strangers
 from . import expanding, values
 from .choosing import MIN_DENSE_BYTES, candidates, choose, refusal, tensor_bytes
+from .encode import outputs_first, stored
 from .tensor_plan import TensorPlan
 from .values import LOSSLESS, Encoded, Spec
 
@@ -98,22 +100,6 @@ def make(
     return plans
 
 
-def encode(index: GraphIndex, name: str, layer: Layer, spec: Spec) -> Encoded:
-    """What a packed operator takes of a weight: outputs as its first axis, its values as asked for."""
-    array = index.constant(name)
-    assert array is not None
-    return values.encode(np.ascontiguousarray(array.T) if layer.transposed else array, spec)
-
-
-def stored(index: GraphIndex, plan: TensorPlan) -> Array:
-    """What is packed for a planned weight: as its operator takes it, or in its own shape."""
-    if plan.run == "packed":
-        return encode(index, plan.name, plan.layers[0], values.parse(plan.values)).array
-    array = index.constant(plan.name)
-    assert array is not None
-    return array
-
-
 def _plan_weight(
     index: GraphIndex, name: str, group: list[Layer], wanted: str, spec: Spec, optimize: str
 ) -> TensorPlan:
@@ -148,14 +134,16 @@ def _plan_weight(
     if obstacle and index.is_computed(name):
         plan.reason = obstacle
     elif obstacle:
-        expanding.expand(plan, array, obstacle)
+        expanding.expand(index, plan, array, obstacle)
     elif not plan.reason:
-        plan.encoded = encode(index, name, group[0], spec)
+        encoded = values.encode(outputs_first(array, group[0]), spec)
+        del array  # a copy, where the source has it as it is not packed
+        plan.encoded = encoded if spec.lossy else Encoded(partial(stored, index, plan))
         plan.values = str(spec)
         plan.run = "packed"
         quick = wanted == "auto" and optimize in ("speed", "measure")
         names = [fmt.name for fmt in formats.with_kernel()] if quick else plan.candidates
-        choose(plan, TensorStats(plan.encoded.array), names)
+        choose(plan, TensorStats(encoded.array), names)
         if index.is_computed(name):
             expanding.prefer_sources(index, plan)
     if not plan.packed:

@@ -7,7 +7,9 @@ on the processor. Where nothing is known, expanded is never slower than dense.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
+import numpy as np
 import onnx
 
 from ...runtime import cost
@@ -26,7 +28,7 @@ def decide(
     model: onnx.ModelProto,
     plans: Sequence[TensorPlan],
     optimize: str,
-    examples: Sequence[tuple[int, ...]] | None,
+    examples: Sequence[tuple[int | None, ...]] | None,
     signed: Collection[str] = (),
     target: str | None = None,
 ) -> None:
@@ -68,7 +70,21 @@ def expand(index: GraphIndex, plan: TensorPlan, why: str) -> None:
     """Let a weight that an operator would take be expanded instead, in its own shape."""
     array = index.constant(plan.name)
     assert array is not None
-    expanding.expand(plan, array, why)
+    expanding.expand(index, plan, array, why)
+
+
+def expand_all(index: GraphIndex, plans: Sequence[TensorPlan]) -> None:
+    """Let no weight be taken by an operator: the file is for runtimes that have none of ours."""
+    for plan in plans:
+        if plan.runs_packed:
+            turned = replace(plan, turned=True)
+            expand(index, plan, "portable")
+            if plan.layers[0].transposed:  # alphas and patterns lie along the outputs
+                array = index.constant(plan.name)
+                assert array is not None
+                expanding.expand(turned, np.ascontiguousarray(array.T), "portable")
+                if turned.packed_bytes < plan.packed_bytes:
+                    vars(plan).update(vars(turned))
 
 
 def _slower(plan: TensorPlan, shapes: works.Shapes, here: str, margin: float) -> tuple[bool, str]:

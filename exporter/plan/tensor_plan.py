@@ -25,7 +25,8 @@ class TensorPlan:
     so that the file holds not it but what it is computed from. The last two count neither as packed nor as
     kept. `freed` are the tensors of the model that packing makes needless: the weight itself, or what it is
     computed from. `sizes` are the bytes of every format that may hold it, "dense" among them; none where it
-    must stay. `origin` says what the weight is computed from, where it is.
+    must stay. `origin` says what the weight is computed from, where it is. `turned` tells that an expanded
+    weight is stored outputs first and transposed when it is expanded.
     """
 
     name: str
@@ -44,6 +45,7 @@ class TensorPlan:
     runner_up: tuple[str, int] | None = None
     sizes: dict[str, int] = field(default_factory=dict, repr=False)
     origin: str = ""
+    turned: bool = False
     role: str = "weight"
     freed: tuple[str, ...] = ()
     layers: list[Layer] = field(default_factory=list, repr=False)
@@ -98,7 +100,7 @@ class TensorPlan:
     def to_json(self) -> dict[str, Any]:
         """The plan of this weight as JSON-able values."""
         row = asdict(replace(self, layers=[], encoded=None))
-        for name in ("layers", "encoded", "freed", "sizes", "origin", "candidates"):
+        for name in ("layers", "encoded", "freed", "sizes", "origin", "turned", "candidates"):
             del row[name]
         why = f"{self.run}: {self.run_reason}" if self.packed and self.run_reason else ""
         row["reason"] = "; ".join(text for text in (self.reason, self.origin, why) if text)

@@ -13,6 +13,7 @@ from ...runtime.inputs import FAMILIES, Feeds, InputSpec, given, named_shapes, r
 from ...runtime.stock import LoadError, Session
 from ...text import shown
 from ..files import sandbox
+from ..graph.shapes import Examples
 from ..reference import OnnxReference
 from .demands import inputs_of
 
@@ -68,6 +69,16 @@ class Evidence:
     def shapes(self) -> list[tuple[int, ...]]:
         """Shape of each input of `one`; () for what is no array."""
         return [tuple(getattr(value, "shape", ())) for value in self.one().values()]
+
+    @property
+    def known_shapes(self) -> list[tuple[int | None, ...]]:
+        """`shapes`, but None for a size that was guessed: the smallest that runs is not what will be run."""
+        guessed = () if self.given else self.recipe.guessed
+        shapes: list[tuple[int | None, ...]] = []
+        for spec, shape in zip(self.specs, self.shapes, strict=True):
+            known = [None if spec.key(axis) in guessed else size for axis, size in enumerate(shape)]
+            shapes.append(tuple(known))
+        return shapes
 
     @property
     def told(self) -> str:
@@ -168,12 +179,13 @@ def _free_batch(spec: InputSpec) -> InputSpec:
     return replace(spec, shape=("batch", *spec.shape[1:])) if spec.shape else spec
 
 
-def _sizes_of_examples(specs: Sequence[InputSpec], examples: Sequence[tuple[int, ...]]) -> dict[str, int]:
+def _sizes_of_examples(specs: Sequence[InputSpec], examples: Examples) -> dict[str, int]:
     """Open dimensions but the batch, from the inputs that a module was traced with."""
     sizes: dict[str, int] = {}
     for spec, shape in zip(specs, examples, strict=False):
         for axis in range(1, min(len(shape), len(spec.shape))):
             key = spec.key(axis)
-            if isinstance(key, str) and key != "batch":
-                sizes[key] = shape[axis]
+            size = shape[axis]
+            if isinstance(key, str) and key != "batch" and size is not None:
+                sizes[key] = size
     return sizes

@@ -12,7 +12,7 @@ from ...errors import VerificationError
 from ...text import shown
 from ..graph.find import find
 from ..graph.index import GraphIndex
-from ..plan.plan import encode
+from ..plan.encode import encode
 from ..plan.values import LOSSLESS, Encoded, parse
 from ..rewrite.packed_nodes import packed_tensor
 from . import compare

@@ -25,7 +25,7 @@ def tell(
     packed: onnx.ModelProto,
     model: onnx.ModelProto,
     plans: Sequence[TensorPlan],
-    examples: Sequence[tuple[int, ...]] | None,
+    examples: Sequence[tuple[int | None, ...]] | None,
     measured: Mapping[str, Estimate],
     target: str | None = None,
 ) -> None:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from ... import formats
 from ...errors import InputError
 from ...formats import Format, Packed
 from ...formats.base import Array
+from ..files import held
 from ..graph.domain import DOMAIN
 from ..graph.walk import all_nodes, attribute, attributes
 from . import weight_functions
@@ -95,7 +95,7 @@ def components(one: PackedNode, initializers: Mapping[str, onnx.TensorProto]) ->
     missing = [name for name in one.parts.values() if name not in initializers]
     if missing:
         raise InputError(f"node '{one.node.name}': packed input {missing} is not an initializer")
-    return {part: numpy_helper.to_array(initializers[name]) for part, name in one.parts.items()}
+    return {part: held.array(initializers[name]) for part, name in one.parts.items()}
 
 
 def packed_tensor(one: PackedNode, arrays: Mapping[str, Array]) -> Packed:

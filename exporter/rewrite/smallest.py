@@ -21,6 +21,7 @@ from onnx import helper
 
 from ... import formats
 from ...formats import Format
+from ..files import proto_size
 from ..graph import find
 from ..graph.domain import DOMAIN, main_opset
 from ..graph.index import GraphIndex, Layer
@@ -28,6 +29,7 @@ from ..plan import runs
 from ..plan.tensor_plan import TensorPlan
 from . import functions, weight_functions
 from .op_spec import OpSpec
+from .portable import decode_bytes
 from .weight_functions import WEIGHT, Twin, twin_of
 
 #: Bytes of a tensor in a file beside its data and its name: dimensions, type, and the lengths of its fields.
@@ -58,12 +60,16 @@ class _Weight:
     @property
     def twin(self) -> Twin:
         """Which function of a format gives it, expanded."""
-        assert self.plan.encoded is not None
-        return twin_of(self.plan.encoded.array.dtype)
+        return twin_of(np.dtype(self.plan.dtype))
 
 
 def settle(
-    index: GraphIndex, model: onnx.ModelProto, plans: Sequence[TensorPlan], *, measured: bool = False
+    index: GraphIndex,
+    model: onnx.ModelProto,
+    plans: Sequence[TensorPlan],
+    *,
+    measured: bool = False,
+    portable: bool = False,
 ) -> None:
     """Give every weight in `plans` that has candidates the format with which the file gets smallest.
 
@@ -75,6 +81,8 @@ def settle(
         Changed in place: `format`, `packed_bytes`, `reason`, `runner_up`; `sizes` has the candidates.
     measured
         What runs packed takes no other format than the one it was measured in.
+    portable
+        Every weight brings its own decoder, spelled out.
     """
     if measured:
         for plan in plans:
@@ -82,13 +90,13 @@ def settle(
                 plan.sizes = {n: plan.sizes[n] for n in (plan.format, "dense") if n in plan.sizes}
     opset = main_opset(model.opset_import)
     weights = _folded(index, plans)
-    for group in _groups(weights):
+    for group in [[weight] for weight in weights] if portable else _groups(weights):
         names = _contenders(index, group)
         if not names:
             continue
         sizes = np.array([_sizes(index, weight, names) for weight in group])
         decoders = {
-            (name, shape): _function_bytes(formats.get(name), shape, opset)
+            (name, shape): _function_bytes(formats.get(name), shape, opset, portable)
             for name in names
             for shape in set().union(*(weight.shapes for weight in group))
         }
@@ -195,8 +203,8 @@ def _layer_bytes(index: GraphIndex, plan: TensorPlan, layer: Layer, fmt: Format)
         and all(id(reader) in mine for reader in index.readers[entry])
         and entry not in index.pinned
     }
-    saved = [*layer.nodes, *(index.initializers[entry] for entry in gone)]
-    return int(added) - sum(int(item.ByteSize()) for item in saved)
+    saved = sum(int(item.ByteSize()) for item in layer.nodes)
+    return int(added) - saved - sum(proto_size.tensor_bytes(index.initializers[entry]) for entry in gone)
 
 
 def _weight_bytes(weight: _Weight, fmt: Format) -> int:
@@ -209,9 +217,11 @@ def _weight_bytes(weight: _Weight, fmt: Format) -> int:
     return int(node.ByteSize()) + 4
 
 
-def _function_bytes(fmt: Format, shape: Shape, opset: int) -> int:
+def _function_bytes(fmt: Format, shape: Shape, opset: int, portable: bool) -> int:
     if shape[0] == WEIGHT:
         twin = Twin(shape[1], int(bool(shape[2])))
+        if portable:
+            return decode_bytes(fmt, twin, opset)
         return int(weight_functions.build(fmt, twin, opset).ByteSize()) + 4
     return int(functions.build(OpSpec(fmt, *shape), opset).ByteSize()) + 4
 

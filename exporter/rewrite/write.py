@@ -13,6 +13,7 @@ from onnx import helper, numpy_helper
 from ... import formats
 from ...formats import Packed
 from ...formats.base import Array
+from ..files import proto_size
 from ..graph import find as match
 from ..graph.domain import DOMAIN, VERSION, main_opset
 from ..graph.hoist import MARK, moved, sink
@@ -72,7 +73,9 @@ def rewrite(
     outputs = {value.name for value in model.graph.output}
     pools = sign_chains.link(index, _drop_dead(nodes, outputs), outputs, writer.constant)
     expanded = {plan.name: plan for plan in plans if plan.expanded}
-    written: list[Node] = [writer.weight(plan, packed[name]) for name, plan in expanded.items()]
+    written: list[Node] = [
+        node for name, plan in expanded.items() for node in writer.weight(plan, packed[name])
+    ]
     for item in nodes:
         if isinstance(item, Layer):
             written.append(writer.node(item, plan_of[item.weight], packed[item.weight]))
@@ -124,8 +127,8 @@ class _Writer:
             self._signs[weight] = signs(packed)
         return self._signs[weight]
 
-    def weight(self, plan: TensorPlan, packed: Packed) -> onnx.NodeProto:
-        """The node that gives an expanded weight under the name it has."""
+    def weight(self, plan: TensorPlan, packed: Packed) -> list[onnx.NodeProto]:
+        """The nodes that give an expanded weight under the name it has."""
         fmt, twin = formats.get(plan.format), twin_of(packed.dtype)
         name = weight_functions.operator_name(fmt, twin)
         if name not in self.functions:
@@ -137,7 +140,11 @@ class _Writer:
         attributes: dict[str, Any] = {"shape": list(packed.shape)}
         if twin.to:
             attributes["to"] = twin.to
-        return helper.make_node(name, inputs, [plan.name], name=title, domain=DOMAIN, **attributes)
+        result = self._fresh(f"{plan.name}.turned") if plan.turned else plan.name
+        nodes = [helper.make_node(name, inputs, [result], name=title, domain=DOMAIN, **attributes)]
+        if plan.turned:
+            nodes.append(helper.make_node("Transpose", [result], [plan.name], perm=[1, 0]))
+        return nodes
 
     def _component(self, layer: Layer, part: str, packed: Packed) -> str:
         key = (layer.weight, part)
@@ -187,7 +194,7 @@ class _Writer:
         for tensor in source.graph.initializer:
             if tensor.name not in needed or tensor.name in self._made:
                 continue
-            if tensor.name in sparse and sparse[tensor.name].ByteSize() < tensor.ByteSize():
+            if tensor.name in sparse and sparse[tensor.name].ByteSize() < proto_size.tensor_bytes(tensor):
                 graph.sparse_initializer.append(sparse[tensor.name])
             else:
                 graph.initializer.append(tensor)

@@ -1,0 +1,32 @@
+"""What is packed of a weight, made of its constant in the graph each time it is asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...formats.base import Array
+from ..graph.index import GraphIndex, Layer
+from . import values
+from .tensor_plan import TensorPlan
+from .values import Encoded, Spec
+
+
+def encode(index: GraphIndex, name: str, layer: Layer, spec: Spec) -> Encoded:
+    """What a packed operator takes of a weight: outputs as its first axis, its values as asked for."""
+    array = index.constant(name)
+    assert array is not None
+    return values.encode(outputs_first(array, layer), spec)
+
+
+def outputs_first(array: Array, layer: Layer) -> Array:
+    """The weight of a layer, contiguous, with the outputs as its first axis."""
+    return np.ascontiguousarray(array.T) if layer.transposed else array
+
+
+def stored(index: GraphIndex, plan: TensorPlan) -> Array:
+    """What is packed for a planned weight: as its operator takes it, or in its own shape."""
+    if plan.run == "packed":
+        return encode(index, plan.name, plan.layers[0], values.parse(plan.values)).array
+    array = index.constant(plan.name)
+    assert array is not None
+    return array
