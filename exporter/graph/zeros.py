@@ -43,25 +43,19 @@ def tidy(index: GraphIndex, layers: Sequence[Layer]) -> None:
     groups: dict[str, list[Layer]] = {}
     for layer in layers:
         groups.setdefault(layer.weight, []).append(layer)
+    done = set(index.overridable)
     for name, group in groups.items():
         array = index.constant(name)
         if array is None or array.dtype.kind != "f" or strangers(index, name, group) or name in index.pinned:
             continue
-<<<<<<< HEAD
+        done.add(name)
         array = _without_signs(index, name, array)
-=======
-        count = _negative_zeros(array)
-        if count:
-            index.negative_zeros[name] = count
-            array = np.where(array == 0, array.dtype.type(0), array)
->>>>>>> main
         settled = _snapped(index, name, array, group)
         if settled is not None:
             index.snapped.add(name)
             index.settle(name, settled)
     for name, tensor in index.initializers.items():
-        is_weight = len(tensor.dims) > 1 and name not in index.negative_zeros
-        if is_weight and name not in index.overridable and _only_summed(index, name):
+        if len(tensor.dims) > 1 and name not in done and _only_summed(index, name):
             array = index.constant(name)
             if array is not None and array.dtype.kind == "f":
                 _without_signs(index, name, array)
@@ -69,7 +63,7 @@ def tidy(index: GraphIndex, layers: Sequence[Layer]) -> None:
 
 def _without_signs(index: GraphIndex, name: str, array: Array) -> Array:
     """The weight with 0 for -0.0, settled in the index where there is one."""
-    count = int(np.count_nonzero((array == 0) & np.signbit(array)))
+    count = _negative_zeros(array)
     if not count:
         return array
     index.negative_zeros[name] = count
