@@ -20,8 +20,8 @@ import numpy as np
 import quantized
 from numpy.typing import NDArray
 
-Layer = tuple[tuple[int, ...], tuple[int, ...], int, int]  # weight, input, stride, pad
-LAYERS: dict[str, Layer] = {
+Geometry = tuple[tuple[int, ...], tuple[int, ...], int, int]  # weight, input, stride, pad
+LAYERS: dict[str, Geometry] = {
     "3x3 64 @56": ((64, 64, 3, 3), (1, 64, 56, 56), 1, 1),
     "3x3 128 @28": ((128, 128, 3, 3), (1, 128, 28, 28), 1, 1),
     "3x3 256 @14": ((256, 256, 3, 3), (1, 256, 14, 14), 1, 1),
@@ -40,7 +40,7 @@ LAYERS: dict[str, Layer] = {
 DENSITIES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
 
 
-def run(name: str, layer: Layer, density: float, threads: int, with_peers: bool = True) -> dict[str, Any]:
+def run(name: str, layer: Geometry, density: float, threads: int, with_peers: bool = True) -> dict[str, Any]:
     """One line of the table."""
     shape, x_shape, stride, pad = layer
     common.MODELS.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,8 @@ from onnx import TensorProto, helper, numpy_helper
 from ...formats import Format
 from ...formats.base import Array
 from ...runtime.stock import Session
+from ..files import held
+from ..files.streamed import serialized
 from ..graph.domain import DOMAIN
 from ..graph.walk import all_graphs, all_nodes, copied, read_names, replace_nodes, value_names
 from . import weight_functions
@@ -219,10 +221,8 @@ def _values(
     results = [helper.make_empty_tensor_value_info(name) for name in names]
     graph = helper.make_graph(body, "decode", [], results, list(parts.values()))
     model = helper.make_model(graph, opset_imports=list(imports), ir_version=8)
-    found = Session(model.SerializeToString(), name="a decode", optimize=False).run({})
-    return {name: numpy_helper.to_array(part) for name, part in parts.items()} | dict(
-        zip(names, found, strict=True)
-    )
+    found = Session(serialized(model), name="a decode", optimize=False).run({})
+    return {name: held.array(part) for name, part in parts.items()} | dict(zip(names, found, strict=True))
 
 
 def _needed(body: list[onnx.NodeProto], result: str, small: set[str]) -> list[onnx.NodeProto]:
