@@ -61,7 +61,7 @@ def run(name: str, layer: Geometry, density: float, threads: int, with_peers: bo
     return row
 
 
-def run_int8(name: str, layer: Layer, density: float, threads: int, blocks: bool) -> dict[str, Any]:
+def run_int8(name: str, layer: Geometry, density: float, threads: int, blocks: bool) -> dict[str, Any]:
     """One line of the table of quantized layers."""
     shape, x_shape, stride, pad = layer
     common.MODELS.mkdir(parents=True, exist_ok=True)
