@@ -103,7 +103,7 @@ def export(
     from .rewrite import loading, smallest
     from .rewrite.outcome import outcome
     from .rewrite.settle import settled
-    from .rewrite.sign_rules import signed_weights
+    from .rewrite.signed_layers import signed_weights
     from .settling import packing, refuse_for_portable, remarks
     from .source import open_source
 
@@ -158,7 +158,7 @@ def export(
         report.notes += said
         report.layers = [plan.to_json() for plan in plans]
         if way != "memory":
-            loading.tell(packed_model, source.model, plans, source.example_shapes, measured)
+            loading.tell(index, packed_model, source.model, plans, source.example_shapes, measured)
         lossy = next((plan.values for plan in plans if plan.packed and parse(plan.values).lossy), None)
         if lossy:
             packed_model.metadata_props.add(key=VALUES_KEY, value=lossy)

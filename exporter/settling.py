@@ -42,8 +42,11 @@ def packing(
     """
     from .plan.pack import pack
     from .rewrite import smallest
+    from .rewrite.layout import keep_what_is_read
 
     packed: dict[str, Packed] = {}
+    if feeds is None:
+        keep_what_is_read(index, plans)
     if feeds is not None or not dry_run:
         packed = pack(plans, lambda done, total: progress("packing", done, total))
     if feeds is None:
@@ -62,6 +65,7 @@ def packing(
     )
     smallest.settle(index, source.model, plans, measured=True)
     smallest.expand_the_rest(index, source.model, plans)
+    keep_what_is_read(index, plans)
     kept = {plan.name: packed[plan.name] for plan in plans if plan.runs_packed}
     return kept | pack([plan for plan in plans if plan.expanded]), measured
 

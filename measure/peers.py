@@ -75,10 +75,10 @@ def calibration(dense: Path, seed: int, given: str | None) -> list[inputs.Feeds]
     specs = inputs_of(read_onnx(dense))
     arrays = named(inputs.read_npz(given), specs, given) if given else {}
     sizes = sizes_in(arrays, specs)
-    recipe = trials.search(specs, Session(dense).run, given=arrays, sizes=sizes, seed=seed, batches=(1,))
-    batch = (recipe.batches or (1,))[0]
+    sampling = trials.search(specs, Session(dense).run, given=arrays, sizes=sizes, seed=seed, batches=(1,))
+    batch = (sampling.batches or (1,))[0]
     count = 1 if specs and len(arrays) == len(specs) else CALIBRATION_BATCHES
-    return [recipe.feeds(specs, arrays, seed + place, batch) for place in range(count)]
+    return [sampling.feeds(specs, arrays, seed + place, batch) for place in range(count)]
 
 
 def make_fp16(dense: Path, target: Path, *_: Any) -> None:

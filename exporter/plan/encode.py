@@ -5,28 +5,29 @@ from __future__ import annotations
 import numpy as np
 
 from ...formats.base import Array
-from ..graph.index import GraphIndex, Layer
+from ..graph.index import GraphIndex
+from ..graph.site import Site
 from . import values
 from .tensor_plan import TensorPlan
 from .values import Encoded, Spec
 
 
-def encode(index: GraphIndex, name: str, layer: Layer, spec: Spec) -> Encoded:
+def encode(index: GraphIndex, name: str, site: Site, spec: Spec) -> Encoded:
     """What a packed operator takes of a weight: outputs as its first axis, its values as asked for."""
     array = index.constant(name)
     assert array is not None
-    return values.encode(outputs_first(array, layer), spec)
+    return values.encode(outputs_first(array, site), spec)
 
 
-def outputs_first(array: Array, layer: Layer) -> Array:
+def outputs_first(array: Array, site: Site) -> Array:
     """The weight of a layer, contiguous, with the outputs as its first axis."""
-    return np.ascontiguousarray(array.T) if layer.transposed else array
+    return np.ascontiguousarray(array.T) if site.transposed else array
 
 
 def stored(index: GraphIndex, plan: TensorPlan) -> Array:
     """What is packed for a planned weight: as its operator takes it, or in its own shape."""
     if plan.run == "packed":
-        return encode(index, plan.name, plan.layers[0], values.parse(plan.values)).array
+        return encode(index, plan.name, plan.sites[0], values.parse(plan.values)).array
     array = index.constant(plan.name)
     assert array is not None
     return array

@@ -47,7 +47,8 @@ def plan_constant(index: GraphIndex, constant: Constant, told: Mapping[str, str]
     """The plan of a constant that is the weight of no layer; `told` has better reasons than its readers."""
     tensor = constant.tensor
     shape = tuple(tensor.dims)
-    array = held.array(tensor)
+    settled = index.constant(constant.name) if constant.name in index.negative_zeros else None
+    array = held.array(tensor) if settled is None else settled
     nbytes = choosing.tensor_bytes(tensor)
     plan = TensorPlan(
         name=constant.name,

@@ -18,7 +18,8 @@ from ...errors import InputError
 from ...formats import TensorStats
 from ...formats.base import as_bits
 from ..graph.census import others
-from ..graph.index import GraphIndex, Layer
+from ..graph.index import GraphIndex
+from ..graph.site import Site
 from ..graph.zeros import strangers
 from . import expanding, values
 from .choosing import MIN_DENSE_BYTES, candidates, choose, refusal, tensor_bytes
@@ -47,7 +48,7 @@ def parse_overrides(pairs: Iterable[str]) -> list[tuple[str, str]]:
 
 def make(
     index: GraphIndex,
-    layers: Sequence[Layer],
+    sites: Sequence[Site],
     format_name: str,
     overrides: Sequence[tuple[str, str]] = (),
     spec: Spec = LOSSLESS,
@@ -72,9 +73,9 @@ def make(
     InputError
         If an override matches no weight.
     """
-    by_weight: dict[str, list[Layer]] = defaultdict(list)
-    for layer in layers:
-        by_weight[layer.weight].append(layer)
+    by_weight: dict[str, list[Site]] = defaultdict(list)
+    for site in sites:
+        by_weight[site.weight].append(site)
 
     def wanted(name: str) -> str:
         return next((fmt for glob, fmt in reversed(overrides) if fnmatchcase(name, glob)), format_name)
@@ -101,16 +102,16 @@ def make(
 
 
 def _plan_weight(
-    index: GraphIndex, name: str, group: list[Layer], wanted: str, spec: Spec, optimize: str
+    index: GraphIndex, name: str, group: list[Site], wanted: str, spec: Spec, optimize: str
 ) -> TensorPlan:
     array = index.constant(name)
     assert array is not None
-    freed = [name] if name in index.initializers else index.freed(name, [layer.nodes[0] for layer in group])
+    freed = [name] if name in index.initializers else index.freed(name, [site.node for site in group])
     sizes = {entry: tensor_bytes(index.initializers[entry]) for entry in freed}
     nbytes = min(int(array.nbytes), sum(sizes.values()))
     plan = TensorPlan(
         name=name,
-        op="/".join(sorted({layer.op_type for layer in group})),
+        op="/".join(sorted({site.op_type for site in group})),
         shape=tuple(array.shape),
         dtype=str(array.dtype),
         nnz=int(np.count_nonzero(as_bits(array))),
@@ -120,7 +121,7 @@ def _plan_weight(
         packed_bytes=nbytes,
         reason="",
         freed=tuple(freed),
-        layers=group,
+        sites=group,
     )
     large = [
         entry for entry in index.sources(name) if tensor_bytes(index.initializers[entry]) >= MIN_DENSE_BYTES
@@ -153,16 +154,16 @@ def _plan_weight(
     return plan
 
 
-def _obstacle(index: GraphIndex, name: str, group: list[Layer]) -> str | None:
+def _obstacle(index: GraphIndex, name: str, group: list[Site]) -> str | None:
     """Why the weight must stay as it is, or None."""
-    for layer in group:
-        if layer.obstacle:
-            return layer.obstacle
+    for site in group:
+        if site.obstacle:
+            return site.obstacle
     if name in index.pinned:
         return "read by a subgraph or an output"
     others_reading = strangers(index, name, group)
     if others_reading:
         return f"shared with {others_reading[0]}"
-    if len({layer.transposed for layer in group}) > 1:
+    if len({site.transposed for site in group}) > 1:
         return "shared by layers that read it in two orientations"
     return None

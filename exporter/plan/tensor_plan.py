@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ... import formats
-from ..graph.index import Layer
+from ..graph.site import Site
 from .values import Encoded
 
 #: Of csr's stream in memory: a value and a narrow gap for every non-zero, an end for every row.
@@ -48,7 +48,7 @@ class TensorPlan:
     turned: bool = False
     role: str = "weight"
     freed: tuple[str, ...] = ()
-    layers: list[Layer] = field(default_factory=list, repr=False)
+    sites: list[Site] = field(default_factory=list, repr=False)
     encoded: Encoded | None = field(default=None, repr=False)
     candidates: tuple[str, ...] = field(default=(), repr=False)
 
@@ -83,7 +83,7 @@ class TensorPlan:
             return self.dense_bytes
         if formats.get(self.format).kernels:
             return self.packed_bytes
-        rows = self.layers[0].scale.size if self.layers else 0
+        rows = self.sites[0].scale.size if self.sites else 0
         return self.packed_bytes + ENTRY_BYTES * self.nnz + ROW_BYTES * (rows + 1)
 
     def stay_dense(self, reason: str) -> None:
@@ -93,14 +93,14 @@ class TensorPlan:
         self.run, self.run_reason = "dense", ""
         self.values, self.encoded, self.sizes = "fp32", None, {}
 
-    def with_layers(self, layers: list[Layer]) -> TensorPlan:
-        """The same decision for other layers."""
-        return replace(self, layers=layers)
+    def at(self, sites: list[Site]) -> TensorPlan:
+        """The same decision for the sites of another graph."""
+        return replace(self, sites=sites)
 
     def to_json(self) -> dict[str, Any]:
         """The plan of this weight as JSON-able values."""
-        row = asdict(replace(self, layers=[], encoded=None))
-        for name in ("layers", "encoded", "freed", "sizes", "origin", "turned", "candidates"):
+        row = asdict(replace(self, sites=[], encoded=None))
+        for name in ("sites", "encoded", "freed", "sizes", "origin", "turned", "candidates"):
             del row[name]
         why = f"{self.run}: {self.run_reason}" if self.packed and self.run_reason else ""
         row["reason"] = "; ".join(text for text in (self.reason, self.origin, why) if text)

@@ -14,6 +14,7 @@ from ...errors import VerificationError
 from ...formats import Packed
 from ...formats.base import Array
 from ...runtime.stock import Session
+from ..files.streamed import serialized
 from ..graph.domain import DOMAIN
 from ..graph.walk import all_graphs, all_nodes
 from ..rewrite import portable
@@ -144,7 +145,7 @@ def _check_spelled_out(model: onnx.ModelProto, names: list[str], dense: Callable
     for name, alone in portable.decodes(model, names):
         if alone is None:
             raise VerificationError(f"{name}: missing in the written file")
-        (got,) = Session(alone.SerializeToString(), name=name, optimize=False).run({})
+        (got,) = Session(serialized(alone), name=name, optimize=False).run({})
         if got.tobytes() != np.ascontiguousarray(dense(name)).tobytes():
             raise VerificationError(f"{name}: the file's operators do not expand it to the source weight")
     return len(names)

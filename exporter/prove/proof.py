@@ -79,7 +79,7 @@ class Proof:
         del tensors
         lossy = {name: plan for name, plan in planned.items() if parse(plan.values).lossy}
         encoded = {
-            name: (plan.encoded, plan.layers[0].transposed) for name, plan in lossy.items() if plan.encoded
+            name: (plan.encoded, plan.sites[0].transposed) for name, plan in lossy.items() if plan.encoded
         }
         values = next((plan.values for plan in lossy.values()), "")
         result = self._of_outputs(source, evidence, written, path, values, encoded)

@@ -5,12 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...formats import Format
-from ..graph.index import Layer
+from ..graph.activations import ACTIVATIONS
+from ..graph.site import Fused
 
 #: What follows the prefix where signs arrive packed, and the suffix where they leave so.
 PACKED, SIGN = "Packed", "Sign"
 #: Max pooling of packed signs, the one operator without a weight.
 POOL = "XnorMaxPool"
+#: Kinds of layers, with their attributes beside the weight's shape.
+LAYERS: dict[str, tuple[str, ...]] = {"Conv": ("strides", "pads", "dilations", "group"), "MatMul": ()}
+
+
+def prefix_of(operator: str) -> str:
+    """What stands before the kind of layer in an operator's name; all of it where there is none.
+
+    Examples
+    --------
+    >>> prefix_of("XnorPackedConvSign")
+    'XnorPacked'
+    """
+    for layer in LAYERS:
+        operator = operator.partition(layer)[0]
+    return operator
 
 
 @dataclass(frozen=True)
@@ -22,11 +38,11 @@ class OpSpec:
     fmt
         Format of its weight, as the file holds it.
     layer
-        "Conv" or "MatMul".
+        One of `LAYERS`.
     residual
         Whether a last input Z is added before the activation.
     activation
-        "", "Relu" or "Clip"; "Sign" gives the packed signs of the result.
+        "" or one of `ACTIVATIONS`; "Sign" gives the packed signs of the result.
     packed_input
         Whether X is packed signs.
     """
@@ -38,7 +54,7 @@ class OpSpec:
     packed_input: bool = False
 
     @classmethod
-    def of(cls, layer: Layer, fmt: Format) -> OpSpec:
+    def of(cls, layer: Fused, fmt: Format) -> OpSpec:
         """What a layer asks for, its weight in that format."""
         return cls(fmt, layer.kind, layer.residual is not None, layer.activation, layer.packed_input)
 
@@ -62,5 +78,5 @@ class OpSpec:
     @property
     def attributes(self) -> tuple[str, ...]:
         """Names of its attributes."""
-        window = ("strides", "pads", "dilations", "group") if self.layer == "Conv" else ()
-        return ("shape", *window, *(("min", "max") if self.activation == "Clip" else ()))
+        parameters = ACTIVATIONS[self.activation].parameters if self.activation in ACTIVATIONS else ()
+        return ("shape", *LAYERS[self.layer], *parameters)

@@ -11,7 +11,6 @@ from ...formats import Packed
 from ..files.onnx_size import dense_bytes, file_bytes, model_bytes
 from ..graph.index import GraphIndex
 from ..plan.tensor_plan import TensorPlan
-from . import packed_nodes
 from .portable import spelled_out
 from .settle import settled
 from .write import rewrite
@@ -51,8 +50,6 @@ def outcome(
         small = rewrite(index, model, plans, packed, sparse)
         if portable:
             small = spelled_out(small)
-        else:
-            _forget_folded(small, plans, packed)
         dense = file_bytes(path) if given else dense_bytes(settled(index, model, plans))
         if model_bytes(small) < dense:
             return small, []
@@ -64,12 +61,3 @@ def outcome(
         assert source.read is not None, "only an .onnx file has a model of its own"
         return source.read, [("info", AS_GIVEN)]
     return rewrite(index, model, plans, packed, sparse), [("info", DENSE)]
-
-
-def _forget_folded(model: onnx.ModelProto, plans: Sequence[TensorPlan], packed: dict[str, Packed]) -> None:
-    """Take back what was to be expanded for a node that a packed layer took in: the file needs it no more."""
-    held = {one.name for one in packed_nodes.find(model.graph)}
-    for plan in plans:
-        if plan.packed and plan.run == "expanded" and plan.name not in held:
-            plan.stay_dense("folded into the scale and bias of the layer before it")
-            packed.pop(plan.name, None)

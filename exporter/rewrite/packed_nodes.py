@@ -16,7 +16,7 @@ from ..files import held
 from ..graph.domain import DOMAIN
 from ..graph.walk import all_nodes, attribute, attributes
 from . import weight_functions
-from .op_spec import PACKED, POOL
+from .op_spec import PACKED, POOL, prefix_of
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def find(graph: onnx.GraphProto) -> list[PackedNode]:
             fmt = prefixes.get(weight_functions.prefix_of(node.op_type))
             names, inputs = weight_functions.parts(fmt) if fmt else [], list(node.input)
         else:
-            fmt = packed.get(node.op_type.partition("Conv")[0].partition("MatMul")[0])
+            fmt = packed.get(prefix_of(node.op_type))
             names, inputs = list(fmt.operator_inputs) if fmt else [], list(node.input[1:])
         if fmt is None:
             raise InputError(f"node '{node.name}': operator {node.op_type} is not known to this version")

@@ -23,6 +23,8 @@ from onnx import TensorProto, helper, numpy_helper
 from ...formats import Format
 from ...formats.base import Array
 from ...runtime.stock import Session
+from ..files import held
+from ..files.streamed import serialized
 from ..graph.domain import DOMAIN
 from ..graph.walk import all_graphs, all_nodes, copied, read_names, replace_nodes, value_names
 from . import weight_functions
@@ -154,11 +156,17 @@ class Spelling:
                 names[result] = given[0]
             elif item.op_type == "CumSum" and values[result].dtype == np.int32:
                 names[result] = sums.of(given[0], values[item.input[0]], axis)
+                if any(word.name == "exclusive" and word.i for word in item.attribute):
+                    names[result] = self._add("Sub", names[result], given[0])
             else:
                 if item.op_type == "Cast" and values[item.input[0]].dtype in (np.int8, np.uint8):
                     # Bytes times a scale are quantised weights to some engines, which then round activations.
                     given = [self._add("Cast", *given, to=TensorProto.INT32)]
                 names[result] = self._written(item, given)
+                if item.op_type == "MatMulInteger" and values[result].ndim == 1:
+                    # A vector times a matrix is a matrix of one row to some engines.
+                    flat = self._constant(np.array([-1], np.int64))
+                    names[result] = self._add("Reshape", names[result], flat)
         self._nodes[-1].output[0] = node.output[0]
         self._known = {key: name for key, name in self._known.items() if name != names[node.output[0]]}
         return self._nodes
@@ -219,10 +227,8 @@ def _values(
     results = [helper.make_empty_tensor_value_info(name) for name in names]
     graph = helper.make_graph(body, "decode", [], results, list(parts.values()))
     model = helper.make_model(graph, opset_imports=list(imports), ir_version=8)
-    found = Session(model.SerializeToString(), name="a decode", optimize=False).run({})
-    return {name: numpy_helper.to_array(part) for name, part in parts.items()} | dict(
-        zip(names, found, strict=True)
-    )
+    found = Session(serialized(model), name="a decode", optimize=False).run({})
+    return {name: held.array(part) for name, part in parts.items()} | dict(zip(names, found, strict=True))
 
 
 def _needed(body: list[onnx.NodeProto], result: str, small: set[str]) -> list[onnx.NodeProto]:

@@ -45,9 +45,7 @@ UNPACK_PLANES = (
         {target}_width = Slice ({target}_dims, zero1, {target}_one1)
         {target}_powers = Constant <value = uint8[8] {{1, 2, 4, 8, 16, 32, 64, 128}}> ()
         {target}_power = Slice ({target}_powers, zero1, {target}_width)
-        {target}_power_row = Unsqueeze ({target}_power, zero1)
-        {target}_matrix = MatMulInteger ({target}_power_row, {target}_bits)
-        {target} = Squeeze ({target}_matrix, zero1)
+        {target} = MatMulInteger ({target}_power, {target}_bits)
         {target}_power_i = Cast <to = 6> ({target}_power)
         {target}_escape = ReduceSum <keepdims = 0> ({target}_power_i)
 """

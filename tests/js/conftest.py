@@ -24,7 +24,7 @@ from ..nets import pruned
 
 Array = NDArray[np.float32]
 FORMATS = [fmt.name for fmt in formats.all_formats() if fmt.operator]
-NETS = ["csr", "auto", "one-bit"]
+NETS = ["csr", "auto", "one-bit", "expanded"]
 
 
 @dataclass
@@ -83,7 +83,7 @@ def weight_for(name: str, rng: np.random.Generator, size: int = 64) -> Array:
 
 @pytest.fixture(scope="session")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> Cases:
-    """The demo's net as csr, auto and portable, a net with 1-bit layers, a linear layer in every format."""
+    """The demo's net as csr, auto and portable, a 1-bit net, every format in a layer, a bare weight."""
     folder = tmp_path_factory.mktemp("js")
     made = Cases(folder)
     net = pruned(cifar.vgg11_cifar)
@@ -104,6 +104,9 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Cases:
             name,
             optimize="memory",
         )
+    weight = onnx.numpy_helper.from_array(weight_for("csr", rng), "w")
+    node = onnx.helper.make_node("Einsum", ["h0", "w"], ["y"], equation="ab,bc->ac")
+    made.add("expanded", save(source, [node], [weight], ["N", 64], "y", ["N", 64]), "csr")
     return made
 
 

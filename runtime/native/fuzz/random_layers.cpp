@@ -2,7 +2,7 @@
 //
 // The instruction set is SPARSE_EXPORT_TARGET's. A result may differ from the exact one by
 //   epsilon * (4 + sqrt(terms)) * (|scale| * sum of |weight * x| + |bias| + |residual|)
-// where `terms` are the entries of its row; the results of bit_bit must be equal to the last bit. Scratch memory and
+// where `terms` are the entries of its row; the results of bit_bit and s8_csr must be equal to the last bit. Scratch memory and
 // outputs start as NaN: what a kernel forgets to write, or reads before, shows.
 //   random_layers [cases] [seed] [only this case]
 #include <algorithm>
@@ -186,11 +186,14 @@ bool run_one(uint64_t seed, int64_t index, Tally& tally) {
   return true;
 }
 
-// Of a long run: every way through the sparse kernels must have been taken. Narrow tiles are of longer vectors only.
+// Of a long run: every way through the sparse kernels, and every form, must have been taken. Narrow tiles are of longer
+// vectors only.
 bool complete(const Tally& tally, const std::string& target) {
   const bool narrow = target.rfind("avx", 0) == 0;
   bool all = true;
-  for (const char* path : {"vector", "direct", "pixels", "narrow", "strips", "plain"}) {
+  for (const char* path : {"vector", "direct", "pixels", "narrow", "strips", "plain", "bitmask:masked", "nm:masked",
+                            "ternary:codes", "codebook:codes", "bitmask:csr", "s8 vector", "s8 flat", "s8 strips",
+                            "s8 pixels", "s8 plain"}) {
     if (tally.paths.count(path) == 0 && (narrow || path != std::string("narrow"))) {
       std::printf("no case took the way '%s'\n", path);
       all = false;
