@@ -44,7 +44,7 @@ inline IndexVec multiply(IndexVec a, IndexVec b) {
 inline IndexVec add(IndexVec sum, IndexVec pixels, const FourWeights& four) {
   typedef uint16_t Halves __attribute__((vector_size(lanes * 4)));
   const auto odd = reinterpret_cast<IndexVec>(reinterpret_cast<Halves>(pixels) >> 8);
-  return sum + multiply(pixels & 0x00FF00FF, four.even) + multiply(odd, four.odd);
+  return add_modulo(sum, multiply(pixels & 0x00FF00FF, four.even) + multiply(odd, four.odd));
 }
 #elif defined(__ARM_FEATURE_MATMUL_INT8)
 struct FourWeights {
@@ -69,7 +69,7 @@ inline FourWeights spread(const uint32_t* p) {
 inline IndexVec add(IndexVec sum, IndexVec pixels, const FourWeights& four) {
   const auto centred = reinterpret_cast<int8x16_t>(pixels ^ static_cast<int32_t>(0x80808080U));
   return reinterpret_cast<IndexVec>(
-      vdotq_s32(reinterpret_cast<int32x4_t>(sum + four.sum), centred, four.weights));
+      vdotq_s32(reinterpret_cast<int32x4_t>(add_modulo(sum, four.sum)), centred, four.weights));
 }
 #elif defined(SPARSE_EXPORT_NEON)
 // Channels 0 and 2, and 1 and 3, as 16-bit numbers: two multiplications give the four products of a pixel in pairs.
@@ -87,7 +87,7 @@ inline IndexVec add(IndexVec sum, IndexVec pixels, const FourWeights& four) {
   const int32x4_t low = vmlal_s16(vmull_s16(vget_low_s16(even), vget_low_s16(four.even)), vget_low_s16(odd),
                                   vget_low_s16(four.odd));
   const int32x4_t high = vmlal_high_s16(vmull_high_s16(even, four.even), odd, four.odd);
-  return sum + reinterpret_cast<IndexVec>(vpaddq_s32(low, high));
+  return add_modulo(sum, reinterpret_cast<IndexVec>(vpaddq_s32(low, high)));
 }
 #else
 struct FourWeights {
@@ -98,8 +98,8 @@ inline FourWeights spread(const uint32_t* p) {
   return {{lane(0), lane(8), lane(16), lane(24)}};
 }
 inline IndexVec add(IndexVec sum, IndexVec pixels, const FourWeights& four) {
-  return sum + (pixels & 255) * four.weights[0] + (pixels >> 8 & 255) * four.weights[1] +
-         (pixels >> 16 & 255) * four.weights[2] + (pixels >> 24 & 255) * four.weights[3];
+  return add_modulo(sum, (pixels & 255) * four.weights[0] + (pixels >> 8 & 255) * four.weights[1] +
+                             (pixels >> 16 & 255) * four.weights[2] + (pixels >> 24 & 255) * four.weights[3]);
 }
 #endif
 
@@ -182,7 +182,7 @@ inline __attribute__((always_inline)) void accumulate(const char* input, const u
   for (int set = 1; set < sets; ++set) {
     SPARSE_EXPORT_UNROLL(32)
     for (int i = 0; i < T; ++i) {
-      sum[0][i] += sum[set][i];
+      sum[0][i] = add_modulo(sum[0][i], sum[set][i]);
     }
   }
   SPARSE_EXPORT_UNROLL(32)
