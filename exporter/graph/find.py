@@ -16,6 +16,8 @@ from ...formats.base import Array
 from .domain import MAIN_DOMAINS
 from .index import GraphIndex, Layer, attribute
 from .padding import explicit_pads
+from .quantized import layer_of
+from .requantized import fold as fold_quantized
 from .zeros import tidy
 
 
@@ -24,7 +26,9 @@ def find(index: GraphIndex) -> list[Layer]:
     layers = []
     for node in index.nodes:
         if node.domain in MAIN_DOMAINS and node.op_type in ("Conv", "Gemm", "MatMul"):
-            layer = _conv(index, node) if node.op_type == "Conv" else _matmul(index, node)
+            layer = layer_of(index, node)
+            if layer is None:
+                layer = _conv(index, node) if node.op_type == "Conv" else _matmul(index, node)
             if layer is not None:
                 layers.append(layer)
     tidy(index, layers)
@@ -134,6 +138,9 @@ def fold(index: GraphIndex, layer: Layer, taken: set[int], needed: Collection[st
         Values that a layer reads which the graph's own readers do not tell: a layer that takes the sign
         itself reads what comes before it.
     """
+    if layer.quantized is not None:
+        fold_quantized(index, layer, taken, needed)
+        return
     taken.update(id(node) for node in layer.nodes)
     for step in (_fold_bias, _fold_norm, _fold_residual, _fold_activation):
         reader = index.only_reader(layer.output)

@@ -13,6 +13,7 @@ from onnx import numpy_helper
 
 from ...formats.base import Array
 from .evaluate import MAX_NODES, Evaluator, computable
+from .points import Quantized
 from .shapes import concrete_shapes, inferred
 from .walk import attribute, attributes, captured, fresh, value_names
 
@@ -26,7 +27,8 @@ class Layer:
     Attributes
     ----------
     kind
-        "Conv" or "MatMul": which operator family replaces it.
+        "Conv" or "MatMul": which operator family replaces it; "QConv", "QMatMul" where it computes with
+        integers.
     transposed
         Whether the weight is [inputs, outputs], so its transpose is what gets packed.
     scale, bias
@@ -36,13 +38,16 @@ class Layer:
     obstacle
         Why no packed operator fits, or None.
     activation
-        "", "Relu" or "Clip"; "Sign" where the operator gives the packed signs of its result.
+        "", "Relu" or "Clip"; "Sign" where the operator gives the packed signs of its result, "Float" where
+        one that computes with integers gives floats.
     binary_input
         Whether the operator takes the sign of its input (+1 for >= 0, else -1) before it multiplies.
     packed_input
         Whether that input is packed signs already.
     zero_scale
         Whether the operator takes a scale of 0; if not, a BatchNorm with a gamma of 0 stays a node.
+    quantized
+        Scales and zero points of a layer that computes with integers; its weight's are the codes.
     """
 
     name: str
@@ -63,6 +68,7 @@ class Layer:
     binary_input: bool = False
     packed_input: bool = False
     zero_scale: bool = True
+    quantized: Quantized | None = None
 
     @property
     def reads(self) -> list[str]:
@@ -111,7 +117,8 @@ class GraphIndex:
             self.pinned.update(captured(node))
             if computable(node) and all(name in self.fixed or not name for name in node.input):
                 self.fixed.update(name for name in node.output if name)
-        self.shapes = inferred(model).shapes
+        known = inferred(model)
+        self.shapes, self.types = known.shapes, known.types
         self._evaluator = Evaluator(list(model.opset_import), model.ir_version)
         self._arrays: dict[str, Array] = {}
 
@@ -174,7 +181,8 @@ class GraphIndex:
 
     def freed(self, name: str, heads: Sequence[onnx.NodeProto]) -> list[str]:
         """The initializers that nobody needs any more once nodes `heads` do without the constant `name`."""
-        behind = [self.makers.get(node.input[1]) for node in heads]  # a Transpose of it, where there is one
+        behind = [self.makers.get(node.input[1]) for node in heads]  # what turns or dequantizes it
+        behind += [self.makers.get(node.input[0]) for node in behind if node and node.op_type == "Transpose"]
         gone = {id(node) for node in [*heads, *behind]}
         inputs = {node.input[0] for node in heads}
         steps = self.cone(name)

@@ -16,6 +16,7 @@ from ...formats.base import Array
 from ...notes import Note
 from ...text import counted, listed
 from .index import GraphIndex, Layer
+from .quantized import readers_beside
 
 #: What a sum of two numbers may be off by, in parts of the larger; a few of them follow each other.
 NOISE = 4 * float(np.finfo(np.float32).eps)
@@ -65,6 +66,8 @@ def notes(index: GraphIndex, packed: Sequence[str]) -> list[Note]:
 def strangers(index: GraphIndex, name: str, group: Sequence[Layer]) -> list[str]:
     """Operators that read a weight otherwise than as the weight of one of these layers."""
     heads = {id(layer.nodes[0]) for layer in group}
+    if any(layer.kind.startswith("Q") for layer in group):
+        return readers_beside(index, name, heads)
     found = []
     for node in index.readers[name]:
         if id(node) in heads:

@@ -137,7 +137,7 @@ def _elements(shape: tuple[object, ...] | None) -> int | None:
 
 
 def _kind(layer: Layer) -> str:
-    if layer.kind == "MatMul":
+    if layer.kind in ("MatMul", "QMatMul"):
         return "linear"
     shape = layer.attributes["shape"]
     assert isinstance(shape, list)

@@ -189,7 +189,10 @@ def encode(index: GraphIndex, name: str, layer: Layer, spec: Spec) -> Encoded:
     """What a packed operator takes of a weight: outputs as its first axis, its values as asked for."""
     array = index.constant(name)
     assert array is not None
-    return values.encode(np.ascontiguousarray(array.T) if layer.transposed else array, spec)
+    outputs_first = np.ascontiguousarray(array.T) if layer.transposed else array
+    if layer.quantized is not None:
+        return Encoded(layer.quantized.codes(outputs_first))
+    return values.encode(outputs_first, spec)
 
 
 def stored(index: GraphIndex, plan: TensorPlan) -> Array:
@@ -206,6 +209,8 @@ def _plan_weight(
 ) -> TensorPlan:
     array = index.constant(name)
     assert array is not None
+    part = group[0].quantized
+    codes = array if part is None else part.codes(array)
     freed = [name] if name in index.initializers else index.freed(name, [layer.nodes[0] for layer in group])
     sizes = {entry: tensor_bytes(index.initializers[entry]) for entry in freed}
     nbytes = min(int(array.nbytes), sum(sizes.values()))
@@ -214,7 +219,7 @@ def _plan_weight(
         op="/".join(sorted({layer.op_type for layer in group})),
         shape=tuple(array.shape),
         dtype=str(array.dtype),
-        nnz=int(np.count_nonzero(as_bits(array))),
+        nnz=int(np.count_nonzero(as_bits(codes))),
         size=int(array.size),
         format="dense",
         dense_bytes=nbytes,
@@ -232,13 +237,15 @@ def _plan_weight(
     if index.is_computed(name) and set(large) - set(freed):
         obstacle = obstacle or "its constants are read elsewhere too: packed, it would be a second copy"
     plan.candidates = () if plan.reason else candidates(wanted, optimize)
+    if part is not None and not obstacle:
+        plan.candidates = tuple(name for name in plan.candidates if not formats.get(name).scale_component)
     if obstacle and (index.is_computed(name) or optimize == "speed"):
         plan.reason = obstacle
     elif obstacle:
         expanding.expand(plan, array, obstacle)
     elif not plan.reason:
         plan.encoded = encode(index, name, group[0], spec)
-        plan.values = str(spec)
+        plan.values = str(LOSSLESS if part else spec)
         plan.run = "packed"
         choose(plan, TensorStats(plan.encoded.array))
         if optimize != "speed" and index.is_computed(name):

@@ -12,8 +12,8 @@ from collections.abc import Collection, Sequence
 import onnx
 
 from ...runtime.target import kernel_target
-from ..graph.index import GraphIndex, concrete_shapes
-from . import cost, expanding
+from ..graph.index import GraphIndex, Layer, concrete_shapes
+from . import cost, cost_int8, expanding
 from .plan import TensorPlan
 from .values import parse
 
@@ -63,6 +63,12 @@ def expand(index: GraphIndex, plan: TensorPlan, why: str) -> None:
     expanding.expand(plan, array, why)
 
 
+def _estimate(plan: TensorPlan, layer: Layer, work: cost.Work, here: str) -> cost.Estimate:
+    if layer.quantized is not None and plan.encoded is not None:
+        return cost_int8.estimate(layer, work, cost_int8.groups(plan.encoded.array), here)
+    return cost.estimate(work, cost.kernel_of(plan.format), here)
+
+
 def _slower(plan: TensorPlan, shapes: dict[str, tuple[object, ...]], here: str) -> tuple[bool, str]:
     """Whether the layers of a weight are expected to be slower packed, and what that is taken from."""
     if any(cost.is_depthwise(layer) for layer in plan.layers):
@@ -71,6 +77,6 @@ def _slower(plan: TensorPlan, shapes: dict[str, tuple[object, ...]], here: str) 
     known = [work for work in works if work is not None]
     if len(known) < len(works):
         return True, "its output size is not known, so neither is its cost"
-    ones = [cost.estimate(work, cost.kernel_of(plan.format), here) for work in known]
+    ones = [_estimate(plan, layer, work, here) for layer, work in zip(plan.layers, known, strict=True)]
     total = cost.Estimate(sum(one.dense for one in ones), sum(one.packed for one in ones))
     return total.packed > total.dense, f"expected {total} on {here}"

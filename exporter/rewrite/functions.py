@@ -16,6 +16,7 @@ import onnx
 import onnx.parser
 
 from ..graph.domain import DOMAIN, OPSET
+from . import quantized_functions
 from .op_spec import POOL, SIGN, OpSpec
 from .sign_functions import CONSTANTS, PACK_OUTPUT, POOL_BODY, UNPACK_INPUT
 
@@ -139,6 +140,9 @@ _ACTIVATIONS = {
 def build(spec: OpSpec, opset: int = OPSET) -> onnx.FunctionProto:
     """The function of one operator; `opset` of the model that will hold it: a runtime inlines the body."""
     fmt, layer = spec.fmt, spec.layer
+    if spec.quantized:
+        body = quantized_functions.body(fmt, layer, spec.residual, spec.activation)
+        return _parsed(spec, opset, SIZES + body)
     if spec.binary_input:
         signs = UNPACK_INPUT[layer] if spec.packed_input else _SIGNS
         decode = NO_SCALE + fmt.operator_decode + signs + _SIGN_LAYERS[layer]
@@ -151,12 +155,14 @@ def build(spec: OpSpec, opset: int = OPSET) -> onnx.FunctionProto:
         last = PACK_OUTPUT[layer]
     else:
         last = _ACTIVATIONS[spec.activation].format(input="total" if spec.residual else "layer")
-    text = (
+    return _parsed(spec, opset, f"{SIZES}{constants}{decode}{total}\n{last}\n")
+
+
+def _parsed(spec: OpSpec, opset: int, body: str) -> onnx.FunctionProto:
+    return onnx.parser.parse_function(
         f'<domain: "{DOMAIN}", opset_import: ["": {opset}]>\n'
-        f"{spec.name} <{', '.join(spec.attributes)}> ({', '.join(spec.inputs)}) => (Y)\n"
-        f"{{{SIZES}{constants}{decode}{total}\n{last}\n}}"
+        f"{spec.name} <{', '.join(spec.attributes)}> ({', '.join(spec.inputs)}) => (Y)\n{{{body}}}"
     )
-    return onnx.parser.parse_function(text)
 
 
 @cache

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ...formats import Format
 from ..graph.index import Layer
+from . import quantized_functions
 
 #: What follows the prefix where signs arrive packed, and the suffix where they leave so.
 PACKED, SIGN = "Packed", "Sign"
@@ -22,11 +23,12 @@ class OpSpec:
     fmt
         Format of its weight, as the file holds it.
     layer
-        "Conv" or "MatMul".
+        "Conv" or "MatMul"; "QConv" or "QMatMul" computes with integers.
     residual
         Whether a last input Z is added before the activation.
     activation
-        "", "Relu" or "Clip"; "Sign" gives the packed signs of the result.
+        "", "Relu" or "Clip"; "Sign" gives the packed signs of the result, "Float" floats instead of
+        integers.
     packed_input
         Whether X is packed signs.
     """
@@ -48,6 +50,11 @@ class OpSpec:
         return self.fmt.operator is None
 
     @property
+    def quantized(self) -> bool:
+        """Whether it computes with integers."""
+        return self.layer.startswith("Q")
+
+    @property
     def name(self) -> str:
         """`SparseConvAddRelu` for csr, Conv, a residual input and a Relu."""
         prefix = self.fmt.sign_operator if self.binary_input else self.fmt.operator
@@ -57,10 +64,12 @@ class OpSpec:
     @property
     def inputs(self) -> tuple[str, ...]:
         """Names of its inputs, in their order."""
+        if self.quantized:
+            return quantized_functions.inputs(self.fmt.operator_inputs, self.residual, self.activation)
         return ("X", *self.fmt.operator_inputs, "scale", "bias", *(["Z"] if self.residual else []))
 
     @property
     def attributes(self) -> tuple[str, ...]:
         """Names of its attributes."""
-        window = ("strides", "pads", "dilations", "group") if self.layer == "Conv" else ()
+        window = ("strides", "pads", "dilations", "group") if self.layer.endswith("Conv") else ()
         return ("shape", *window, *(("min", "max") if self.activation == "Clip" else ()))

@@ -19,7 +19,7 @@ from ..graph.hoist import MARK, moved, sink
 from ..graph.index import GraphIndex, Layer
 from ..graph.walk import all_graphs, captured, copied, fresh
 from ..plan.plan import TensorPlan
-from . import functions, sign_chains, weight_functions
+from . import functions, quantized_nodes, sign_chains, weight_functions
 from .op_spec import POOL, OpSpec
 from .sign_bits import signs
 from .sign_rules import take_signs
@@ -75,7 +75,7 @@ def rewrite(
     written: list[Node] = [writer.weight(plan, packed[name]) for name, plan in expanded.items()]
     for item in nodes:
         if isinstance(item, Layer):
-            written.append(writer.node(item, plan_of[item.weight], packed[item.weight]))
+            written += writer.nodes(item, plan_of[item.weight], packed[item.weight])
         else:
             written.append(without_results(pools.get(id(item), item), expanded, index))
     if pools:
@@ -98,8 +98,8 @@ class _Writer:
         self._node_names = {node.name for node in model.graph.node}
         self._made: set[str] = set()
 
-    def node(self, layer: Layer, plan: TensorPlan, packed: Packed) -> onnx.NodeProto:
-        """The packed node of a layer; its components become initializers."""
+    def nodes(self, layer: Layer, plan: TensorPlan, packed: Packed) -> list[onnx.NodeProto]:
+        """The packed node of a layer, and what it needs behind it; its components become initializers."""
         fmt = formats.get(plan.format)
         alpha = packed.components[fmt.scale_component].astype(np.float64) if fmt.scale_component else 1.0
         if layer.binary_input:
@@ -109,6 +109,9 @@ class _Writer:
         if spec.name not in self.functions:
             self.functions[spec.name] = functions.build(spec, self.opset)
         components = [self._component(layer, part, packed) for part in fmt.operator_inputs]
+        title = layer.nodes[0].name or fresh(layer.name, self._node_names)
+        if layer.quantized is not None:
+            return quantized_nodes.nodes(layer, spec, components, title, self._small, self._fresh)
         factor = plan.encoded.scale if plan.encoded and plan.encoded.scale is not None else 1.0
         scale = self._vector(layer.scale * alpha * factor, f"{layer.weight}.scale")
         bias = self._vector(layer.bias, f"{layer.weight}.bias")
@@ -116,8 +119,7 @@ class _Writer:
         attributes: dict[str, Any] = dict(layer.attributes)
         if layer.bounds is not None:
             attributes["min"], attributes["max"] = layer.bounds
-        title = layer.nodes[0].name or fresh(layer.name, self._node_names)
-        return helper.make_node(spec.name, inputs, [layer.output], name=title, domain=DOMAIN, **attributes)
+        return [helper.make_node(spec.name, inputs, [layer.output], name=title, domain=DOMAIN, **attributes)]
 
     def _signs_of(self, weight: str, packed: Packed) -> Packed:
         if weight not in self._signs:
@@ -153,12 +155,14 @@ class _Writer:
 
     def _vector(self, vector: NDArray[np.float64], name: str) -> str:
         """A float32 initializer; equal vectors (all ones, all zeros) are stored once."""
-        single = vector.astype(np.float32)
-        known = self._vectors.get(single.tobytes())
-        if known is not None:
-            return known
-        self._vectors[single.tobytes()] = self.constant(single, name)
-        return self._vectors[single.tobytes()]
+        return self._small(vector.astype(np.float32), name)
+
+    def _small(self, array: Array, name: str) -> str:
+        """An initializer of that array, stored once for all that are equal."""
+        key = f"{array.dtype}{array.shape}".encode() + array.tobytes()
+        if key not in self._vectors:
+            self._vectors[key] = self.constant(array, name)
+        return self._vectors[key]
 
     def _own(self) -> set[tuple[str, str]]:
         return {(DOMAIN, name) for name in self.functions}
