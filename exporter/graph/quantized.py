@@ -1,8 +1,8 @@
 """Layers that compute with integers: what a QDQ model says around a Conv, Gemm or MatMul.
 
-A model in QDQ form has `DequantizeLinear` in front of each input of a layer and `QuantizeLinear` behind it: it
-means integers and is written in floats. `layer_of` reads one layer of it; what stands behind, `requantized`
-takes in.
+A model in QDQ form has `DequantizeLinear` in front of each input of a layer and `QuantizeLinear` behind it:
+it means integers and is written in floats. `layer_of` reads one layer of it; what stands behind,
+`requantized` takes in.
 """
 
 from __future__ import annotations
@@ -109,10 +109,10 @@ def add_bias(layer: Layer, codes: Array, bias: NDArray[np.float64]) -> bool:
 def _behind_weight(index: GraphIndex, node: onnx.NodeProto) -> tuple[onnx.NodeProto | None, bool]:
     """The DequantizeLinear of a node's weight, and whether a Transpose stands between."""
     behind, maker = dequantizer(index, node.input[1]), index.makers.get(node.input[1])
-    if behind is None and maker is not None and maker.op_type == "Transpose" and node.op_type != "Conv":
-        if list(attribute(maker, "perm", [1, 0])) == [1, 0]:  # type: ignore[call-overload]
-            return dequantizer(index, maker.input[0]), True
-    return behind, False
+    turned = maker is not None and maker.op_type == "Transpose" and node.op_type != "Conv"
+    if maker is None or not turned or list(attribute(maker, "perm", [1, 0])) != [1, 0]:  # type: ignore[call-overload]
+        return behind, False
+    return dequantizer(index, maker.input[0]), True
 
 
 def _strange(index: GraphIndex, value: str, heads: Collection[int]) -> list[str]:

@@ -1,7 +1,7 @@
 """What stands behind a layer of integers and belongs to it: bias, activation, requantization, residual.
 
-Producers differ: onnxruntime leaves out a Relu that zero point and range imply, PT2E and NNCF keep it; Brevitas
-clips the integers once more. All of it is read by value, nothing by name.
+Producers differ: onnxruntime leaves out a Relu that zero point and range imply, PT2E and NNCF keep it;
+Brevitas clips the integers once more. All of it is read by value, nothing by name.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a layer of integers is expected to cost: dense in the runtime, packed in the library's kernel.
 
-Both multiply four input channels of a vector of outputs by one instruction, so the work is counted in groups of
-four channels: the dense layer has all of them, the packed one those that hold a non-zero. What an instruction
-takes is measured (`benchmarks/int8.py --rates`); without VNNI it is three instructions for both.
+Both multiply four input channels of a vector of outputs by one instruction, so the work is counted in
+groups of four channels: the dense layer has all of them, the packed one those that hold a non-zero. Without
+VNNI it is three instructions for both.
 """
 
 from __future__ import annotations
@@ -16,7 +16,12 @@ from ..graph.index import Layer
 from .cost import Estimate, Work
 
 #: Groups of four channels times a vector of outputs, a nanosecond: dense, packed; outputs in a vector.
-_RATES = {"avx512vnni": (7.2, 4.8, 16), "avx512": (2.9, 1.9, 16), "avx2": (2.6, 1.7, 8), "scalar": (2.6, 0.2, 8)}
+_RATES = {
+    "avx512vnni": (7.2, 4.8, 16),
+    "avx512": (2.9, 1.9, 16),
+    "avx2": (2.6, 1.7, 8),
+    "scalar": (2.6, 0.2, 8),
+}
 #: Nanoseconds for a call, for a value that goes in or comes out, and for a byte of weights from memory.
 _CALL, _VALUE, _BYTE = 1500.0, 0.05, 0.06
 

@@ -16,6 +16,7 @@ from ...formats.base import Array
 from ..graph.walk import all_graphs
 from ..rewrite.packed_nodes import PackedNode, components, find, packed_tensor
 from ..rewrite.sign_bits import signs
+from .integers import Integers
 from .verdict import OutputVerdict
 
 #: Metadata of a file whose values are stored with less than they had: the `--values` that asked for it.
@@ -48,6 +49,8 @@ class Verification:
         Whether the difference was held to a tolerance; without one, lossy values are not.
     unproven
         Why no output shows anything; empty where one does.
+    integers
+        What the layers that compute with integers showed one by one; None where there are none.
     notes
         What else is to be known: outputs that show nothing, guessed sizes, a runtime that is not there.
     """
@@ -65,6 +68,7 @@ class Verification:
     values: str = ""
     judged: bool = True
     unproven: str = ""
+    integers: Integers | None = None
     notes: list[str] = field(default_factory=list)
 
     def take(self, verdicts: list[OutputVerdict]) -> None:
@@ -81,7 +85,9 @@ class Verification:
         """As JSON-able values: what is not finite is null."""
         own = OutputVerdict("", "", self.max_abs, self.mean_abs, self.max_rel).to_json()
         numbers = {name: own[name] for name in ("max_abs", "mean_abs", "max_rel")}
-        return {**vars(self), **numbers, "outputs": [verdict.to_json() for verdict in self.outputs]}
+        outputs = [verdict.to_json() for verdict in self.outputs]
+        integers = self.integers.to_json() if self.integers else None
+        return {**vars(self), **numbers, "outputs": outputs, "integers": integers}
 
 
 def values_of(model: onnx.ModelProto) -> str:

@@ -31,11 +31,11 @@ from ..plan.plan import stored as stored_array
 from ..plan.values import Encoded, parse
 from ..reference import OnnxReference, Reference
 from ..source import Source
-from . import compare, sign_reference, stored
+from . import compare, integers, sign_reference, stored
 from .compare import Verification
 from .evidence import Evidence
 from .signature import check_signature
-from .squashed import squashed
+from .steps import steps
 from .trial import Trial
 from .verdict import OutputVerdict, Tolerance, summary
 
@@ -128,7 +128,7 @@ class Proof:
             feeds,
             expected,
             bool(evidence.specs),
-            squashed(source.model),
+            steps(source.model),
         )
         trial.mark_random()
         others = [*_other_references(source)] if signs else []
@@ -144,6 +144,8 @@ class Proof:
             if bad and (result.judged or bad.max_abs == np.inf):
                 raise VerificationError(_told(source, bad, name, self.tolerance, values))
         self._prove_strays(source, trial, files, evidence, judged=result.judged and not signs)
+        registered = {name: name == NATIVE for name, _ in files}
+        result.integers = integers.prove(source.model, written, feeds[0], registered, source.path.name)
         result.runtimes = [name for name, _ in files]
         result.passed = True
         _say_what_shows_nothing(result)
@@ -164,7 +166,7 @@ class Proof:
                 expected = [trial.reference.run(feeds)]
             except RunError:
                 continue
-            stray = Trial(trial.reference, trial.names, [feeds], expected, trial.fed, trial.squashed)
+            stray = Trial(trial.reference, trial.names, [feeds], expected, trial.fed, trial.steps)
             stray.random = trial.random
             for name, session in files:
                 got = _runs_of_file(session, [feeds], source.path)
@@ -190,7 +192,7 @@ class Proof:
                 raise VerificationError(_told(source, verdict, "the converted graph", Tolerance(), ""))
         moved = OnnxReference(stored.with_values(source.model, encoded), subject=shown(source.path))
         again = [moved.run(feeds) for feeds in trial.feeds]
-        inner = Trial(moved, trial.names, trial.feeds, again, trial.fed, trial.squashed)
+        inner = Trial(moved, trial.names, trial.feeds, again, trial.fed, trial.steps)
         inner.random = trial.random
         for name, session in files:
             got = _runs_of_file(session, trial.feeds, source.path)

@@ -1,8 +1,8 @@
 """Bodies of the operators that compute with integers, and the nodes that call them.
 
-A stock runtime makes QLinearConv, QGemm, QLinearMatMul and QLinearAdd of the nodes below, because they are the
-nodes of a QDQ model: the codes stay int8, every DequantizeLinear has its zero point (without one QGemm is not
-taken), and no Relu stands between a layer and its QuantizeLinear (it would become a float layer).
+A stock runtime makes QLinearConv, QGemm, QLinearMatMul and QLinearAdd of the nodes below, because they are
+the nodes of a QDQ model: the codes stay int8, every DequantizeLinear has its zero point (without one QGemm
+is not taken), and no Relu stands between a layer and its QuantizeLinear (it would become a float layer).
 """
 
 from __future__ import annotations

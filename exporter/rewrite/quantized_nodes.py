@@ -48,7 +48,9 @@ def nodes(
     result = part.total or part.y
     if part.clamp is not None and result is not None:
         dtype = result.zero.dtype
-        bounds = [store(np.asarray(bound, dtype), f"{weight}.{what}") for bound, what in
-                  zip(part.clamp, ("least", "most"), strict=True)]
+        bounds = [
+            store(np.asarray(bound, dtype), f"{weight}.{what}")
+            for bound, what in zip(part.clamp, ("least", "most"), strict=True)
+        ]
         made.append(helper.make_node("Clip", [output, *bounds], [layer.output], name=f"{title}.clip"))
     return made

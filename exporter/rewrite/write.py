@@ -83,6 +83,14 @@ def rewrite(
     return writer.finish(written, sparse or {})
 
 
+#: Initializers from which scales, zero points and biases may be taken have at most this many bytes.
+_SMALL = 1 << 17
+
+
+def _key(array: Array) -> bytes:
+    return f"{array.dtype}{array.shape}".encode() + array.tobytes()
+
+
 class _Writer:
     """Collects what the packed nodes need: initializers, functions, imports."""
 
@@ -93,6 +101,7 @@ class _Writer:
         self.initializers: dict[str, onnx.TensorProto] = {}
         self.functions: dict[str, onnx.FunctionProto] = {}
         self._vectors: dict[bytes, str] = {}
+        self._held: dict[bytes, str] = {}
         self._parts: dict[tuple[str, str], str] = {}
         self._signs: dict[str, Packed] = {}
         self._node_names = {node.name for node in model.graph.node}
@@ -111,7 +120,7 @@ class _Writer:
         components = [self._component(layer, part, packed) for part in fmt.operator_inputs]
         title = layer.nodes[0].name or fresh(layer.name, self._node_names)
         if layer.quantized is not None:
-            return quantized_nodes.nodes(layer, spec, components, title, self._small, self._fresh)
+            return quantized_nodes.nodes(layer, spec, components, title, self._held_or_new, self._fresh)
         factor = plan.encoded.scale if plan.encoded and plan.encoded.scale is not None else 1.0
         scale = self._vector(layer.scale * alpha * factor, f"{layer.weight}.scale")
         bias = self._vector(layer.bias, f"{layer.weight}.bias")
@@ -159,10 +168,19 @@ class _Writer:
 
     def _small(self, array: Array, name: str) -> str:
         """An initializer of that array, stored once for all that are equal."""
-        key = f"{array.dtype}{array.shape}".encode() + array.tobytes()
+        key = _key(array)
         if key not in self._vectors:
             self._vectors[key] = self.constant(array, name)
         return self._vectors[key]
+
+    def _held_or_new(self, array: Array, name: str) -> str:
+        """An initializer of that array: the source's own, where it has one that nobody may override."""
+        if not self._held:
+            inputs = {value.name for value in self.source.graph.input}
+            for tensor in self.source.graph.initializer:
+                if tensor.ByteSize() < _SMALL and tensor.name not in inputs:
+                    self._held.setdefault(_key(numpy_helper.to_array(tensor)), tensor.name)
+        return self._held.get(_key(array)) or self._small(array, name)
 
     def _own(self) -> set[tuple[str, str]]:
         return {(DOMAIN, name) for name in self.functions}
