@@ -25,16 +25,14 @@ _SEES, _BLIND = bytes.fromhex("0f01d0 89c0"), bytes.fromhex("0f01d0 241f")
 
 # onnxruntime blocks 16 channels for AVX-512 and 8 for AVX2: of 8 channels only the latter reorders the input.
 _PROBE = """
-import sys, numpy as np, onnx, onnxruntime
+import sys, pathlib, numpy as np, onnx
 from onnx import TensorProto as T, helper, numpy_helper
+from sparse_export.runtime.stock import Session
 weight = numpy_helper.from_array(np.ones((8, 8, 3, 3), np.float32), "w")
 x, y = (helper.make_tensor_value_info(n, T.FLOAT, s) for n, s in (("x", [1, 8, 9, 9]), ("y", None)))
 graph = helper.make_graph([helper.make_node("Conv", ["x", "w"], ["y"])], "g", [x], [y], [weight])
 model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-options = onnxruntime.SessionOptions()
-options.log_severity_level = 4
-options.optimized_model_filepath = sys.argv[1]
-onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+Session(model.SerializeToString(), written=pathlib.Path(sys.argv[1]))
 print(any(node.op_type == "ReorderInput" for node in onnx.load(sys.argv[1]).graph.node))
 """
 

@@ -2,33 +2,32 @@
 
 ``python benchmarks/binary.py [--only xnor] [--rounds 5]``. Prints one line a layer and writes
 results/binary.json. Everything a line compares runs in this process in turns; activations are packed inside
-the measured time. A time is the median over rounds of the fastest call of a round.
+the measured time. A time is the median over rounds of the mean call of a round.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import common
 import numpy as np
 import onnx
-import onnxruntime
+from binary_models import binary_weight, int8_model, rng, two_bit_model, with_signs
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 import sparse_export
-from sparse_export.runtime.session import register
+from sparse_export.runtime.stock import Session
+from sparse_export.runtime.timing import medians
 
 Array = NDArray[Any]
 Row = dict[str, Any]
 FOLDER = Path(tempfile.mkdtemp(prefix="sparse-export-binary-"))
-rng = np.random.default_rng(0)
 
 CONVOLUTIONS = {  # (outputs, inputs, size): 3x3, stride 1, pad 1
     "64 @56": (64, 64, 56),
@@ -40,37 +39,17 @@ CONVOLUTIONS = {  # (outputs, inputs, size): 3x3, stride 1, pad 1
 }
 
 
-def binary_weight(*shape: int) -> Array:
-    """Random signs, one alpha for each output."""
-    alpha = rng.uniform(0.01, 0.1, (shape[0], *[1] * (len(shape) - 1)))
-    weight: Array = (alpha * rng.choice([-1, 1], shape)).astype(np.float32)
-    return weight
+def open_session(model: onnx.ModelProto | Path, library: bool = False) -> Session:
+    """A model on one thread; with our library its packed layers run packed."""
+    source = model if isinstance(model, Path) else model.SerializeToString()
+    return Session(source, threads=1, registered=library)
 
 
-def open_session(model: onnx.ModelProto | Path, library: bool = False) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    if library:
-        register(options)
-    source = str(model) if isinstance(model, Path) else model.SerializeToString()
-    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-
-
-def race(subjects: dict[str, onnxruntime.InferenceSession], x: Array, rounds: int) -> dict[str, float]:
+def race(subjects: dict[str, Session], x: Array, rounds: int) -> dict[str, float]:
     """Milliseconds of every subject; they take turns."""
-    fastest: dict[str, list[float]] = {name: [] for name in subjects}
-    for _ in range(rounds):
-        for name, session in subjects.items():
-            feeds = {session.get_inputs()[0].name: x}
-            session.run(None, feeds)
-            best, end = float("inf"), time.perf_counter() + 0.15
-            while time.perf_counter() < end:
-                start = time.perf_counter()
-                session.run(None, feeds)
-                best = min(best, time.perf_counter() - start)
-            fastest[name].append(best * 1e3)
-    return {name: statistics.median(times) for name, times in fastest.items()}
+    calls = [partial(one.raw.run, None, {one.inputs[0].name: x}) for one in subjects.values()]
+    times = medians(calls, rounds=rounds, seconds=0.15)
+    return {name: 1e3 * seconds for name, seconds in zip(subjects, times, strict=True)}
 
 
 def export(dense: onnx.ModelProto, name: str) -> Path:
@@ -81,81 +60,8 @@ def export(dense: onnx.ModelProto, name: str) -> Path:
     for value in (model.graph.input[0], model.graph.output[0]):  # a file must say its ranks
         value.CopyFrom(helper.make_tensor_value_info(value.name, TensorProto.FLOAT, [None] * rank))
     onnx.save(model, source)
-    sparse_export.export(source, format="bitpack", output=target, force=True, verify=False)
+    sparse_export.export(source, format="bitpack", optimize="memory", output=target, force=True, verify=False)
     return target
-
-
-def with_signs(dense: onnx.ModelProto) -> onnx.ModelProto:
-    """The layer with the sign of its input before it."""
-    model: onnx.ModelProto = onnx.ModelProto.FromString(dense.SerializeToString())
-    node = model.graph.node[0]
-    node.input[0] = "signs"
-    first = [
-        helper.make_node("GreaterOrEqual", ["x", "zero"], ["positive"]),
-        helper.make_node("Where", ["positive", "one", "minus"], ["signs"]),
-    ]
-    layers = [*first, onnx.NodeProto.FromString(node.SerializeToString())]
-    del model.graph.node[:]
-    model.graph.node.extend(layers)
-    for name, value in (("zero", 0), ("one", 1), ("minus", -1)):
-        model.graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
-    return model
-
-
-def int8_model(dense: onnx.ModelProto, x: Array) -> onnx.ModelProto:
-    """The convolution with 8-bit weights per channel and 8-bit activations, as QDQ."""
-    weight = numpy_helper.to_array(dense.graph.initializer[0])
-    scale = np.abs(weight).max(axis=(1, 2, 3)) / 127
-    constants = {
-        "weight_q": np.round(weight / scale[:, None, None, None]).astype(np.int8),
-        "weight_scale": scale.astype(np.float32),
-        "weight_zero": np.zeros(scale.size, np.int8),
-        "x_scale": np.float32(np.abs(x).max() / 127),
-        "x_zero": np.uint8(128),
-        "y_scale": np.float32(0.5),
-        "y_zero": np.uint8(128),
-    }
-    conv = onnx.NodeProto.FromString(dense.graph.node[0].SerializeToString())
-    del conv.input[:]
-    conv.input.extend(["x_d", "weight_d"])
-    conv.output[0] = "y_f"
-    nodes = [
-        helper.make_node("QuantizeLinear", ["x", "x_scale", "x_zero"], ["x_q"]),
-        helper.make_node("DequantizeLinear", ["x_q", "x_scale", "x_zero"], ["x_d"]),
-        helper.make_node(
-            "DequantizeLinear", ["weight_q", "weight_scale", "weight_zero"], ["weight_d"], axis=0
-        ),
-        conv,
-        helper.make_node("QuantizeLinear", ["y_f", "y_scale", "y_zero"], ["y_q"]),
-        helper.make_node("DequantizeLinear", ["y_q", "y_scale", "y_zero"], ["y"]),
-    ]
-    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "xy"]
-    inits = [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()]
-    graph = helper.make_graph(nodes, "int8", infos[:1], infos[1:], inits)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-
-
-def two_bit_model(outputs: int, inputs: int) -> onnx.ModelProto:
-    """MatMulNBits with 2 bits, blocks of 128, accuracy level 4: the narrowest onnxruntime has on a CPU."""
-    blocks = inputs // 128
-    codes = rng.integers(0, 256, (outputs, blocks, 128 * 2 // 8)).astype(np.uint8)
-    scales = np.full(outputs * blocks, 0.05, np.float32)
-    node = helper.make_node(
-        "MatMulNBits",
-        ["x", "codes", "scales"],
-        ["y"],
-        domain="com.microsoft",
-        K=inputs,
-        N=outputs,
-        bits=2,
-        block_size=128,
-        accuracy_level=4,
-    )
-    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "xy"]
-    inits = [numpy_helper.from_array(codes, "codes"), numpy_helper.from_array(scales, "scales")]
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
-    graph = helper.make_graph([node], "bits", infos[:1], infos[1:], inits)
-    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
 
 def memory_ratio(packed: Path, weight: Array) -> float:
@@ -167,9 +73,9 @@ def memory_ratio(packed: Path, weight: Array) -> float:
 def agreement(dense: onnx.ModelProto, packed: Path, x: Array) -> Row:
     """Largest difference over the largest output: stock and library against the float graph."""
     outputs = [
-        open_session(dense).run(None, {"x": x})[0],
-        open_session(packed).run(None, {"x": x})[0],
-        open_session(packed, True).run(None, {"x": x})[0],
+        open_session(dense).run({"x": x})[0],
+        open_session(packed).run({"x": x})[0],
+        open_session(packed, True).run({"x": x})[0],
     ]
     largest = float(np.abs(outputs[0]).max())
     return {
@@ -249,7 +155,13 @@ def nets(rounds: int) -> Iterator[Row]:
         packed, dense, int8 = (FOLDER / f"vgg-{binary}.{kind}.onnx" for kind in ("packed", "dense", "int8"))
         shapes = [(1, 3, 32, 32)]
         sparse_export.export(
-            source, arch=arch, input_shape=shapes, format="bitpack", binarize=layers, output=packed
+            source,
+            arch=arch,
+            input_shape=shapes,
+            format="bitpack",
+            optimize="memory",
+            binarize=layers,
+            output=packed,
         )
         opened = open_source(source, arch=arch, input_shape=shapes, binarize=layers)
         onnx.save(opened.model, dense)

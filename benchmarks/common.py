@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import statistics
-import subprocess
 import sys
-import time
+import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,12 +16,13 @@ import onnx
 from onnx import helper, numpy_helper
 
 import sparse_export
-from sparse_export.measure import machine, peers
+from sparse_export.measure import harness, machine, peers
+from sparse_export.measure.subjects import Options, Subject, job
 
 RESULTS = Path(__file__).parent / "results"
 MODELS = Path(__file__).resolve().parent.parent / "build" / "bench-models"
 Array = np.ndarray[Any, Any]
-Subject = tuple[Path, str]  # a model file and the runtime of `bench` that runs it
+Runnable = tuple[Path, str]  # a model file and the runtime of `bench` that runs it
 
 
 def pruned(rng: np.random.Generator, shape: tuple[int, ...], density: float) -> Array:
@@ -51,14 +51,14 @@ def layer_model(weight: Array, stride: int = 1, pad: int = 0) -> onnx.ModelProto
 
 
 def pack(source: Path) -> Path:
-    """The model with every weight that gets smaller as csr, beside the source; made once."""
+    """The model with every weight that gets smaller as csr, and run as csr, beside the source; made once."""
     packed = source.with_suffix(".csr.onnx")
     if not packed.exists():
-        sparse_export.export(source, format="csr", output=packed, verify=False)
+        sparse_export.export(source, format="csr", optimize="memory", output=packed, verify=False)
     return packed
 
 
-def _peer(source: Path, kind: str, make: Callable[[Path, Path], None]) -> dict[str, Subject]:
+def _peer(source: Path, kind: str, make: Callable[[Path, Path], None]) -> dict[str, Runnable]:
     """A peer of the dense model by the recipe of `sparse-export bench`, made once; nothing where it fails."""
     target = source.with_suffix(f".{kind}.onnx")
     if not target.exists():
@@ -72,39 +72,73 @@ def _peer(source: Path, kind: str, make: Callable[[Path, Path], None]) -> dict[s
     return {kind: (target, "onnxruntime")}
 
 
-def subjects(source: Path) -> dict[str, Subject]:
+def subjects(source: Path) -> dict[str, Runnable]:
     """The dense model and its packed one."""
     return {"dense": (source, "onnxruntime"), "sparse": (pack(source), "onnxruntime")}
 
 
-def int8(source: Path) -> dict[str, Subject]:
+def int8(source: Path) -> dict[str, Runnable]:
     """The model quantized statically (QDQ, a scale for each channel of a weight, calibrated)."""
     return _peer(source, "int8", lambda dense, target: peers.make_int8(dense, target, 0, None))
 
 
-def four_bits(source: Path) -> dict[str, Subject]:
+def four_bits(source: Path) -> dict[str, Runnable]:
     """The model with 4-bit weights: MatMulNBits, blocks of 128, accuracy level 4."""
     return _peer(source, "4bit", peers.make_matmul_nbits)
 
 
-def openvino(source: Path) -> dict[str, Subject]:
+def openvino(source: Path) -> dict[str, Runnable]:
     """The dense model in OpenVINO, in float32; nothing where that is not installed."""
     return {"openvino": (source, "openvino")} if find_spec("openvino") else {}
 
 
 def measure(
-    subjects: dict[str, Subject], shape: tuple[int, ...], threads: int, seconds: float, rounds: int = 3
+    subjects: dict[str, Runnable], shape: tuple[int, ...], threads: int, seconds: float, rounds: int = 3
 ) -> dict[str, float]:
     """Median milliseconds of each subject over rounds in which they take turns, in fresh processes."""
     times: dict[str, list[float]] = {name: [] for name in subjects}
     for _ in range(rounds):
         for name, (path, runtime) in subjects.items():
-            words = [str(path), runtime, json.dumps(shape), str(threads), str(seconds)]
-            done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True)
-            if done.returncode != 0:
-                raise SystemExit(f"{path.name} in {runtime} failed:\n{done.stderr}")
-            times[name].append(float(done.stdout.split()[-1]))
+            latencies = in_process(path, runtime, shape, threads, seconds)["latencies_ms"]
+            times[name].append(statistics.median(latencies))
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def in_process(
+    path: Path,
+    runtime: str,
+    shape: tuple[int, ...],
+    threads: int,
+    seconds: float,
+    runs: int = 5,
+    warmup: int = 12,
+) -> dict[str, Any]:
+    """What a fresh worker of `bench` measures of one model; our library serves packed layers only.
+
+    Parameters
+    ----------
+    shape
+        Of its one input.
+    seconds, runs
+        It runs at least so long, and so many times.
+
+    Raises
+    ------
+    SystemExit
+        If the model cannot be measured.
+    """
+    with tempfile.TemporaryDirectory(prefix="sparse-export-bench-") as folder:
+        feeds = Path(folder) / "inputs.npz"
+        np.savez(feeds, x=np.random.default_rng(0).standard_normal(shape).astype(np.float32))
+        model = Subject("m0", path.name, path, runtime, packed=True, files=(path,))
+        options = Options(
+            rounds=1, min_runs=runs, min_seconds=seconds, warmup=warmup, feeds=((1, str(feeds)),)
+        )
+        order = job(model, options, threads, 1, 1) | {"cpus": None, "precision": "f32"}
+        found = harness.run_worker(order, timeout=600)
+    if "error" in found:
+        raise SystemExit(f"{path.name} in {runtime} failed:\n{found['error']}")
+    return found
 
 
 def save(name: str, rows: list[dict[str, Any]]) -> None:
@@ -112,26 +146,3 @@ def save(name: str, rows: list[dict[str, Any]]) -> None:
     RESULTS.mkdir(exist_ok=True)
     document = {"machine": machine.describe(), "rows": rows}
     (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
-
-
-def _time_one(model: str, runtime: str, shape: str, threads: str, seconds: str) -> None:
-    """Print the median milliseconds of one model in this process; our library serves packed layers only."""
-    from sparse_export.measure.runners.base import make_runner
-
-    job = {"path": model, "runtime": runtime, "threads": threads, "packed": True, "precision": "f32"}
-    runner = make_runner(job)
-    runner.load()
-    x = np.random.default_rng(0).standard_normal(json.loads(shape)).astype(np.float32)
-    feeds = {runner.inputs()[0].name: x}
-    for _ in range(12):
-        runner.run(feeds)
-    times: list[float] = []
-    while sum(times) < float(seconds) or len(times) < 5:
-        start = time.perf_counter()
-        runner.run(feeds)
-        times.append(time.perf_counter() - start)
-    print(statistics.median(times) * 1e3)
-
-
-if __name__ == "__main__":
-    _time_one(*sys.argv[1:])

@@ -40,16 +40,13 @@ ALLOWED = 0.05
 
 # Runs the files in one process, each in the runtime it is named with, on the same inputs.
 _RUN = """
-import sys, json, numpy as np, onnxruntime
-from sparse_export.runtime.session import register
+import sys, numpy as np
+from pathlib import Path
+from sparse_export.runtime.stock import Session
 feeds = dict(np.load(sys.argv[1]))
-options = onnxruntime.SessionOptions()
-options.intra_op_num_threads, options.log_severity_level = 1, 4
-if sys.argv[3] == "library":
-    register(options)
-session = onnxruntime.InferenceSession(sys.argv[2], options, providers=["CPUExecutionProvider"])
-names = [value.name for value in session.get_inputs()]
-outputs = session.run(None, {name: feeds.get(name, next(iter(feeds.values()))) for name in names})
+session = Session(Path(sys.argv[2]), threads=1, registered=sys.argv[3] == "library")
+names = [spec.name for spec in session.inputs]
+outputs = session.run({name: feeds.get(name, next(iter(feeds.values()))) for name in names})
 np.savez(sys.argv[4], *outputs)
 """
 
@@ -117,7 +114,7 @@ def timing(
         Subject(name, name, path, "onnxruntime", packed=name != "dense", files=(path,))
         for name, path in files.items()
     ]
-    options = Options(rounds=rounds, min_seconds=seconds, min_runs=2 * rounds, input=str(feeds))
+    options = Options(rounds=rounds, min_seconds=seconds, min_runs=2 * rounds, feeds=((1, str(feeds)),))
     with environment(env):
         outcome = harness.measure(subjects, options)
     found = {}
@@ -140,9 +137,6 @@ def timing(
 def run(item: FieldModel, rate: float, target: str | None, arguments: argparse.Namespace) -> dict[str, Any]:
     """One row: the model at that rate on that instruction set."""
     source, dense, extra = field_models.make(item, rate)
-    if arguments.shapes and not extra:
-        shapes = (array.shape for array in item.feeds(0).values())
-        extra = [word for shape in shapes for word in ("--input-shape", "x".join(map(str, shape or (1,))))]
     env = avx2_runtime.environment(target)
     row: dict[str, Any] = {
         "model": item.name,
@@ -162,7 +156,9 @@ def run(item: FieldModel, rate: float, target: str | None, arguments: argparse.N
         for kind, words in FILES.items():
             path = done / f"{item.name}-{rate:g}.{kind}.onnx"
             path.unlink(missing_ok=True)
-            found = export(words, source, extra, path, env)
+            # Whoever asks for speed says for which inputs; the default is told nothing.
+            told = extra if kind == "default" else [*_without_shapes(extra), "--input", str(feeds)]
+            found = export(words, source, told, path, env)
             if found["rc"] == 0:
                 written[kind] = path
                 found["bytes"] = path.stat().st_size
@@ -178,6 +174,12 @@ def run(item: FieldModel, rate: float, target: str | None, arguments: argparse.N
             for kind, figures in row["timing"].items():
                 print(f"    {kind:8s} {_figures(figures)}", flush=True)
     return row
+
+
+def _without_shapes(words: list[str]) -> list[str]:
+    """The words but for `--input-shape` and what follows it: the inputs themselves say it."""
+    at = words.index("--input-shape") if "--input-shape" in words else len(words)
+    return words[:at] + words[at + 2 :]
 
 
 def _figures(figures: dict[str, Any]) -> str:
@@ -236,7 +238,6 @@ def main() -> int:
     parser.add_argument(
         "--seconds", type=float, default=3.0, help="of runs for each file, all rounds together"
     )
-    parser.add_argument("--shapes", action="store_true", help="tell sparse-export the shapes of the inputs")
     parser.add_argument("--no-timing", action="store_true", help="export and prove only")
     arguments = parser.parse_args()
     field_models.HOME.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,6 @@ the dense net in OpenVINO in float32. Prints one line a model and writes results
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -43,23 +42,6 @@ for layer in layers[1:]:
     drop = round(weight.numel() * float(sparsity))
     weight.view(-1)[weight.abs().view(-1).topk(drop, largest=False).indices] = 0
 torch.onnx.export(net, (torch.zeros([int(d) for d in shape]),), path, dynamo=False, opset_version=17)
-"""
-
-_MEMORY = """
-import sys, json
-import numpy as np, onnxruntime
-from sparse_export.runtime.session import register
-def status(key):
-    return next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(key)) / 1024
-options = onnxruntime.SessionOptions()
-options.intra_op_num_threads = 1
-register(options)
-before = status("RssAnon")
-session = onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
-loaded = status("RssAnon") - before
-x = np.zeros(json.loads(sys.argv[2]), np.float32)
-session.run(None, {session.get_inputs()[0].name: x})
-print(json.dumps({"loaded_mb": loaded, "run_mb": status("RssAnon") - before, "peak_mb": status("VmHWM")}))
 """
 
 
@@ -111,20 +93,25 @@ def line(row: dict[str, Any]) -> str:
 
 def memory(net: Net) -> list[dict[str, Any]]:
     """Anonymous memory of the dense and the packed file, weights inline and external."""
-    shape = json.dumps(MODELS[net.name][1])
+    shape = MODELS[net.name][1]
     dense = net.path()
     external = dense.with_suffix(".external.onnx")
     if not external.exists():
-        sparse_export.export(dense, format="csr", output=external, verify=False, external_data=True)
+        sparse_export.export(
+            dense, format="csr", optimize="memory", output=external, verify=False, external_data=True
+        )
     rows = []
     for kind, path in (("dense", dense), ("packed", common.pack(dense)), ("packed, external data", external)):
-        done = subprocess.run(
-            [sys.executable, "-c", _MEMORY, str(path), shape], capture_output=True, check=True
-        )
+        held = common.in_process(path, "onnxruntime", shape, 1, 0.0, runs=1, warmup=0)["memory"]
+        used = {
+            "loaded_mb": (held["loaded"]["anon"] - held["before"]["anon"]) / 2**20,
+            "run_mb": (held["first_run"]["anon"] - held["before"]["anon"]) / 2**20,
+            "peak_mb": held["end"]["peak"] / 2**20,
+        }
         data = path.parent.glob(f"{path.stem}.*.data")
         files = [path, *(file for file in data if file.name.count(".") == path.name.count(".") + 1)]
         size = sum(file.stat().st_size for file in files) / 2**20
-        row = {"model": net.name, "kind": kind, "file_mb": size, **json.loads(done.stdout)}
+        row = {"model": net.name, "kind": kind, "file_mb": size, **used}
         print(
             f"{net.name} {kind:22s} file {size:6.1f} MB  anonymous: loaded {row['loaded_mb']:6.1f} MB,",
             end="",

@@ -24,6 +24,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from sparse_export.measure import machine, run
+from sparse_export.measure.request import Request
 from sparse_export.measure.subjects import Options, from_paths, job
 
 
@@ -40,7 +41,7 @@ def chain(path: Path, layers: int, width: int = 512) -> Path:
 
 def ratio(base: Path, other: Path, options: Options) -> dict[str, Any]:
     """The speed-up of the second file over the first."""
-    found = run.run(run.Request((base, other)), options, "self_ratio")
+    found = run.run(Request((base, other)), options, "self_ratio")
     speedup: dict[str, Any] = found["results"][1]["speedup"]
     return speedup
 

@@ -123,9 +123,10 @@ def command(models: tuple[Path, ...], baseline: Path | None, quiet: bool, **give
     threads. The exit code is 1 when a budget (--fail-if-slower, --max-size, --max-rss) is exceeded.
     """
     from ..measure import budgets, run
+    from ..measure.request import Request
     from ..measure.subjects import Options
 
-    request = run.Request(
+    request = Request(
         models,
         baseline,
         given["runtime"],

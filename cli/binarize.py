@@ -52,11 +52,11 @@ def command(
     'sign' trains nothing: it needs no data, no net, and takes .onnx files too.
     'xnor' needs sign activations: the lab's VGG-11 becomes 'vgg11-cifar-xnor'.
     """
-    from ..training import runs
+    from ..training.run_binarize import run_binarize
 
     spec, recipe = lab.take(values)
     with lab.epoch_bar(quiet) as bar:
-        outcome = runs.run_binarize(
+        outcome = run_binarize(
             model,
             output,
             arch,

@@ -93,6 +93,7 @@ def command(
     MODEL: .pt, .pth, .ckpt, .bin, .safetensors, .pt2, .onnx, an *.index.json of shards, or a folder with one.
     """
     from ..exporter import api
+    from ..exporter.files.naming import default_output
     from ..exporter.files.targets import SourceFiles, check_targets
     from . import render
 
@@ -105,7 +106,7 @@ def command(
     if no_fold or exact_zeros or plain_zeros:
         raise click.UsageError("--no-fold and --exact-zeros go with --archive: a graph has no masks")
     force, sources = arguments["force"], SourceFiles(model, arguments["arch"])
-    arguments["output"] = arguments["output"] or api.default_output(
+    arguments["output"] = arguments["output"] or default_output(
         model, format_, arguments["optimize"], arguments["measure"]
     )
     if model.exists():
@@ -152,7 +153,7 @@ def _write_documents(
     from ..exporter.files.atomic import atomic_file
 
     if html:
-        from ..measure.pages.html import render_export_report
+        from ..measure.pages.export_page import render_export_report
 
         with atomic_file(html, force=force, sources=others) as file:
             file.write(render_export_report(report).encode())

@@ -13,8 +13,8 @@ from .console import print_json, progress, result
 from .options import together
 
 if TYPE_CHECKING:
+    from ..training.beginning import DataSpec
     from ..training.outcome import Outcome
-    from ..training.runs import DataSpec
     from ..training.train import Progress, Recipe
 
 FILE = click.Path(path_type=Path)
@@ -74,7 +74,7 @@ arch_option = click.option(
 
 def data_spec(source: str, data_dir: str | None, download: bool, image_size: int) -> DataSpec:
     """The data options as one value."""
-    from ..training.runs import DataSpec
+    from ..training.beginning import DataSpec
 
     return DataSpec(source, data_dir, download, image_size)
 

@@ -99,13 +99,14 @@ def command(
     --remove-dead zeroes comes on top. A neuron without inputs still gave a constant (its bias), so
     retrain afterwards, or at least use --bn-reestimate.
     """
-    from ..training import prune, runs
+    from ..training import prune
+    from ..training.run_prune import run_prune
 
     if rate is not None and amount is not None:
         raise click.UsageError("--amount is another word for --rate: give one")
     rate = amount if rate is None else rate
     spec = lab.data_spec(source, data_dir, download, image_size)
-    outcome = runs.run_prune(
+    outcome = run_prune(
         model,
         output,
         arch,

@@ -88,12 +88,13 @@ def command(
     from ..training import checkpoints
     from ..training.sweep import executors, footprint, plots, sweep, ways
     from ..training.sweep.rows import Folder
+    from ..training.sweep.task import Settings
 
     everything = [rate for text in (rates, *zoom) for rate in sweep.parse_rates(text)]
     spec, recipe = lab.take(values)
     if arch is None:
         arch = checkpoints.load_model(models[0])[1] if models else "vgg11-cifar"
-    settings = sweep.Settings(
+    settings = Settings(
         arch,
         spec,
         recipe,

@@ -8,24 +8,17 @@ No step reaches back: source -> plan -> pack -> graph -> save (verify before the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from ..errors import InputError
 from .report.report import Report
+from .settling import Progress
 
 if TYPE_CHECKING:
-    from ..formats import Packed
-    from ..runtime.inputs import Feeds
-    from .graph.index import GraphIndex
-    from .plan.plan import TensorPlan
-    from .plan.values import Spec
     from .prove.compare import Verification
-    from .source import Source, SourceOptions
-
-#: Told about progress: what is being done, how far, of how much (0: unknown).
-Progress = Callable[[str, int, int], None]
+    from .source import SourceOptions
 
 
 def _silent(text: str, done: int, total: int) -> None:
@@ -62,7 +55,7 @@ def export(
     format
         Format of every weight it fits, or "auto": for each weight the smallest of all.
     output
-        Default: see `default_output`.
+        Default: see `naming.default_output`.
     values
         How non-zeros are stored: "fp32" (as they are), "fp16", "bf16", "int8" or "codebook:N".
     layers
@@ -92,6 +85,7 @@ def export(
     VerificationError
         If the file does not compute what the source computes; no file is left.
     """
+    from .files.naming import default_output
     from .files.onnx_write import save
     from .files.targets import SourceFiles, check_target
     from .graph.find import find
@@ -106,6 +100,7 @@ def export(
     from .rewrite.outcome import outcome
     from .rewrite.settle import settled
     from .rewrite.sign_rules import signed_weights
+    from .settling import remarks, settle
     from .source import open_source
 
     started = time.perf_counter()
@@ -140,15 +135,15 @@ def export(
     if optimize != "speed":
         smallest.expand_the_rest(index, source.model, plans)
     feeds = evidence.one() if evidence and measure else None
-    packed = _settle(index, source, plans, optimize, feeds, threads, dry_run, progress)
+    packed = settle(index, source, plans, optimize, feeds, threads, dry_run, progress)
     report = Report.begin(source, target, format, plans)
-    report.notes += _remarks(index, plans, spec)
+    report.notes += remarks(index, plans, spec)
     if not dry_run:
         proof = Proof(rtol, atol)
         progress("writing", 0, 0)
         given = source.original is not None and not options.get("binarize")
-        packed_model, remarks = outcome(source, index, plans, packed, given=given)
-        report.notes += remarks
+        packed_model, said = outcome(source, index, plans, packed, given=given)
+        report.notes += said
         report.layers = [plan.to_json() for plan in plans]
         lossy = next((plan.values for plan in plans if plan.packed and parse(plan.values).lossy), None)
         if lossy:
@@ -169,87 +164,6 @@ def export(
             report.dense_file_bytes = min(report.dense_file_bytes, source.model.ByteSize())
     report.seconds = time.perf_counter() - started
     return report
-
-
-def default_output(model: Path, format: str, optimize: str = "size", measure: bool = False) -> Path:
-    """Where `export` writes when it is not told: beside the model, what was asked for in the name.
-
-    Examples
-    --------
-    >>> [str(default_output(Path("net.pt"), *way)) for way in (("auto",), ("csr",), ("auto", "speed"))]
-    ['net.auto.onnx', 'net.csr.onnx', 'net.speed.onnx']
-    >>> str(default_output(Path("net.pt"), "csr", "speed", measure=True))
-    'net.csr.tuned.onnx'
-    """
-    from .files import shards
-
-    way = "tuned" if measure else optimize if optimize != "size" else ""
-    words = [format] if format != "auto" or not way else []
-    return model.with_name(".".join([shards.stem(model), *words, *([way] if way else []), "onnx"]))
-
-
-def _settle(
-    index: GraphIndex,
-    source: Source,
-    plans: Sequence[TensorPlan],
-    optimize: str,
-    feeds: Feeds | None,
-    threads: int,
-    dry_run: bool,
-    progress: Progress,
-) -> dict[str, Packed]:
-    """The packed weights, once every layer that would get slower went back to dense in `plans`.
-
-    `feeds` are the inputs to time the net with, None for trusting the cost model; a dry run packs only what
-    is measured.
-    """
-    from .plan.pack import pack
-    from .rewrite import smallest
-
-    if optimize == "speed" and feeds is None:
-        from .plan.cost import keep_slow_layers_dense
-        from .rewrite.sign_rules import signed_weights
-
-        signed = signed_weights(index, plans)
-        keep_slow_layers_dense(source.model, plans, source.example_shapes, signed)
-        smallest.settle(index, source.model, plans, only_drop=True)
-    packed: dict[str, Packed] = {}
-    if feeds is not None or not dry_run:
-        packed = pack(plans, lambda done, total: progress("packing", done, total))
-    if feeds is not None:
-        from .tune import keep_measured_slow_layers_dense
-
-        keep_measured_slow_layers_dense(
-            index,
-            source.model,
-            plans,
-            packed,
-            source.example_shapes,
-            feeds,
-            threads=threads,
-            progress=lambda done, total: progress("measuring", done, total),
-        )
-        smallest.settle(index, source.model, plans, only_drop=True)
-        packed = {plan.name: packed[plan.name] for plan in plans if plan.packed}
-    return packed
-
-
-def _remarks(index: GraphIndex, plans: Sequence[TensorPlan], spec: Spec) -> list[tuple[str, str]]:
-    """What the user should know about the plan, as notes of the report."""
-    from .. import formats
-    from .graph import zeros
-
-    notes = [note.text for note in zeros.notes(index, [plan.name for plan in plans if plan.packed])]
-    packed = {plan.format for plan in plans if plan.runs_packed}
-    expanded = sorted(name for name in packed if not formats.get(name).kernels)
-    if expanded:
-        names = ", ".join(expanded)
-        notes.append(
-            f"{names}: the library reads its rows once, when a session is made; csr is read where it lies"
-        )
-    if spec.lossy:
-        notes.append(f"values stored as {spec}: lossy; zeros stay zero, outputs differ by what is said below")
-    return [("info", note) for note in notes]
 
 
 def verify(

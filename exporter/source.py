@@ -22,7 +22,7 @@ from .trace import dynamic as dynamic_axes
 
 if TYPE_CHECKING:
     from .checkpoint import Checkpoint
-    from .trace.resolve import Resolved
+    from .trace.resolved import Resolved
 
 #: `1x3x32x32` for the next input, or a pair of a name and a shape.
 Shape = tuple[int, ...] | tuple[str, tuple[int, ...]]
@@ -136,7 +136,7 @@ def open_source(
         return _from_onnx(located, shapes, arrays, binarize, binarize_alpha)
     from . import checkpoint
     from .graph import latent
-    from .trace import resolve as architecture
+    from .trace.to_onnx import to_onnx
 
     loaded = checkpoint.load(path, trust_checkpoint=trust_checkpoint, weights=weights, prefix=prefix)
     checkpoint.refuse_nan(loaded)
@@ -146,7 +146,7 @@ def open_source(
     say(f"tracing {resolved.arch_name or 'the module'}")
     if binarize:
         notes += latent.binarize_module(resolved.module, binarize, binarize_alpha)
-    model = normalized(architecture.to_onnx(resolved, verbose=verbose)).model
+    model = normalized(to_onnx(resolved, verbose=verbose)).model
     notes += [(note.level, note.text) for note in resolved.notes]
     examples = [tuple(example.shape) for example in resolved.example_inputs]
     name = resolved.arch_name or "a module"

@@ -20,7 +20,7 @@ from ..runtime.stock import Session
 from ..runtime.timing import medians
 from .graph.find import find
 from .graph.index import GraphIndex, Layer, concrete_shapes
-from .plan.plan import TensorPlan
+from .plan.tensor_plan import TensorPlan
 from .rewrite.write import rewrite
 
 #: Packed must be this much faster: below it the difference is noise.

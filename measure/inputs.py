@@ -117,7 +117,7 @@ def _model(job: dict[str, Any]) -> tuple[list[InputSpec], trials.Attempt]:
         specs, session = inputs_of(read_onnx(path)), Session(path)
         return specs, session.run
     from ..exporter.reference import TorchReference
-    from .runners.base import load_module, torch_inputs
+    from .runners.torch import load_module, torch_inputs
 
     module, examples = load_module(str(path), job["architecture"], job["input_shape"])
     return torch_inputs(examples), TorchReference(module).run

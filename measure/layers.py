@@ -59,13 +59,14 @@ class Layer:
 
 
 def stored_bytes(tensor: Any) -> int:
-    """Bytes of a tensor by its type and shape (INT4 and UINT4 hold two elements a byte)."""
+    """Bytes of a tensor by its type and shape; texts count as references."""
     import onnx
 
-    count = int(np.prod(tensor.dims, dtype=np.int64)) if tensor.dims else 1
-    if tensor.data_type in {onnx.TensorProto.UINT4, onnx.TensorProto.INT4}:
-        return (count + 1) // 2
-    return int(count * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    from ..exporter.files.screen.sizes import nbytes
+
+    if tensor.data_type == onnx.TensorProto.STRING:
+        return 8 * int(math.prod(tensor.dims))
+    return nbytes(tensor, tensor.name)
 
 
 def _nonzeros(tensor: Any) -> int:

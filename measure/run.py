@@ -2,111 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, MissingDependencyError
-from . import budgets, document, harness, peers
-from .runners.base import RUNTIMES
-from .subjects import CHECKPOINTS, Options, Subject, from_paths, job
-
-#: Told what happens next, how many steps are done, and of how many (0: not known yet).
-Progress = Callable[[str, int, int], None]
-
-
-#: The dense ONNX model made of a checkpoint: the honest baseline, eager torch being slow for other reasons.
-DENSE_PEER = "pfp32"
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to compare.
-
-    Parameters
-    ----------
-    paths
-        Files in the order of the table.
-    baseline
-        The file that the others are compared with, added in front if not in `paths`; None: the first, or
-        with peers of a checkpoint, its dense ONNX model.
-    runtimes, targets
-        Names to force, or None for what fits each file.
-    peers
-        Whether to add what users would pick instead.
-    plan
-        What `export --json` printed; its reasons are put beside the layers of packed models.
-    fail_if_slower, max_size, max_rss
-        Budgets, see `budgets.judge`.
-    variants
-        What each checkpoint is turned into in torch; None: on a GPU everything, elsewhere nothing.
-    """
-
-    paths: tuple[Path, ...]
-    baseline: Path | None = None
-    runtimes: tuple[str, ...] | None = None
-    targets: tuple[str, ...] | None = None
-    peers: bool = False
-    plan: Path | None = None
-    fail_if_slower: float | None = None
-    max_size: int | None = None
-    max_rss: int | None = None
-    variants: tuple[str, ...] | None = None
+from . import budgets, document, harness
+from .preparing import DENSE_PEER, Progress, with_inputs, with_peers
+from .request import Request, check_environment, read_reasons
+from .subjects import Options, Subject, from_paths, job
 
 
 def _silent(text: str, done: int, total: int) -> None:
     return None
-
-
-def read_reasons(plan: Path | None) -> dict[str, str]:
-    """Weight name to the reason of its format.
-
-    Raises
-    ------
-    InputError
-        If the file is no export report.
-    """
-    if plan is None:
-        return {}
-    try:
-        layers = json.loads(plan.read_text())["layers"]
-        return {str(layer["name"]): str(layer["reason"]) for layer in layers}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{plan}: not what `sparse-export export --json` prints ({error!r})") from error
-
-
-def check_environment(request: Request, options: Options) -> None:
-    """Refuse early what this machine cannot measure.
-
-    Raises
-    ------
-    MissingDependencyError
-        If this is not Linux, a runtime that was asked for is not installed, or there is no GPU.
-    InputError
-        If a file of inputs or data does not exist.
-    """
-    if not Path("/proc/self/status").exists():
-        raise MissingDependencyError("bench needs Linux: it reads the memory of its processes from /proc")
-    for runtime in request.runtimes or ():
-        if runtime not in RUNTIMES:
-            raise InputError(f"unknown runtime '{runtime}'; known: {', '.join(RUNTIMES)}")
-        if find_spec(RUNTIMES[runtime]) is None:
-            raise MissingDependencyError(
-                f"runtime '{runtime}' is not installed: pip install {RUNTIMES[runtime]}"
-            )
-    for given in (options.input, options.data):
-        if given and not Path(given).is_file():
-            raise InputError(f"{given}: no such file")
-    if options.device == "cuda":
-        from .runners import cuda
-
-        if request.peers:
-            raise InputError("--peers are measured on the CPU; leave out --device cuda")
-        cuda.require_gpu()
 
 
 def run(request: Request, options: Options, command: str, progress: Progress = _silent) -> dict[str, Any]:
@@ -136,8 +44,8 @@ def run(request: Request, options: Options, command: str, progress: Progress = _
         folder = Path(name)
         notes: list[str] = []
         if request.peers:
-            subjects, notes = _with_peers(subjects, base, request, options, folder, progress)
-        options, told = _with_inputs(base, options, folder, progress)
+            subjects, notes = with_peers(subjects, base, request, options, folder, progress)
+        options, told = with_inputs(base, options, folder, progress)
         notes += told
         dense = next((s for s in subjects if s.id == DENSE_PEER), None)
         if dense is not None and request.baseline is None:
@@ -149,89 +57,6 @@ def run(request: Request, options: Options, command: str, progress: Progress = _
     for layer in (layer for m in found["models"] if m["packed"] for layer in m["layers"]):
         layer["reason"] = reasons.get(layer["name"])
     return found
-
-
-def _with_peers(
-    subjects: list[Subject],
-    base: Subject,
-    request: Request,
-    options: Options,
-    folder: Path,
-    progress: Progress,
-) -> tuple[list[Subject], list[str]]:
-    """The subjects with the peers of the baseline behind them, and notes on peers that cannot be made."""
-    if base.packed:
-        raise InputError(
-            f"{base.path}: peers are made from a dense model; give it with --baseline dense.onnx"
-        )
-    found, notes = list(subjects), []
-    dense = base.path
-    if dense.suffix in CHECKPOINTS:
-        dense = _export_dense(base, options, folder, progress)
-        found.append(Subject(DENSE_PEER, "dense ONNX", dense, "onnxruntime", "peer", files=(dense,)))
-    if not request.runtimes:
-        for subject in subjects:
-            if subject.packed and subject.target in (None, *(request.targets or ())[:1]):
-                label = f"{subject.path.name} [stock onnxruntime]"
-                stock = replace(
-                    subject, id=f"{subject.id}s", label=label, runtime="onnxruntime-stock", target=None
-                )
-                found.append(replace(stock, origin="peer"))
-    made = peers.make(dense, folder, options.seed, options.input, lambda text: progress(text, 0, 0))
-    for peer, reason in made:
-        if peer is None:
-            notes.append(reason)
-        else:
-            found.append(peer)
-    return found, notes
-
-
-def _with_inputs(
-    base: Subject, options: Options, folder: Path, progress: Progress
-) -> tuple[Options, list[str]]:
-    """The options with files of inputs that the baseline takes, the same for all subjects.
-
-    Raises
-    ------
-    InputError
-        If there are none for any batch size.
-    """
-    progress("looking for inputs", 0, 0)
-    order = {
-        **job(base, options, 1, 1, 1),
-        "find": True,
-        "feeds": str(folder),
-        "input": options.input,
-        "batches": list(options.batch),
-    }
-    found = harness.run_worker(order, options.timeout)
-    if "error" in found:
-        family = MissingDependencyError if found["kind"] == "MissingDependencyError" else InputError
-        raise family(f"{base.label}: {found['error']}")
-    if not found["files"]:
-        raise InputError(f"{base.label}: {next(iter(found['errors'].values()))}")
-    files = tuple((int(batch), path) for batch, path in found["files"].items())
-    errors = tuple((int(batch), text) for batch, text in found["errors"].items())
-    told = [f"{base.label}: {found['told']}"] if found["told"] else []
-    return replace(options, feeds=files, no_feeds=errors), told
-
-
-def _export_dense(base: Subject, options: Options, folder: Path, progress: Progress) -> Path:
-    """The checkpoint as a dense ONNX file, from which the peers are made.
-
-    Raises
-    ------
-    InputError
-        If it cannot be exported; the message is the exporter's.
-    """
-    progress("exporting the dense model", 0, 0)
-    target = folder / "dense.onnx"
-    result = harness.run_worker({**job(base, options, 1, 1, 0), "export": str(target)}, options.timeout)
-    if "error" in result:
-        raise InputError(
-            f"{base.path}: {result['error']}".replace(f"{base.path}: {base.path}", str(base.path))
-        )
-    return target
 
 
 def _measure(

@@ -24,7 +24,7 @@ Job = dict[str, Any]
 
 def _measure_load(job: Job) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """The loaded runner, how long loading took, and the memory before and after it."""
-    from .runners.base import make_runner
+    from .runners.make import make_runner
 
     runner = make_runner(job)
     dropped = memory.drop_from_cache([Path(p) for p in job["files"]]) if job["cold"] else False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from ..errors import MissingDependencyError
-from .session import library_path
+from .library import library_path
 
 
 def main() -> int:

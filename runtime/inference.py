@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import InputError, MissingDependencyError
-from .session import register
+from .library import register
 
 try:
     import onnxruntime

@@ -1,6 +1,8 @@
 """Plain sessions of onnxruntime: the one place that makes them, and where its exceptions end.
 
-NOTES ----- Nothing of onnxruntime's own exceptions leaves this module: a model that does not load is a
+NOTES
+-----
+Nothing of onnxruntime's own exceptions leaves this module: a model that does not load is a
 `LoadError`, one that refuses its inputs a `RunError`, both of them `InputError`s with onnxruntime's first
 line in them.
 """
@@ -47,7 +49,12 @@ def said(error: BaseException) -> str:
 
 
 def options(
-    *, threads: int = 0, optimize: bool = True, registered: bool = False, severity: int = SILENT
+    *,
+    threads: int = 0,
+    optimize: bool = True,
+    registered: bool = False,
+    severity: int = SILENT,
+    written: Path | None = None,
 ) -> Any:
     """Session options of onnxruntime.
 
@@ -59,6 +66,8 @@ def options(
         Whether graph optimisations run; without them nodes are computed one by one, as they are written.
     registered
         Whether the native operators run packed layers.
+    written
+        Where the graph is written as it is after optimisation.
 
     Raises
     ------
@@ -72,13 +81,28 @@ def options(
     made = onnxruntime.SessionOptions()
     made.log_severity_level = severity
     made.intra_op_num_threads = threads
+    if written is not None:
+        made.optimized_model_filepath = str(written)
     if not optimize:
         made.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if registered:
-        from .session import register
+        from .library import register
 
         register(made)
     return made
+
+
+def opened(source: str | bytes, made: Any, provider: str = "CPUExecutionProvider") -> Any:
+    """A session of onnxruntime itself, with whatever it raises: what `Session` and `bench` hold.
+
+    Parameters
+    ----------
+    made
+        As `options` makes them.
+    """
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(source, made, providers=[provider])
 
 
 class Session:
@@ -90,7 +114,7 @@ class Session:
         Its file, read where it lies so that external data is found, or its bytes.
     name
         What messages call it; by default the file.
-    threads, optimize, registered
+    threads, optimize, registered, written
         As `options` takes them.
 
     Raises
@@ -107,14 +131,13 @@ class Session:
         threads: int = 0,
         optimize: bool = True,
         registered: bool = False,
+        written: Path | None = None,
     ) -> None:
-        import onnxruntime
-
-        made = options(threads=threads, optimize=optimize, registered=registered)
+        made = options(threads=threads, optimize=optimize, registered=registered, written=written)
         source = model if isinstance(model, bytes) else str(model)
         self.name = name or ("the model" if isinstance(model, bytes) else shown(model))
         try:
-            self.raw = onnxruntime.InferenceSession(source, made, providers=["CPUExecutionProvider"])
+            self.raw = opened(source, made)
         except Exception as error:  # onnxruntime has no stable base class for its failures
             raise LoadError(f"{self.name}: onnxruntime cannot load it: {said(error)}") from error
 

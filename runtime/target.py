@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from ..errors import MissingDependencyError
-from .session import library_path
+from .library import library_path
 
 VARIABLE = "SPARSE_EXPORT_TARGET"
 

@@ -15,6 +15,7 @@ from onnx import numpy_helper
 from ..errors import InputError
 from ..exporter.files.onnx_read import read_onnx
 from ..exporter.files.onnx_write import save
+from ..exporter.graph.domain import MAIN_DOMAINS
 from ..formats.base import Array
 from . import targets
 
@@ -31,7 +32,6 @@ _INPUTS: dict[str, tuple[str, tuple[int, ...]]] = {
 }
 #: Operators between a weight and its layer that change no value.
 _THROUGH = ("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Cast")
-_MAIN = ("", "ai.onnx")
 _FLOATS = (
     onnx.TensorProto.FLOAT,
     onnx.TensorProto.FLOAT16,
@@ -120,7 +120,7 @@ def _places(graph: onnx.GraphProto, outer: dict[str, Any]) -> Iterator[Place]:
     for node in graph.node:
         scope |= dict.fromkeys(node.output, node)
     for node in graph.node:
-        kind, inputs = _INPUTS.get(node.op_type, ("", ())) if node.domain in _MAIN else ("", ())
+        kind, inputs = _INPUTS.get(node.op_type, ("", ())) if node.domain in MAIN_DOMAINS else ("", ())
         for position in inputs:
             if position < len(node.input) and (place := _place(node, position, kind, scope)):
                 yield place

@@ -15,8 +15,9 @@ from ..files import shards
 from ..files.atomic import atomic_file
 from ..files.failures import ours
 from ..files.targets import SourceFiles, check_target
+from .contents import Report
 from .masks import drop_signs_of_zeros, fold
-from .read import Archive, Report
+from .read import Archive
 from .source import open_source
 from .tree import leaves
 from .unpacker import arrays, load, unpack

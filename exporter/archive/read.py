@@ -5,26 +5,21 @@ from __future__ import annotations
 import math
 import os
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 
 from ...errors import CorruptFileError, InputError
 from ...formats.base import Array
 from ..files import budget, sandbox
-from ..files.budget import INDEX_BYTES, INDEX_TIMES
 from ..files.container import Container, open_regular
-from ..files.container.header import DTYPES
 from ..files.failures import ours
-from . import chunk as archive_chunk
-from . import index as archive_index
-from .chunk import Row
+from . import chunk_read, index_text
+from .chunk_read import Row
+from .contents import Report, weigh
 from .index import PLAIN, Index
+from .ordered import in_order
 from .tree import leaves
 
 FORMAT = "sparse-export archive"
@@ -33,7 +28,6 @@ U8 = np.dtype(np.uint8)
 Step = Callable[[int, int], None]
 #: (tensor, part, first element, size) to zeroed memory for it, or None.
 Place = Callable[[int, int, int, int], Array | None]
-T = TypeVar("T")
 
 
 def silent(done: int, total: int) -> None:
@@ -42,30 +36,6 @@ def silent(done: int, total: int) -> None:
 
 def nowhere(tensor: int, part: int, start: int, size: int) -> None:
     """No memory of the caller's: every piece gets its own."""
-
-
-@dataclass
-class Report:
-    """What an archive holds and weighs.
-
-    Attributes
-    ----------
-    tensors
-        Name to (dtype, shape, dense bytes, entries, packed bytes); packed bytes are the tensor's share of
-        the segments it is in and of the index.
-    """
-
-    path: Path
-    file_bytes: int
-    dense_bytes: int
-    tensors: dict[str, dict[str, Any]]
-    notes: list[str] = field(default_factory=list)
-    tied: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def ratio(self) -> float:
-        """Dense bytes over file bytes."""
-        return self.dense_bytes / self.file_bytes
 
 
 class Archive:
@@ -120,7 +90,7 @@ class Archive:
         stored = self.container.read("index").tobytes()
         if metadata.get("index_crc32") != f"{zlib.crc32(stored):08x}":
             raise CorruptFileError(f"{where}: checksum of the index is missing or does not match")
-        index = archive_index.parse(_expand_index(stored, where), where)
+        index = index_text.parse(index_text.expand(stored, where), where)
         if len(index.chunks.pieces) != len(entries) - 1:
             raise CorruptFileError(f"{where}: index describes {len(index.chunks.pieces)} chunks")
         return index, len(stored)
@@ -129,7 +99,7 @@ class Archive:
         self, threads: int | None = None, progress: Step = silent, place: Place = nowhere
     ) -> Iterator[tuple[int, list[Array]]]:
         """(first piece, bit patterns of its pieces) of every chunk in order, checksums verified."""
-        places = list(self._places())
+        places = list(self.index.places())
         rows = self._rows()
         jobs, piece, segment = [], 0, 0
         for number, (pieces, segments) in enumerate(
@@ -143,7 +113,7 @@ class Archive:
             number, first, members, low, high = job
             data = self.container.read(f"chunk{number}").data
             where = f"{self.path}: chunk{number}"
-            return first, archive_chunk.decode(
+            return first, chunk_read.decode(
                 data,
                 members,
                 columns.kind[low:high],
@@ -186,7 +156,7 @@ class Archive:
 
         `place` may give zeroed memory for a piece of a tensor that is not SCALED.
         """
-        places = list(self._places())
+        places = list(self.index.places())
         alphas: dict[int, Array] = {}
         for first, pieces in self.chunks(threads, progress, place):
             for patterns, (tensor, part, start) in zip(pieces, places[first:], strict=False):
@@ -196,17 +166,6 @@ class Archive:
                     alphas[tensor] = np.concatenate([alphas.get(tensor, patterns[:0]), patterns])
                 else:
                     yield tensor, start, self._scale(tensor, start, patterns, alphas[tensor])
-
-    def _places(self) -> Iterator[tuple[int, int, int]]:
-        """(tensor, part, first element) of every piece."""
-        at = 0
-        for tensor in range(len(self.index.tensors.dtype)):
-            for part, (_, size) in enumerate(self.index.parts(tensor)):
-                start = 0
-                while start < size:
-                    yield tensor, part, start
-                    start += self.index.pieces.size[at]
-                    at += 1
 
     def _scale(self, tensor: int, start: int, signs: Array, alphas: Array) -> Array:
         """Bit patterns of weights stored as alphas and signs."""
@@ -222,49 +181,7 @@ class Archive:
 
     def report(self) -> Report:
         """Names, sizes and what each tensor takes of the file."""
-        index = self.index
-        tensors: dict[str, dict[str, Any]] = {}
-        packed, entries = self._shares()
-        first: dict[int, str] = {}
-        tied = {}
-        overhead = self.index_bytes / max(1, len(index.tensors.dtype))
-        for name, number in self.names:
-            if number in first:
-                tied[name] = first[number]
-                continue
-            first[number] = name
-            shape, dtype = index.tensors.shape[number], index.tensors.dtype[number]
-            tensors[name] = {
-                "dtype": dtype,
-                "shape": shape,
-                "dense_bytes": math.prod(shape) * DTYPES[dtype].itemsize,
-                "entries": entries[number],
-                "packed_bytes": round(packed[number] + overhead),
-            }
-        dense = sum(row["dense_bytes"] for row in tensors.values())
-        return Report(self.path, self.path.stat().st_size, dense, tensors, index.notes, tied)
-
-    def _shares(self) -> tuple[list[float], list[int]]:
-        """Bytes and entries of each tensor; a shared segment is divided by entries (zeros for signs)."""
-        index = self.index
-        count = len(index.tensors.dtype)
-        packed, entries = [0.0] * count, [0] * count
-        places = [tensor for tensor, *_ in self._places()]
-        pieces, at, base = index.pieces, 0, 0
-        for size, segments in zip(index.chunks.pieces, index.chunks.segments, strict=True):
-            members: list[list[tuple[int, int]]] = [[] for _ in range(segments)]
-            for i in range(at, at + size):
-                entries[places[i]] += pieces.entries[i]
-                weight = max(1, pieces.entries[i])
-                for column in (pieces.values, pieces.positions, pieces.signs):
-                    if column[i] >= 0:
-                        members[column[i]].append((places[i], weight))
-            for number, shares in enumerate(members):
-                total, stored = sum(w for _, w in shares), sum(index.segments.streams[base + number])
-                for tensor, weight in shares:
-                    packed[tensor] += stored * weight / total
-            at, base = at + size, base + segments
-        return packed, entries
+        return weigh(self.path, self.index, self.index_bytes, self.names)
 
 
 def _probe(path: Path) -> None:
@@ -279,37 +196,3 @@ def _probe(path: Path) -> None:
 def _open(path: Path) -> None:
     with Archive(path, trusted=True):
         pass
-
-
-def _expand_index(stored: bytes, where: str) -> bytes:
-    """The index's JSON, refused before decoding if it says it is larger than any index."""
-    import zstandard
-
-    try:
-        size = zstandard.frame_content_size(stored)
-        most = min(archive_index.INDEX_LIMIT, INDEX_BYTES + INDEX_TIMES * len(stored))
-        if not 0 < size <= most:
-            raise CorruptFileError(f"{where}: index says it is {size} bytes")
-        return zstandard.ZstdDecompressor().decompress(stored, max_output_size=size, allow_extra_data=False)
-    except zstandard.ZstdError as error:
-        raise CorruptFileError(f"{where}: index is broken: {error}") from None
-
-
-def in_order(function: Callable[[Any], T], jobs: Iterable[Any], threads: int | None) -> Iterator[T]:
-    """Results of the function in the order of the jobs, a few of them ahead on other threads."""
-    threads = threads or min(4, os.cpu_count() or 1)
-    if threads == 1:
-        yield from map(function, jobs)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[T]] = deque()
-        try:
-            for job in jobs:
-                waiting.append(pool.submit(function, job))
-                if len(waiting) > threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()

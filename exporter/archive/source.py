@@ -21,7 +21,7 @@ from ..files.container.header import DTYPE_NAMES
 from ..files.tensors import identity, refuse_growth
 from ..nets import torchvision
 from . import sparse
-from .index import fills
+from .index_rules import fills
 from .tree import Leaf, Tree, build, leaves
 
 

@@ -16,7 +16,8 @@ from ..files.container.header import DTYPES, header_bytes
 from . import chunk as archive_chunk
 from .chunk import Piece
 from .index import PLAIN, SCALED, SIGNS, Index
-from .read import FORMAT, U8, VERSION, in_order
+from .ordered import in_order
+from .read import FORMAT, U8, VERSION
 from .source import Source, SourceTensor
 from .tree import Leaf, fill, leaves
 

@@ -12,9 +12,12 @@ import onnx
 
 from ...errors import CorruptFileError, InputError, UnsupportedError
 from ...text import shown
-from . import budget, onnx_screen, sandbox
+from . import budget, sandbox
 from .failures import ours
 from .kinds import regular_file
+from .screen.prove import prove
+from .screen.sizes import nbytes
+from .screen.walk import node_tensors, subgraphs, tensors
 
 #: A protobuf cannot be larger.
 _MAX_PROTO = (1 << 31) - 1
@@ -59,7 +62,7 @@ def _prove(path: Path, data: bytes) -> None:
     budget.current().refuse_growth(
         total, size, f"{shown(path)}: its external data", times=budget.SHARED_TIMES
     )
-    onnx_screen.prove(model, size, shown(path))
+    prove(model, size, shown(path))
 
 
 def _parse(path: Path, data: bytes) -> onnx.ModelProto:
@@ -100,8 +103,8 @@ def _external(path: Path, model: onnx.ModelProto) -> list[_Place]:
     """Every external tensor of the model, its place proved."""
     for function in model.functions:
         for node in function.node:
-            inner = [t for graph in onnx_screen.subgraphs(node) for t in onnx_screen.tensors(graph)]
-            for tensor in (*onnx_screen.node_tensors(node), *inner):
+            inner = [t for graph in subgraphs(node) for t in tensors(graph)]
+            for tensor in (*node_tensors(node), *inner):
                 if tensor.data_location == onnx.TensorProto.EXTERNAL:
                     raise CorruptFileError(
                         f"{shown(path)}: function '{shown(function.name)}' holds external data"
@@ -109,7 +112,7 @@ def _external(path: Path, model: onnx.ModelProto) -> list[_Place]:
     opened: dict[str, tuple[Path, int]] = {}
     return [
         _place(path, tensor, opened)
-        for tensor in onnx_screen.tensors(model.graph)
+        for tensor in tensors(model.graph)
         if tensor.data_location == onnx.TensorProto.EXTERNAL
     ]
 
@@ -122,7 +125,7 @@ def _place(path: Path, tensor: onnx.TensorProto, opened: dict[str, tuple[Path, i
         target = _safe_target(path, location, name)
         opened[location] = target, regular_file(target)
     target, available = opened[location]
-    need = onnx_screen.nbytes(tensor, name)
+    need = nbytes(tensor, name)
     offset = _number(entries.get("offset", "0"), "offset", name)
     length = _number(entries["length"], "length", name) if "length" in entries else need
     if length != need:

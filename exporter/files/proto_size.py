@@ -12,7 +12,7 @@ from typing import Any
 
 import onnx
 
-from .onnx_screen import nbytes
+from .screen.sizes import nbytes
 
 #: Below this a tensor may as well be serialized.
 _SMALL = 1 << 16

@@ -21,7 +21,7 @@ from ...text import shown
 from . import budget, payloads, program_text, sandbox
 from .container.strict_json import check_depth
 from .failures import ours
-from .pickle_reader import ForbiddenGlobal
+from .pickles.names import ForbiddenGlobal
 from .zip_file import ZipFile
 
 _PROGRAM = "models/model.json"

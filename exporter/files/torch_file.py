@@ -18,7 +18,7 @@ from ...text import shown
 from . import budget, sandbox
 from .container import Container
 from .failures import ours
-from .pickle_reader import ForbiddenGlobal
+from .pickles.names import ForbiddenGlobal
 
 if TYPE_CHECKING:
     import torch

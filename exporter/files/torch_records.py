@@ -15,8 +15,12 @@ import torch
 
 from ...errors import CorruptFileError
 from ...text import shown
-from . import budget, rebuild
-from .pickle_reader import ForbiddenGlobal, Global, PickleReader
+from . import budget
+from .pickles.checks import Storage, require
+from .pickles.names import ForbiddenGlobal, Global
+from .pickles.reader import PickleReader
+from .pickles.table import storage_type, table, table_without_sparse
+from .pickles.values import build
 from .zip_file import ZipFile
 
 #: What torch.save writes beside the pickle and the storages.
@@ -54,9 +58,9 @@ def read_records(archive: ZipFile, mmap: bool) -> Any:
     reader = PickleReader(
         archive.read("data.pkl"),
         where,
-        rebuild.table(),
+        table(),
         storages,
-        rebuild.build,
+        build,
         budget.Purse(archive.size, where),
         opcodes=budget.MAX_OPCODES + budget.OPCODES_A_STORAGE * len(archive.members),
     )
@@ -69,20 +73,18 @@ class _ZipStorages:
     def __init__(self, archive: ZipFile, mmap: bool, swap: bool) -> None:
         self.archive, self.swap = archive, swap
         self.map: memory_map.mmap | None = archive.map() if mmap else None
-        self.made: dict[str, rebuild.Storage] = {}
+        self.made: dict[str, Storage] = {}
 
-    def __call__(self, identity: Any) -> rebuild.Storage:
-        rebuild.require(isinstance(identity, tuple) and len(identity) == 5, "a persistent id of no storage")
+    def __call__(self, identity: Any) -> Storage:
+        require(isinstance(identity, tuple) and len(identity) == 5, "a persistent id of no storage")
         kind, stored, key, _, count = identity
-        rebuild.require(kind == "storage" and type(key) is str and type(count) is int, "a persistent id")
-        dtype = rebuild.storage_type(stored)
+        require(kind == "storage" and type(key) is str and type(count) is int, "a persistent id")
+        dtype = storage_type(stored)
         if key not in self.made:
-            self.made[key] = rebuild.Storage(self._untyped(key, count * dtype.itemsize, dtype), dtype)
+            self.made[key] = Storage(self._untyped(key, count * dtype.itemsize, dtype), dtype)
         found = self.made[key]
-        rebuild.require(
-            found.untyped.nbytes() == count * dtype.itemsize, f"storage '{shown(key)}' has two sizes"
-        )
-        return rebuild.Storage(found.untyped, dtype)
+        require(found.untyped.nbytes() == count * dtype.itemsize, f"storage '{shown(key)}' has two sizes")
+        return Storage(found.untyped, dtype)
 
     def _untyped(self, key: str, size: int, dtype: torch.dtype) -> torch.UntypedStorage:
         member = self.archive.members.get(f"data/{key}")
@@ -115,12 +117,12 @@ def read_legacy(path: Path, mmap: bool) -> Any:
         storages, purse = _LegacyStorages(size), budget.Purse(size, where)
 
         def load(start: int, table: Mapping[str, Global]) -> tuple[Any, int]:
-            reader = PickleReader(head, where, table, storages, rebuild.build, purse, start=start)
+            reader = PickleReader(head, where, table, storages, build, purse, start=start)
             return reader.load(), reader.at
 
         starts, keys = [0], None
         for number in range(5):
-            keys, at = load(starts[-1], rebuild.table_without_sparse())
+            keys, at = load(starts[-1], table_without_sparse())
             starts.append(at)
             if number < 2 and keys != _LEGACY[number]:
                 raise CorruptFileError(f"{where}: a plain pickle, not a file of torch.save")
@@ -129,7 +131,7 @@ def read_legacy(path: Path, mmap: bool) -> Any:
         file.seek(starts[5])
         for key in keys:
             storages.fill(key, file, where)
-        return load(starts[3], rebuild.table())[0]
+        return load(starts[3], table())[0]
 
 
 class _LegacyStorages:
@@ -148,30 +150,28 @@ class _LegacyStorages:
         if flat.numel() and file.readinto(flat.numpy().data) != flat.numel():  # type: ignore[attr-defined]
             raise CorruptFileError(f"{where}: ended inside storage '{shown(key)}'")
 
-    def __call__(self, identity: Any) -> rebuild.Storage:
+    def __call__(self, identity: Any) -> Storage:
         if isinstance(identity, tuple) and identity[:1] == ("module",):
             raise ForbiddenGlobal("__main__.Module")
-        rebuild.require(isinstance(identity, tuple) and len(identity) == 6, "a persistent id of no storage")
+        require(isinstance(identity, tuple) and len(identity) == 6, "a persistent id of no storage")
         kind, stored, key, _, count, view = identity
-        rebuild.require(kind == "storage" and type(key) is str and type(count) is int, "a persistent id")
-        rebuild.require(0 <= count < 1 << 60, "a storage out of range")
-        dtype = rebuild.storage_type(stored)
+        require(kind == "storage" and type(key) is str and type(count) is int, "a persistent id")
+        require(0 <= count < 1 << 60, "a storage out of range")
+        dtype = storage_type(stored)
         if key not in self.flat:
             size = count * dtype.itemsize
             self.left -= size
-            rebuild.require(self.left >= 0, "storages that are larger than the file")
+            require(self.left >= 0, "storages that are larger than the file")
             self.flat[key] = torch.zeros(size, dtype=torch.uint8), dtype.itemsize
         untyped = self.flat[key][0].untyped_storage()
         if view is not None:
-            rebuild.require(isinstance(view, tuple) and len(view) == 3, "a view of a storage")
+            require(isinstance(view, tuple) and len(view) == 3, "a view of a storage")
             _, start, length = view
             fits = type(start) is int and type(length) is int and start >= 0 <= length
-            rebuild.require(
-                fits and (start + length) * dtype.itemsize <= untyped.nbytes(), "a view of a storage"
-            )
+            require(fits and (start + length) * dtype.itemsize <= untyped.nbytes(), "a view of a storage")
             part = self.flat[key][0][start * dtype.itemsize : (start + length) * dtype.itemsize]
             made: torch.UntypedStorage = part.untyped_storage()[
                 start * dtype.itemsize : (start + length) * dtype.itemsize
             ]
-            return rebuild.Storage(made, dtype)
-        return rebuild.Storage(untyped, dtype)
+            return Storage(made, dtype)
+        return Storage(untyped, dtype)

@@ -9,24 +9,22 @@ from __future__ import annotations
 
 import mmap
 import os
-import re
 import struct
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from ...errors import CorruptFileError, UnsupportedError
+from ...errors import CorruptFileError
 from ...text import shown
 from . import budget
 from .failures import ours
+from .zip_entries import FLAG_DESCRIPTOR, FULL32, Entry, entries
+from .zip_rules import prove_names, prove_plain, refuse_script
 
 _END, _END64, _LOCATOR = b"PK\5\6", b"PK\6\6", b"PK\6\7"
-_CENTRAL, _LOCAL, _DESCRIPTOR = b"PK\1\2", b"PK\3\4", b"PK\7\x08"
-_FLAG_DESCRIPTOR, _FLAG_UTF8 = 0x8, 0x800
-_FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
-_NAME = re.compile(r"[^\x00-\x1f\x7f\\:/]+(?:/[^\x00-\x1f\x7f\\:/]+)*")
+_LOCAL, _DESCRIPTOR = b"PK\3\4", b"PK\7\x08"
+_FULL16 = 0xFFFF
 _DIRECTORY_LIMIT = 64 << 20
 
 
@@ -111,16 +109,16 @@ class ZipFile:
         start, size, count = self._end()
         if count > budget.MAX_MEMBERS or size > _DIRECTORY_LIMIT:
             raise CorruptFileError(f"{self.where}: {count:,} zip entries (at most {budget.MAX_MEMBERS:,})")
-        entries = list(self._entries(self._at(start, size), count))
-        self._refuse_script(entries)
-        for entry in entries:
-            self._prove_plain(entry)
-        if sum(entry.size for entry in entries) > self.size:
+        found = list(entries(self._at(start, size), count, self.where))
+        refuse_script(found, self.where)
+        for entry in found:
+            prove_plain(entry, self.size, self.where)
+        if sum(entry.size for entry in found) > self.size:
             raise CorruptFileError(f"{self.where}: its zip entries overlap")
-        self._prove_names(entries)
+        prove_names(found, self.where)
         expected = 0
         members: dict[str, Member] = {}
-        for entry in sorted(entries, key=lambda entry: entry.offset):
+        for entry in sorted(found, key=lambda entry: entry.offset):
             begin, end = self._local(entry, expected)
             tail = entry.name.partition("/")[2]
             members[tail] = Member(tail, begin, entry.size, entry.crc)
@@ -129,7 +127,7 @@ class ZipFile:
             raise CorruptFileError(
                 f"{self.where}: {start - expected:,} bytes before its zip directory belong to no entry"
             )
-        return entries[0].name.partition("/")[0], members
+        return found[0].name.partition("/")[0], members
 
     def _end(self) -> tuple[int, int, int]:
         """Offset, bytes and entries of the directory, from the records at the very end of the file."""
@@ -151,8 +149,8 @@ class ZipFile:
             for small, large, full in (
                 (here, here64, _FULL16),
                 (count, count64, _FULL16),
-                (size, size64, _FULL32),
-                (start, start64, _FULL32),
+                (size, size64, FULL32),
+                (start, start64, FULL32),
             ):
                 if small not in (large, full):
                     raise CorruptFileError(f"{self.where}: its two zip directories differ")
@@ -168,88 +166,7 @@ class ZipFile:
             )
         return start, size, count
 
-    def _entries(self, data: bytes, count: int) -> Iterator[_Entry]:
-        """Every entry of the directory."""
-        at = 0
-        for _ in range(count):
-            if data[at : at + 4] != _CENTRAL or at + 46 > len(data):
-                raise CorruptFileError(f"{self.where}: its zip directory is damaged at entry {_ + 1:,}")
-            flags, method, crc, stored, size, name, extra, comment, disk, offset = struct.unpack(
-                "<4x2x2xHH4xIIIHHHH2x4xI", data[at : at + 46]
-            )
-            raw = data[at + 46 : at + 46 + name]
-            fields = data[at + 46 + name : at + 46 + name + extra]
-            at += 46 + name + extra + comment
-            if at > len(data) or comment or disk:
-                raise CorruptFileError(f"{self.where}: its zip directory is damaged at entry {_ + 1:,}")
-            size, stored, offset = self._wide(fields, size, stored, offset)
-            yield _Entry(self._name(raw, flags), raw, flags, method, crc, stored, size, offset)
-        if at != len(data):
-            raise CorruptFileError(f"{self.where}: its zip directory has entries that it does not count")
-
-    def _wide(self, fields: bytes, size: int, stored: int, offset: int) -> tuple[int, int, int]:
-        """Sizes and offset with what the zip64 field says where 32 bits are too few."""
-        at, values = 0, [size, stored, offset]
-        while at + 4 <= len(fields):
-            kind, length = struct.unpack("<HH", fields[at : at + 4])
-            if kind == 1:
-                wide = fields[at + 4 : at + 4 + length]
-                for i, value in enumerate(values):
-                    if value == _FULL32 and len(wide) >= 8:
-                        values[i], wide = int.from_bytes(wide[:8], "little"), wide[8:]
-                break
-            at += 4 + length
-        return values[0], values[1], values[2]
-
-    def _name(self, raw: bytes, flags: int) -> str:
-        try:
-            return raw.decode("utf-8" if flags & _FLAG_UTF8 else "ascii")
-        except UnicodeDecodeError as error:
-            raise CorruptFileError(f"{self.where}: the name of a zip entry is not UTF-8") from error
-
-    def _prove_plain(self, entry: _Entry) -> None:
-        """Stored as it is: neither encrypted nor compressed, nor larger than the file."""
-        name = f"{self.where}: '{shown(entry.name)}'"
-        if entry.flags & ~(_FLAG_DESCRIPTOR | _FLAG_UTF8):
-            raise CorruptFileError(
-                f"{name} is encrypted, patched or of a strange kind (flags {entry.flags:#x})"
-            )
-        if entry.method:
-            raise CorruptFileError(
-                f"{name} is compressed ({entry.stored:,} to {entry.size:,} bytes); torch.save never does"
-                " that, refusing to inflate it"
-            )
-        if entry.size != entry.stored or entry.offset + entry.size > self.size:
-            raise CorruptFileError(
-                f"{name} claims {entry.size:,} bytes at offset {entry.offset:,} of a file of {self.size:,}"
-            )
-
-    def _refuse_script(self, entries: list[_Entry]) -> None:
-        tails = [entry.name.partition("/")[2] for entry in entries]
-        if "constants.pkl" in tails or any(tail.startswith("code/") for tail in tails):
-            raise UnsupportedError(
-                f"{self.where}: a TorchScript archive; save its weights with"
-                " torch.save(torch.jit.load(FILE).state_dict(), 'state.pt') and give that"
-            )
-
-    def _prove_names(self, entries: list[_Entry]) -> None:
-        seen: set[str] = set()
-        root = entries[0].name.partition("/")[0]
-        for entry in entries:
-            folded = entry.name.casefold()
-            if folded in seen:
-                raise CorruptFileError(f"{self.where}: two zip entries are called '{shown(entry.name)}'")
-            seen.add(folded)
-            parts = entry.name.split("/")
-            if not _NAME.fullmatch(entry.name) or len(entry.raw) > 1024 or {".", ".."} & set(parts):
-                raise CorruptFileError(f"{self.where}: '{shown(entry.name)}' is no name for a zip entry")
-            if len(parts) < 2 or parts[0] != root:
-                raise CorruptFileError(
-                    f"{self.where}: a zip file without data.pkl in one folder, so not written by torch.save:"
-                    f" '{shown(entry.name)}'"
-                )
-
-    def _local(self, entry: _Entry, expected: int) -> tuple[int, int]:
+    def _local(self, entry: Entry, expected: int) -> tuple[int, int]:
         """First byte of an entry's data, and the first byte behind it, its local header proved."""
         name = shown(entry.name)
         if entry.offset != expected:
@@ -266,8 +183,8 @@ class ZipFile:
             and method == 0
             and self._at(entry.offset + 30, length) == entry.raw
         )
-        later = bool(flags & _FLAG_DESCRIPTOR)
-        known = size in (entry.size, _FULL32) and stored in (entry.size, _FULL32) and crc == entry.crc
+        later = bool(flags & FLAG_DESCRIPTOR)
+        known = size in (entry.size, FULL32) and stored in (entry.size, FULL32) and crc == entry.crc
         if not same or not (known or (later and not (size or stored or crc))):
             raise CorruptFileError(
                 f"{self.where}: '{name}' is another entry in the directory than in its place"
@@ -275,7 +192,7 @@ class ZipFile:
         end = begin + entry.size
         return begin, end + (self._descriptor(entry, end) if later else 0)
 
-    def _descriptor(self, entry: _Entry, end: int) -> int:
+    def _descriptor(self, entry: Entry, end: int) -> int:
         """Bytes of the record behind an entry that was written before its size was known."""
         data = self._at(end, min(24, self.size - end))
         for form in ("<4xIII", "<4xIQQ"):
@@ -289,15 +206,3 @@ class ZipFile:
         raise CorruptFileError(
             f"{self.where}: '{shown(entry.name)}' has no proper record of its size behind it"
         )
-
-
-@dataclass(frozen=True)
-class _Entry:
-    name: str
-    raw: bytes
-    flags: int
-    method: int
-    crc: int
-    stored: int
-    size: int
-    offset: int

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
 from ...formats.base import Array
+from ...runtime import stock
 from .domain import MAIN_DOMAINS
 from .walk import attribute, subgraphs
 
@@ -115,19 +115,11 @@ class Evaluator:
         return sizes
 
     def _executed(self, graph: onnx.GraphProto, outputs: Sequence[str]) -> dict[str, Array] | None:
-        import onnxruntime
-
         model = helper.make_model(graph, opset_imports=self.imports, ir_version=self.ir_version)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        options.intra_op_num_threads = 1
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
-            session = onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
-            results: list[Any] = session.run(None, {})
-        except Exception:  # no kernel for these types, or an index out of range: the runtime says so
+            session = stock.Session(model.SerializeToString(), threads=1, optimize=False)
+            results = session.run({})
+        except (stock.LoadError, stock.RunError):  # no kernel for these types, an index out of range
             return None
         if not all(isinstance(result, np.ndarray) for result in results):
             return None

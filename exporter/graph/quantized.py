@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from ...formats.base import Array
 from .index import GraphIndex, Layer
 from .padding import explicit_pads
-from .points import EIGHT_BITS, Quantized, dequantizer, dequantizes, point
+from .points import EIGHT_BITS, Quantized
+from .qdq import dequantizer, dequantizes, point
 from .walk import attribute
 
 #: A bias beyond this leaves no room for the products in 32 bits.

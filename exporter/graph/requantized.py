@@ -14,7 +14,8 @@ import onnx
 
 from .domain import MAIN_DOMAINS
 from .index import GraphIndex, Layer
-from .points import Point, dequantizer, dequantizes, point, quantizes
+from .points import Point
+from .qdq import dequantizer, dequantizes, point, quantizes
 from .quantized import add_bias
 
 

@@ -50,16 +50,25 @@ def inferred(model: onnx.ModelProto) -> Inferred:
     return found
 
 
+#: Size of an open axis behind the batch, by the rank of its input: an image, a volume; else a sequence.
+_USUAL = {4: 224, 5: 32}
+
+
 def concrete_shapes(model: onnx.ModelProto, examples: Sequence[tuple[int, ...]] | None) -> dict[str, Shape]:
-    """Inferred shapes of one run: the examples fill in what the graph's inputs leave open, 1 the rest."""
+    """Inferred shapes of one run: the examples fill in what the graph's inputs leave open.
+
+    What no example says is a batch of 1 and elsewhere a size that nets of that rank are usually run with.
+    """
     slim = without_data(model)
     names = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in slim.graph.input if value.name not in names]
     for place, value in enumerate(inputs):
         example = examples[place] if examples and place < len(examples) else ()
-        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+        dims = value.type.tensor_type.shape.dim
+        for axis, dim in enumerate(dims):
             if not dim.HasField("dim_value"):
-                dim.dim_value = example[axis] if axis < len(example) else 1
+                usual = _USUAL.get(len(dims), 128) if axis else 1
+                dim.dim_value = example[axis] if axis < len(example) else usual
     del slim.graph.value_info[:]
     for value in slim.graph.output:
         value.type.tensor_type.ClearField("shape")

@@ -11,11 +11,8 @@ from onnx import numpy_helper
 
 from ...errors import CorruptFileError, UnsupportedError
 from ...text import shown
+from ..files import budget
 from .walk import all_graphs
-
-#: What they may grow to when dense: in bytes, or times what the sparse tensors of the model take.
-MAX_DENSE = 64 << 20
-MAX_GROWTH = 1000
 
 
 def densify(model: onnx.ModelProto) -> dict[str, onnx.SparseTensorProto]:
@@ -49,10 +46,11 @@ def dense_tensor(sparse: onnx.SparseTensorProto) -> onnx.TensorProto:
 
 def _refuse_growth(held: Sequence[onnx.SparseTensorProto]) -> None:
     need = sum(_nbytes(sparse) for sparse in held)
-    limit = max(MAX_DENSE, MAX_GROWTH * sum(sparse.ByteSize() for sparse in held))
+    limit = budget.current().growth(sum(sparse.ByteSize() for sparse in held))
     if need > limit:
         raise UnsupportedError(
-            f"sparse tensors of {need:,} bytes when dense, over {MAX_GROWTH:,} times what is stored"
+            f"sparse tensors of {need:,} bytes when dense, over the limit of {limit:,};"
+            " raise it with --max-dense"
         )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from .points import dequantizes, quantizes
+from .qdq import dequantizes, quantizes
 from .walk import captured, fresh, value_names
 
 _ZERO = 2

@@ -23,7 +23,7 @@ import onnx
 from ... import formats
 from ...runtime.target import kernel_target
 from ..graph.index import Layer, concrete_shapes
-from .plan import TensorPlan
+from .tensor_plan import TensorPlan
 
 #: Packed must win by this much before it is believed.
 MARGIN = 1.15

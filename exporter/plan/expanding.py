@@ -16,12 +16,13 @@ from ...formats import TensorStats
 from ...formats.base import Array, as_bits
 from ..graph.census import Constant
 from ..graph.index import GraphIndex
-from . import plan as planning
+from . import choosing
+from .tensor_plan import TensorPlan
 from .types import decoded_exactly
 from .values import Encoded
 
 
-def expand(plan: planning.TensorPlan, array: Array, why: str) -> None:
+def expand(plan: TensorPlan, array: Array, why: str) -> None:
     """Let a plan store its weight in the smallest of its candidates, and expand it, because of `why`.
 
     Parameters
@@ -34,21 +35,19 @@ def expand(plan: planning.TensorPlan, array: Array, why: str) -> None:
         return
     plan.run, plan.run_reason, plan.values = "expanded", why, "fp32"
     plan.encoded = Encoded(array)
-    planning.choose(plan, TensorStats(array))
+    choosing.choose(plan, TensorStats(array))
     if not plan.packed:
         plan.run, plan.encoded = "dense", None
         plan.reason = f"{plan.reason}; {why}"
 
 
-def plan_constant(
-    constant: Constant, told: Mapping[str, str], wanted: str, optimize: str
-) -> planning.TensorPlan:
+def plan_constant(constant: Constant, told: Mapping[str, str], wanted: str, optimize: str) -> TensorPlan:
     """The plan of a constant that is the weight of no layer; `told` has better reasons than its readers."""
     tensor = constant.tensor
     shape = tuple(tensor.dims)
     array = numpy_helper.to_array(tensor)
-    nbytes = planning.tensor_bytes(tensor)
-    plan = planning.TensorPlan(
+    nbytes = choosing.tensor_bytes(tensor)
+    plan = TensorPlan(
         name=constant.name,
         op="/".join(constant.readers),
         shape=shape,
@@ -65,25 +64,25 @@ def plan_constant(
     if optimize == "speed" or not constant.movable:
         plan.reason = why
     else:
-        plan.reason = planning.refusal(wanted, plan)
+        plan.reason = choosing.refusal(wanted, plan)
     if not plan.reason:
-        plan.candidates = planning.candidates(wanted, optimize)
+        plan.candidates = choosing.candidates(wanted, optimize)
         expand(plan, array, why)
     return plan
 
 
-def prefer_sources(index: GraphIndex, plan: planning.TensorPlan) -> None:
+def prefer_sources(index: GraphIndex, plan: TensorPlan) -> None:
     """Take back that a computed weight is packed where what it is computed from takes less, packed itself."""
     total = 0
     for name in plan.freed:
         array = numpy_helper.to_array(index.initializers[name])
         sizes = [array.nbytes]
-        if decoded_exactly(array) and array.nbytes >= planning.MIN_DENSE_BYTES:
-            twin = planning.TensorPlan(
+        if decoded_exactly(array) and array.nbytes >= choosing.MIN_DENSE_BYTES:
+            twin = TensorPlan(
                 name, "", array.shape, "", 0, array.size, "dense", array.nbytes, array.nbytes, ""
             )
             twin.candidates = plan.candidates
-            planning.choose(twin, TensorStats(array))
+            choosing.choose(twin, TensorStats(array))
             sizes.append(twin.packed_bytes)
         total += min(sizes)
     if plan.packed and total < plan.packed_bytes:

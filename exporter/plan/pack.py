@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from ... import formats
 from ...errors import SparseExportError
 from ...formats import Packed
-from .plan import TensorPlan
+from .tensor_plan import TensorPlan
 
 
 def pack(

@@ -8,13 +8,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import Any
 
 import numpy as np
-import onnx
-from onnx import numpy_helper
 
 from ... import formats
 from ...errors import InputError
@@ -24,92 +20,9 @@ from ..graph.census import others
 from ..graph.index import GraphIndex, Layer
 from ..graph.zeros import strangers
 from . import expanding, values
+from .choosing import MIN_DENSE_BYTES, candidates, choose, refusal, tensor_bytes
+from .tensor_plan import TensorPlan
 from .values import LOSSLESS, Encoded, Spec
-
-#: Weights below this many bytes stay dense: node and tensor headers would eat the gain.
-MIN_DENSE_BYTES = 1024
-#: Decodes count positions in int32.
-MAX_ELEMENTS = 1 << 31
-
-
-@dataclass
-class TensorPlan:
-    """The decision for one weight.
-
-    `format` is what it is stored as, `run` what computes with it: "packed" (an operator takes the
-    components),
-    "expanded" (a `<Prefix>Weight` node gives the tensor, which is constant once a session is made) or
-    "dense";
-    `run_reason` says why. `dense_bytes` and `packed_bytes` are exact sizes of the tensor data, headers
-    apart. `role` is "weight";
-    "parameter" for a vector (a bias, a normalisation's); "value" for what stays computed, so that the file
-    holds not it but what it is computed from. The last two count neither as packed nor as kept. `freed` are
-    the tensors of the model that packing makes needless: the weight itself, or what it is computed from.
-    `sizes` are the bytes of every format that may hold it, "dense" among them; none where it must stay.
-    `origin` says what the weight is computed from, where it is.
-    """
-
-    name: str
-    op: str
-    shape: tuple[int, ...]
-    dtype: str
-    nnz: int
-    size: int
-    format: str
-    dense_bytes: int
-    packed_bytes: int
-    reason: str
-    run: str = "dense"
-    run_reason: str = ""
-    values: str = "fp32"
-    runner_up: tuple[str, int] | None = None
-    sizes: dict[str, int] = field(default_factory=dict, repr=False)
-    origin: str = ""
-    role: str = "weight"
-    freed: tuple[str, ...] = ()
-    layers: list[Layer] = field(default_factory=list, repr=False)
-    encoded: Encoded | None = field(default=None, repr=False)
-    candidates: tuple[str, ...] = field(default=(), repr=False)
-
-    @property
-    def density(self) -> float:
-        """Non-zeros over elements."""
-        return self.nnz / self.size if self.size else 0.0
-
-    @property
-    def packed(self) -> bool:
-        """Whether it is stored in a format."""
-        return self.format != "dense"
-
-    @property
-    def runs_packed(self) -> bool:
-        """Whether its layers' nodes are replaced by operators that take the components."""
-        return self.packed and self.run == "packed"
-
-    @property
-    def expanded(self) -> bool:
-        """Whether a node in front of its readers gives the tensor."""
-        return self.packed and self.run == "expanded"
-
-    def stay_dense(self, reason: str) -> None:
-        """Take the decision back; what was chosen becomes the runner-up."""
-        self.runner_up = (self.format, self.packed_bytes)
-        self.format, self.packed_bytes, self.reason = "dense", self.dense_bytes, reason
-        self.run, self.run_reason = "dense", ""
-        self.values, self.encoded, self.sizes = "fp32", None, {}
-
-    def with_layers(self, layers: list[Layer]) -> TensorPlan:
-        """The same decision for other layers."""
-        return replace(self, layers=layers)
-
-    def to_json(self) -> dict[str, Any]:
-        """The plan of this weight as JSON-able values."""
-        row = asdict(replace(self, layers=[], encoded=None))
-        for name in ("layers", "encoded", "freed", "sizes", "origin", "candidates"):
-            del row[name]
-        why = f"{self.run}: {self.run_reason}" if self.packed and self.run_reason else ""
-        row["reason"] = "; ".join(text for text in (self.reason, self.origin, why) if text)
-        return row | {"shape": list(self.shape), "density": self.density}
 
 
 def parse_overrides(pairs: Iterable[str]) -> list[tuple[str, str]]:
@@ -257,11 +170,6 @@ def _plan_weight(
     return plan
 
 
-def tensor_bytes(tensor: onnx.TensorProto) -> int:
-    """Bytes of a tensor's data in a file."""
-    return len(tensor.raw_data) if tensor.HasField("raw_data") else int(numpy_helper.to_array(tensor).nbytes)
-
-
 def _obstacle(index: GraphIndex, name: str, group: list[Layer]) -> str | None:
     """Why the weight must stay as it is, or None."""
     for layer in group:
@@ -275,33 +183,3 @@ def _obstacle(index: GraphIndex, name: str, group: list[Layer]) -> str | None:
     if len({layer.transposed for layer in group}) > 1:
         return "shared by layers that read it in two orientations"
     return None
-
-
-def refusal(wanted: str, plan: TensorPlan) -> str:
-    """Why a weight stays dense whatever reads it; empty where nothing speaks against packing."""
-    if wanted == "dense":
-        return "asked for"
-    if plan.dense_bytes < MIN_DENSE_BYTES:
-        return f"under {MIN_DENSE_BYTES} B: headers would eat the gain"
-    if plan.size >= MAX_ELEMENTS:
-        return "2^31 elements or more: a decode counts positions in 32 bits"
-    return ""
-
-
-def candidates(wanted: str, optimize: str) -> tuple[str, ...]:
-    """Names of the formats that are tried."""
-    if wanted == "auto" and optimize == "speed":
-        return tuple(fmt.name for fmt in formats.with_kernel())
-    if wanted == "auto":
-        return tuple(fmt.name for fmt in formats.packable())
-    fmt = formats.asked(wanted)
-    return (fmt.name,) if fmt.operator is not None else ()
-
-
-def choose(plan: TensorPlan, stats: TensorStats) -> None:
-    """Give a plan the smallest of its candidates, or let it stay dense."""
-    choice = formats.choose(stats, [formats.get(name) for name in plan.candidates], plan.dense_bytes)
-    plan.format, plan.packed_bytes, plan.reason = choice.chosen, choice.nbytes, choice.reason
-    plan.sizes = choice.sizes if plan.packed else {}
-    if choice.runner_up:
-        plan.runner_up = (choice.runner_up, choice.sizes[choice.runner_up])

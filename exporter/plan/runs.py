@@ -14,7 +14,7 @@ import onnx
 from ...runtime.target import kernel_target
 from ..graph.index import GraphIndex, Layer, concrete_shapes
 from . import cost, cost_int8, expanding
-from .plan import TensorPlan
+from .tensor_plan import TensorPlan
 from .values import parse
 
 

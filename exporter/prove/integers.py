@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import onnx
@@ -109,7 +110,7 @@ def prove(
         for place, layer in enumerate(layers):
             here = f"{shown(subject)}: {shown(layer.one.name)} in {runtime}"
             array = got[f"y{place}"]
-            differing += _compare(plain[layer.gives], array, lambda at=layer.gives: as_optimised(at), here)
+            differing += _compare(plain[layer.gives], array, partial(as_optimised, layer.gives), here)
             values += array.size
         result.differing, result.values = max(result.differing, differing), values
     return result

@@ -26,8 +26,8 @@ from ...runtime.stock import LoadError, RunError, Session
 from ...text import shown
 from ..graph.domain import DOMAIN
 from ..graph.index import GraphIndex
-from ..plan.plan import TensorPlan
 from ..plan.plan import stored as stored_array
+from ..plan.tensor_plan import TensorPlan
 from ..plan.values import Encoded, parse
 from ..reference import OnnxReference, Reference
 from ..source import Source

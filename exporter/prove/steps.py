@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 
 from ..graph.domain import MAIN_DOMAINS
-from ..graph.points import dequantizes
+from ..graph.qdq import dequantizes
 
 #: onnxruntime computes these by approximations that are right to a few units of 1, not of their result: a
 #: sigmoid of -16 is 1.5e-7 or 0, as the last bit of its input decides.

@@ -14,7 +14,7 @@ from ..files import shards
 if TYPE_CHECKING:
     import onnx
 
-    from ..plan.plan import TensorPlan
+    from ..plan.tensor_plan import TensorPlan
     from ..prove.compare import Verification
     from ..source import Source
     from .waterfall import Waterfall
@@ -110,7 +110,7 @@ class Report:
         from onnx import TensorProto, numpy_helper
 
         from ..files.onnx_size import dense_bytes, file_bytes, held
-        from ..plan.plan import tensor_bytes
+        from ..plan.choosing import tensor_bytes
         from .waterfall import waterfall
 
         self.dense_file_bytes = dense_bytes(model)

@@ -11,7 +11,7 @@ from ...formats import Packed
 from ..files.onnx_read import read_onnx
 from ..files.onnx_size import dense_bytes, file_bytes, model_bytes
 from ..graph.index import GraphIndex
-from ..plan.plan import TensorPlan
+from ..plan.tensor_plan import TensorPlan
 from . import packed_nodes
 from .settle import settled
 from .write import rewrite

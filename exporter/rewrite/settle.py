@@ -8,7 +8,7 @@ import onnx
 from onnx import numpy_helper
 
 from ..graph.index import GraphIndex
-from ..plan.plan import TensorPlan
+from ..plan.tensor_plan import TensorPlan
 from .write import rewrite
 
 

@@ -18,7 +18,7 @@ from ... import formats
 from ..graph.domain import MAIN_DOMAINS
 from ..graph.find import norm_factors
 from ..graph.index import GraphIndex, Layer, attribute
-from ..plan.plan import TensorPlan
+from ..plan.tensor_plan import TensorPlan
 
 #: A sign is looked for at most this many nodes up.
 _DEPTH = 8

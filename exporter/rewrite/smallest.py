@@ -25,7 +25,7 @@ from ..graph import find
 from ..graph.domain import DOMAIN, main_opset
 from ..graph.index import GraphIndex, Layer
 from ..plan import runs
-from ..plan.plan import TensorPlan
+from ..plan.tensor_plan import TensorPlan
 from . import functions, weight_functions
 from .op_spec import OpSpec
 from .weight_functions import WEIGHT, Twin, twin_of

@@ -18,7 +18,7 @@ from ..graph.domain import DOMAIN, VERSION, main_opset
 from ..graph.hoist import MARK, moved, sink
 from ..graph.index import GraphIndex, Layer
 from ..graph.walk import all_graphs, captured, copied, fresh
-from ..plan.plan import TensorPlan
+from ..plan.tensor_plan import TensorPlan
 from . import functions, quantized_nodes, sign_chains, weight_functions
 from .op_spec import POOL, OpSpec
 from .sign_bits import signs

@@ -7,8 +7,6 @@ it, or the keys and shapes of the state dict are those of a net we know.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
@@ -18,44 +16,9 @@ from ...text import shown
 from ..checkpoint import Checkpoint
 from ..nets import torchvision as vision
 from . import dynamic as open_axes
+from .example_inputs import example_inputs
 from .filled import filled, find
-from .to_onnx import to_onnx
-
-__all__ = ["Resolved", "resolve", "to_onnx"]
-
-_DTYPES = {
-    **{str(d)[6:]: d for d in (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.bool)},
-    **{str(d)[6:]: d for d in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)},
-}
-
-
-@dataclass
-class Resolved:
-    """A net ready to be traced.
-
-    Attributes
-    ----------
-    module
-        In evaluation mode, float32, holding the checkpoint's weights (shared, not copied, where float32).
-    arch_name
-        "resnet18", "net.py:make", "a torch.export program", or the class of a whole module.
-    example_inputs
-        Seeded; the first dimension of each is the batch.
-    program
-        The torch.export.ExportedProgram, when the file was one: it is exported instead of the module.
-    axes
-        For every input its open axes and their names in the file.
-    asked
-        Whether some of them were asked for: then none may be closed.
-    """
-
-    module: torch.nn.Module
-    arch_name: str
-    example_inputs: tuple[torch.Tensor, ...]
-    notes: list[Note] = field(default_factory=list)
-    program: Any | None = None
-    axes: list[dict[int, str]] = field(default_factory=list)
-    asked: bool = False
+from .resolved import Resolved
 
 
 def resolve(
@@ -103,43 +66,6 @@ def resolve(
         inputs = example_inputs(name, input_shapes, input_dtypes, default)
     axes = open_axes.parse(dynamic, open_axes.names_of(module, len(inputs)), [item.ndim for item in inputs])
     return Resolved(module, name, inputs, notes, axes=axes, asked=bool(dynamic))
-
-
-def example_inputs(
-    name: str,
-    shapes: list[tuple[int, ...]] | None,
-    dtypes: list[str] | None,
-    default: tuple[int, ...] | None = None,
-) -> tuple[torch.Tensor, ...]:
-    """Seeded inputs of the given shapes and dtypes: normal floats, integers 0 and 1."""
-    if not shapes:
-        if default is None:
-            raise InputError(
-                f"'{shown(name)}' does not tell its input: give --input-shape, for example 1x3x224x224"
-            )
-        shapes = [default]
-    kinds = dtypes or ["float32"]
-    if len(kinds) == 1:
-        kinds = kinds * len(shapes)
-    if len(kinds) != len(shapes):
-        raise InputError(
-            f"{len(kinds)} input dtypes for {len(shapes)} inputs: give one for all, or one for each"
-        )
-    generator = torch.Generator().manual_seed(0)
-    inputs = []
-    for shape, kind in zip(shapes, kinds, strict=True):
-        if kind not in _DTYPES:
-            raise InputError(f"unknown input dtype '{shown(kind)}': one of {', '.join(_DTYPES)}")
-        if not shape or min(shape) < 1:
-            raise InputError(
-                f"input shape {'x'.join(map(str, shape)) or '()'}: every dimension must be at least 1"
-            )
-        dtype = _DTYPES[kind]
-        if dtype.is_floating_point:
-            inputs.append(torch.randn(shape, generator=generator).to(dtype))
-        else:
-            inputs.append(torch.randint(0, 2, shape, generator=generator).to(dtype))
-    return tuple(inputs)
 
 
 def _from_program(checkpoint: Checkpoint) -> Resolved:

@@ -35,7 +35,7 @@ from .dynamic import BATCH
 if TYPE_CHECKING:
     import onnx
 
-    from .resolve import Resolved
+    from .resolved import Resolved
 
 #: Understood by onnxruntime 1.20 and later; what torch's exporter writes without a version conversion.
 OPSET = 18

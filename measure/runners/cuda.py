@@ -19,7 +19,9 @@ from ...errors import MissingDependencyError, UnsupportedError
 from ..inputs import Feeds, InputSpec
 from ..onnx_files import all_files
 from ..subjects import CHECKPOINTS, Subject, is_packed
-from .base import OnnxRuntime, Runner, load_module, torch_inputs
+from .base import Runner
+from .onnxruntime import OnnxRuntime
+from .torch import load_module, torch_inputs
 from .torch_variants import HALF, VARIANTS, precise, transform
 
 

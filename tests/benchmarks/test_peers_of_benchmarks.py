@@ -67,7 +67,7 @@ def test_openvino_is_optional(common: ModuleType, linear: Path, monkeypatch: pyt
 
 def test_openvino_computes_in_float32(common: ModuleType, linear: Path) -> None:
     pytest.importorskip("openvino")
-    from sparse_export.measure.runners.base import make_runner
+    from sparse_export.measure.runners.make import make_runner
 
     runner = make_runner({"path": linear, "runtime": "openvino", "threads": 1, "precision": "f32"})
     runner.load()

@@ -14,23 +14,11 @@ import onnxruntime
 import pytest
 import torch
 
-import sparse_export
 from sparse_export.cli import run
 
 from .. import nets
 from ..onnx_models import residual_net
-
-HERE = Path(__file__).parents[1]
-ARCH = ["--arch", f"{HERE / 'nets.py'}:small", "--input-shape", "1x64"]
-CSR = ["--format", "csr", *ARCH]
-
-
-@pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
-    """A pruned state dict with its masks still in."""
-    path = tmp_path / "model.pt"
-    torch.save(nets.pruned(nets.small).state_dict(), path)
-    return path
+from .exports import ARCH, CSR, HERE, refuse
 
 
 def test_exports_next_to_the_checkpoint(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,46 +115,6 @@ def test_writes_the_report_page_and_the_model_card(checkpoint: Path) -> None:
     assert "csr" in card.read_text()
 
 
-def test_refuses_a_report_over_an_existing_file_before_working(
-    checkpoint: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    page = checkpoint.with_name("report.html")
-    page.write_text("mine")
-    assert "--force" in refuse([str(checkpoint), "--report", str(page), *CSR], capsys)
-    assert page.read_text() == "mine" and not checkpoint.with_name("model.csr.onnx").exists()
-
-
-def test_archive_gives_the_checkpoint_back(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    archive, back = checkpoint.with_name("model.packed.safetensors"), checkpoint.with_name("back.pt")
-    assert run([str(checkpoint), "--archive", "--no-fold"]) == 0
-    assert "read back bit for bit" in capsys.readouterr().out
-    assert run(["unpack", str(archive), "-o", str(back)]) == 0
-    source, got = torch.load(checkpoint), torch.load(back)
-    assert list(source) == list(got)
-    assert all(source[name].numpy().tobytes() == got[name].numpy().tobytes() for name in source)
-
-
-def test_archive_command_writes_what_the_short_form_does(checkpoint: Path) -> None:
-    files = [checkpoint.with_name(name) for name in ("one.safetensors", "two.safetensors")]
-    assert run(["archive", str(checkpoint), "-q", "-o", str(files[0])]) == 0
-    assert run([str(checkpoint), "--archive", "-q", "-o", str(files[1])]) == 0
-    assert files[0].read_bytes() == files[1].read_bytes()
-
-
-def test_archive_command_names_its_file_and_leaves_another_alone(
-    checkpoint: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(["archive", str(checkpoint), "--json", "--no-fold", "--exact-zeros"]) == 0
-    assert json.loads(capsys.readouterr().out)["output"].endswith("model.packed.safetensors")
-    assert "--force" in refuse(["archive", str(checkpoint)], capsys)
-    assert "--arch" in refuse(["archive", str(checkpoint), *ARCH], capsys)
-
-
-def test_archive_refuses_options_of_a_graph(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "--arch does not apply" in refuse([str(checkpoint), "--archive", *ARCH], capsys)
-    assert "--no-fold" in refuse([str(checkpoint), "--no-fold", *ARCH], capsys)
-
-
 @pytest.mark.parametrize("name", ["fp16", "bf16", "int8", "codebook:16"])
 def test_lossy_values_say_so_and_report_the_difference(
     name: str, checkpoint: Path, capsys: pytest.CaptureFixture[str]
@@ -202,87 +150,6 @@ def test_verify_tells_a_different_model(
     torch.save(nets.pruned(nets.small, seed=1).state_dict(), other)
     assert run(["verify", str(other), str(checkpoint.with_name("model.csr.onnx")), *ARCH]) == 1
     assert "differ" in capsys.readouterr().err
-
-
-def refuse(args: list[str], capsys: pytest.CaptureFixture[str], code: int = 2) -> str:
-    """Run a command that must fail with one clear line; return the line."""
-    assert run(args) == code
-    out, err = capsys.readouterr()
-    assert out == "" and err.count("\n") == 1 and err.startswith("sparse-export: error: "), err
-    return err
-
-
-def test_failed_verification_leaves_no_file(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = sorted(checkpoint.parent.iterdir())
-    assert "over the tolerance" in refuse([str(checkpoint), "--rtol", "0", "--atol", "0", *CSR], capsys, 1)
-    assert sorted(checkpoint.parent.iterdir()) == before
-
-
-def test_refuses_nan_weight(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    state = torch.load(checkpoint)
-    state["2.weight_orig"][0, 0], state["2.weight_mask"][0, 0] = float("nan"), 1
-    torch.save(state, checkpoint)
-    before = sorted(checkpoint.parent.iterdir())
-    assert "2.weight" in refuse([str(checkpoint), *CSR], capsys)
-    assert sorted(checkpoint.parent.iterdir()) == before
-
-
-def test_refuses_an_unknown_goal(checkpoint: Path) -> None:
-    with pytest.raises(sparse_export.InputError, match="'size', 'speed' or 'memory'"):
-        sparse_export.export(checkpoint, optimize="beauty")
-
-
-def test_refuses_unknown_architecture_naming_the_three_ways(
-    checkpoint: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    line = refuse([str(checkpoint)], capsys)
-    assert "--arch" in line and ".onnx" in line
-
-
-@pytest.mark.parametrize(
-    ("arguments", "word"),
-    [
-        (["--layers", "nosuch*=csr"], "nosuch*"),
-        (["--layers", "0.*=zip"], "zip"),
-        (["--layers", "0.weight"], "GLOB=FORMAT"),
-        (["--format", "zip"], "zip"),
-        (["--input-shape", "1x-3"], "1x-3"),
-        (["--rtol", "nan"], "nan"),
-        (["--nosuch"], "--nosuch"),
-    ],
-)
-def test_refuses_bad_options(
-    arguments: list[str], word: str, checkpoint: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert word in refuse([str(checkpoint), *ARCH, *arguments], capsys)
-
-
-def test_refuses_output_that_is_the_input(
-    checkpoint: Path, capsys: pytest.CaptureFixture[str]
-) -> None:  # H67
-    before = checkpoint.read_bytes()
-    assert "overwrite the input" in refuse([str(checkpoint), "-o", str(checkpoint), "--force", *CSR], capsys)
-    assert checkpoint.read_bytes() == before
-
-
-def test_refuses_existing_output_without_force(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    target = checkpoint.with_name("model.csr.onnx")
-    target.write_bytes(b"mine")
-    assert "--force" in refuse([str(checkpoint), *CSR], capsys)
-    assert target.read_bytes() == b"mine"
-    assert run([str(checkpoint), "-q", "--force", *CSR]) == 0
-
-
-def test_refuses_unwritable_output(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    refuse([str(checkpoint), "-o", str(checkpoint / "out.onnx"), *CSR], capsys)
-    refuse([str(checkpoint), "-o", "/proc/out.onnx", *CSR], capsys)
-
-
-def test_control_characters_in_names_cannot_reach_the_terminal(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:  # H22
-    line = refuse([str(tmp_path / "a\x1b[2J\nb.pt")], capsys)
-    assert "\x1b" not in line
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -17,7 +17,7 @@ from sparse_export.exporter.nets import torchvision as vision
 from sparse_export.exporter.nets.cifar import MODELS
 from sparse_export.exporter.nets.recognise import Match
 from sparse_export.exporter.trace import resolve as architecture
-from sparse_export.exporter.trace.resolve import Resolved
+from sparse_export.exporter.trace.resolved import Resolved
 
 FACTORY = """
 import torch

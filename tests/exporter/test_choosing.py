@@ -14,7 +14,7 @@ from torch import nn
 from sparse_export import CorruptFileError, InputError, UnsupportedError
 from sparse_export.exporter import checkpoint
 from sparse_export.exporter.trace import resolve as architecture
-from sparse_export.exporter.trace.resolve import Resolved
+from sparse_export.exporter.trace.resolved import Resolved
 
 from .saved import net, saved, told
 

@@ -18,6 +18,7 @@ from sparse_export import InputError, UnsupportedError
 from sparse_export.exporter.checkpoint import Checkpoint
 from sparse_export.exporter.trace import dynamic
 from sparse_export.exporter.trace import resolve as architecture
+from sparse_export.exporter.trace.to_onnx import to_onnx
 
 
 class Encoder(nn.Module):
@@ -32,7 +33,7 @@ class Encoder(nn.Module):
 
 def traced(module: nn.Module, shapes: list[tuple[int, ...]], **options: Any) -> onnx.ModelProto:
     loaded = Checkpoint(Path("m.pt"), "module", module.state_dict(), module.eval())
-    return architecture.to_onnx(architecture.resolve(loaded, None, shapes, **options))
+    return to_onnx(architecture.resolve(loaded, None, shapes, **options))
 
 
 def test_named_axes_stay_open_beside_the_batch() -> None:

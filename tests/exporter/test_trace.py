@@ -21,6 +21,7 @@ from sparse_export.exporter.checkpoint import Checkpoint
 from sparse_export.exporter.nets import torchvision as vision
 from sparse_export.exporter.nets.cifar import MODELS
 from sparse_export.exporter.trace import resolve as architecture
+from sparse_export.exporter.trace.to_onnx import to_onnx
 
 
 def weights_of(model: onnx.ModelProto) -> dict[str, np.ndarray[Any, Any]]:
@@ -54,7 +55,7 @@ def test_several_inputs_and_dtypes() -> None:
     loaded = Checkpoint(Path("two.pt"), "module", Two().state_dict(), Two())
     net = architecture.resolve(loaded, None, [(1, 5), (1, 5)], ["int64", "float32"])
     assert [item.dtype for item in net.example_inputs] == [torch.int64, torch.float32]
-    model = architecture.to_onnx(net)
+    model = to_onnx(net)
     words, scale = torch.randint(0, 10, (3, 5)), torch.randn(3, 5)
     with torch.no_grad():
         assert np.allclose(run(model, words, scale), net.module(words, scale).numpy(), atol=1e-6)
@@ -82,7 +83,7 @@ def test_graph_keeps_every_weight_bit_for_bit_and_the_batch_free(
         loaded = Checkpoint(Path("m.pt"), "module", module.state_dict(), module)
         net = architecture.resolve(loaded, None, [shape])
     capfd.readouterr()
-    model = architecture.to_onnx(net)
+    model = to_onnx(net)
     out, err = capfd.readouterr()
     assert out == "" and err == ""
     held = weights_of(model)
@@ -111,7 +112,7 @@ def test_tied_weights_are_one_initializer() -> None:
             return self.b(self.a(x).relu())
 
     loaded = Checkpoint(Path("m.pt"), "module", Tied().state_dict(), Tied())
-    model = architecture.to_onnx(architecture.resolve(loaded, None, [(1, 32)]))
+    model = to_onnx(architecture.resolve(loaded, None, [(1, 32)]))
     assert sum(value.size == 1024 for value in weights_of(model).values()) == 1
 
 
@@ -126,7 +127,7 @@ def test_net_that_fixes_its_batch_is_exported_so_with_a_note() -> None:
 
     loaded = Checkpoint(Path("m.pt"), "module", Fixed().state_dict(), Fixed())
     net = architecture.resolve(loaded, None, [(1, 8)])
-    model = architecture.to_onnx(net)
+    model = to_onnx(net)
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 1
     assert any(note.text.startswith("exported with a fixed batch of 1") for note in net.notes)
 
@@ -143,7 +144,7 @@ def test_net_that_cannot_be_traced_is_one_clear_error(capfd: Any) -> None:
     loaded = Checkpoint(Path("m.pt"), "module", Loop().state_dict(), Loop())
     capfd.readouterr()
     with pytest.raises(UnsupportedError, match=r"'.*Loop' cannot be traced: .*; -v shows more") as caught:
-        architecture.to_onnx(architecture.resolve(loaded, None, [(1, 8)]))
+        to_onnx(architecture.resolve(loaded, None, [(1, 8)]))
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
 
@@ -157,7 +158,7 @@ def test_exported_program_keeps_its_names_and_its_free_batch(tmp_path: Path) -> 
     loaded = checkpoint.load(tmp_path / "model.pt2")
     assert loaded.kind == "pt2"
     net = architecture.resolve(loaded)
-    model = architecture.to_onnx(net)
+    model = to_onnx(net)
     x = torch.randn(5, 3, 8, 8)
     with torch.no_grad():
         assert np.allclose(run(model, x), module(x).numpy(), atol=1e-5)
@@ -173,7 +174,7 @@ def test_exported_program_with_pruning_in_it_has_plain_sparse_weights(tmp_path: 
     torch.export.save(program, tmp_path / "model.pt2")
     loaded = checkpoint.load(tmp_path / "model.pt2")
     assert "pruning masks folded into 1 tensor: 0.weight" in [note.text for note in loaded.notes]
-    model = architecture.to_onnx(architecture.resolve(loaded))
+    model = to_onnx(architecture.resolve(loaded))
     assert [node.op_type for node in model.graph.node] == ["Conv", "Relu"]
     weight = weights_of(model)["0.weight"]
     assert np.count_nonzero(weight) == 22 and not np.signbit(weight[weight == 0]).any()

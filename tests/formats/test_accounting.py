@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from sparse_export.exporter.archive import entropy, planes
+from sparse_export.exporter.archive import entropy, positions
 from sparse_export.exporter.report import waterfall
 
 
@@ -48,9 +48,9 @@ def test_rows_are_the_steps_that_were_measured(rng) -> None:
 def test_coded_positions_are_within_three_percent_of_their_entropy(rng, density: float) -> None:
     where = np.flatnonzero(rng.random(400_000) < density)
     if density > 0.25:
-        segment = planes.encode_mask([where], [400_000])
+        segment = positions.encode_mask([where], [400_000])
     else:
-        segment, _ = planes.encode_gaps([where])
+        segment, _ = positions.encode_gaps([where])
     expected = waterfall.position_bits(where.size, 400_000) / 8
     assert 0.98 * expected < segment.nbytes < 1.03 * expected
 

@@ -34,8 +34,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def document(models: dict[str, Path]) -> dict[str, Any]:
     """A small measured document: two given models and their peers."""
     from sparse_export.measure import run
+    from sparse_export.measure.request import Request
     from sparse_export.measure.subjects import Options
 
-    request = run.Request((models["sparse"], models["dense"]), peers=True)
+    request = Request((models["sparse"], models["dense"]), peers=True)
     options = Options(rounds=2, warmup=1, min_runs=8, min_seconds=0.0)
     return run.run(request, options, "sparse-export bench sparse.onnx dense.onnx --peers")

@@ -11,7 +11,7 @@ import pytest
 
 from sparse_export import cli
 from sparse_export.exporter import api
-from sparse_export.measure import run
+from sparse_export.measure import peers, request
 
 QUICK = ["--rounds", "1", "--warmup", "0", "--min-runs", "2", "--min-seconds", "0"]
 
@@ -109,7 +109,7 @@ def test_bad_input_is_exit_code_two(
 def test_missing_runtime_is_exit_code_three(
     models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(run, "find_spec", lambda name: None)
+    monkeypatch.setattr(request, "find_spec", lambda name: None)
     assert bench(models["dense"], "--runtime", "openvino") == 3
     assert "runtime 'openvino' is not installed" in capsys.readouterr().err
 
@@ -119,7 +119,7 @@ def test_checkpoint_is_measured_against_its_dense_onnx_model(
 ) -> None:
     import torch
 
-    monkeypatch.setattr(run.peers, "make", lambda *_: iter(()))
+    monkeypatch.setattr(peers, "make", lambda *_: iter(()))
 
     (tmp_path / "net.py").write_text("from torch import nn\ndef make():\n    return nn.Linear(32, 8)\n")
     torch.save(torch.nn.Linear(32, 8).state_dict(), tmp_path / "net.pt")

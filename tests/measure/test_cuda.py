@@ -101,10 +101,11 @@ def test_csr_leaves_the_layer_that_an_attention_reads_itself() -> None:
 def test_variants_are_compared_on_the_cpu_when_asked_for(tmp_path: Path) -> None:
     from sparse_export.exporter.nets import cifar as nets
     from sparse_export.measure import run
+    from sparse_export.measure.request import Request
 
     torch.save(nets.create("vgg11-cifar").state_dict(), tmp_path / "vgg.pt")
     options = Options(rounds=1, warmup=0, min_runs=2, min_seconds=0, architecture="vgg11-cifar")
-    request = run.Request((tmp_path / "vgg.pt",), variants=("fp32", "fp16-graph", "csr"))
+    request = Request((tmp_path / "vgg.pt",), variants=("fp32", "fp16-graph", "csr"))
     fp32, graph, csr = run.run(request, options, "bench vgg.pt")["results"]
     assert (fp32["status"], csr["status"]) == ("ok", "ok")
     assert csr["difference"]["max_abs"] < 1e-3

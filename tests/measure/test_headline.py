@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sparse_export.measure.pages import html, table
+from sparse_export.measure.pages.tiles import bench_tiles
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def rows(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict
 def tiles(document: dict[str, Any]) -> dict[str, dict[str, str]]:
     models = {model["id"]: model for model in document["models"]}
     hero = html._hero_model(document)
-    return {tile["what"]: tile for tile in html._tiles(document, hero, models[document["baseline"]])}
+    return {tile["what"]: tile for tile in bench_tiles(document, hero, models[document["baseline"]])}
 
 
 def test_cold_is_compared_with_cold(rows: tuple[dict[str, Any], ...]) -> None:

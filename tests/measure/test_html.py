@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sparse_export.measure.pages import card, charts, html
+from sparse_export.measure.pages import card, charts, export_page, html
 
 from .browser import CHROMIUM, visit
 
@@ -56,7 +56,7 @@ def external_references(page: str) -> list[str]:
 
 
 def test_pages_load_nothing(document: dict[str, Any]) -> None:
-    for page in (html.render_bench(document), html.render_export_report(REPORT)):
+    for page in (html.render_bench(document), export_page.render_export_report(REPORT)):
         assert external_references(page) == []
         assert "default-src 'none'" in page
         assert "prefers-color-scheme: dark" in page
@@ -74,7 +74,7 @@ def test_names_from_files_are_escaped(document: dict[str, Any]) -> None:
     assert evil not in html.render_bench({**document, "models": models, "notes": [evil], "command": evil})
     layers = [{**REPORT["layers"][0], "name": evil, "reason": evil}]
     report = {**REPORT, "layers": layers, "output": evil, "command": evil}
-    assert evil not in html.render_export_report(report)
+    assert evil not in export_page.render_export_report(report)
     assert "<script>" not in card.render(report).replace("```\n" + evil, "")
 
 
@@ -94,12 +94,12 @@ def test_failed_and_interrupted_rows_are_shown(document: dict[str, Any]) -> None
 @pytest.mark.parametrize("missing", [*REPORT, None])
 def test_export_page_and_card_stand_missing_keys(missing: str | None) -> None:
     report = {key: value for key, value in REPORT.items() if key != missing}
-    assert "<h1>" in html.render_export_report(report)
+    assert "<h1>" in export_page.render_export_report(report)
     assert card.render(report).startswith("# ")
 
 
 def test_empty_report_is_a_page_and_a_card() -> None:
-    assert "<h1>model</h1>" in html.render_export_report({})
+    assert "<h1>model</h1>" in export_page.render_export_report({})
     assert card.render({}).startswith("# model")
 
 
@@ -137,7 +137,7 @@ def test_bench_page_is_drawn(
 @needs_chromium
 def test_export_page_is_drawn(tmp_path: Path) -> None:
     page = tmp_path / "report.html"
-    page.write_text(html.render_export_report(REPORT))
+    page.write_text(export_page.render_export_report(REPORT))
     seen = visit(page, tmp_path, 1280, 1600)
     check_drawn(seen.pixels, dark=False)
     assert seen.console == []

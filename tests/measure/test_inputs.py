@@ -10,6 +10,7 @@ import pytest
 from sparse_export.errors import InputError
 from sparse_export.measure import inputs
 from sparse_export.measure.inputs import InputSpec
+from sparse_export.runtime.inputs import sizes_in
 
 IMAGE = InputSpec("x", ("N", 3, 4), "float32")
 
@@ -52,6 +53,12 @@ def test_time_before_the_batch_is_not_the_batch() -> None:
     x, state = InputSpec("x", ("t", "n", 4), "float32"), InputSpec("h", (2, "n", 4), "float32")
     feeds = inputs.repeated({"x": np.zeros((5, 1, 4)), "h": np.zeros((2, 1, 4))}, [x, state], 3)
     assert (feeds["x"].shape, feeds["h"].shape) == ((5, 3, 4), (2, 3, 4))
+
+
+def test_what_stands_for_no_name_makes_no_two_sizes_equal() -> None:
+    spec = InputSpec("x", ("?", 3, "?", "?"), "float32")
+    sizes = sizes_in({"x": np.zeros((1, 3, 48, 192), np.float32)}, [spec])
+    assert sorted(sizes.values()) == [1, 48, 192]
 
 
 def test_missing_array_is_named() -> None:

@@ -29,6 +29,9 @@ def random_conv(rng: np.random.Generator) -> tuple[Case, tuple[int, ...]]:
     kernel = [int(rng.choice([1, 1, 2, 3, 3, 5, 7])) for _ in range(rank)]
     if rng.random() < 0.3:
         kernel = [1] * rank
+    column = rank == 2 and rng.random() < 0.1  # an image of one column
+    if column:
+        kernel = [int(rng.choice([3, 7, 33])), 1]
     channels = int(rng.integers(1, 40)) if rng.random() < 0.9 else int(rng.integers(100, 300))
     depthwise = rng.random() < 0.08
     group = channels if depthwise else group
@@ -42,6 +45,11 @@ def random_conv(rng: np.random.Generator) -> tuple[Case, tuple[int, ...]]:
         max(int(rng.choice([1, 2, 4, 7, 8, 14, 16, 17, 28, 33, 40])), d * (k - 1) + 1)
         for k, d in zip(kernel, dilations, strict=True)
     ]
+    if column:
+        spatial, pads = (
+            [int(rng.choice([40, 100, 129])) + kernel[0] * dilations[0], 1],
+            (pads[0], 0, pads[2], pads[3]),
+        )
     dtype = str(rng.choice(DTYPES))
     weight = sparse_weight(rng, shape, float(rng.choice([0, 0.02, 0.1, 0.3, 0.9])), dtype)
     case = Case(weight, str(rng.choice(SUFFIXES)), dtype, strides, pads, dilations, group)

@@ -15,7 +15,10 @@ from torch import nn
 
 from sparse_export.errors import InputError
 from sparse_export.training import prune, runs
+from sparse_export.training.beginning import DataSpec
 from sparse_export.training.outcome import Outcome
+from sparse_export.training.run_binarize import run_binarize
+from sparse_export.training.run_prune import run_prune
 
 
 def half(weights: dict[str, torch.Tensor]) -> prune.Masks:
@@ -34,7 +37,7 @@ class Tagger(nn.Module):
 
 def pruned(tmp_path: Path, state: dict[str, torch.Tensor], *given: Iterable[str], **options: bool) -> Outcome:
     torch.save(state, tmp_path / "tagger.pt")
-    return runs.run_prune(tmp_path / "tagger.pt", tmp_path / "small.pt", None, half, *given, **options)
+    return run_prune(tmp_path / "tagger.pt", tmp_path / "small.pt", None, half, *given, **options)
 
 
 def density(path: Path) -> dict[str, float]:
@@ -80,7 +83,7 @@ def test_a_named_net_has_its_recurrent_weights_pruned_too(tmp_path: Path) -> Non
     (tmp_path / "net.py").write_text("from torch import nn\ndef make():\n    return nn.LSTM(8, 6)\n")
     torch.save(nn.LSTM(8, 6).state_dict(), tmp_path / "lstm.pt")
     arch = f"{tmp_path / 'net.py'}:make"
-    outcome = runs.run_prune(tmp_path / "lstm.pt", tmp_path / "small.pt", arch, half, (), ("rnn",))
+    outcome = run_prune(tmp_path / "lstm.pt", tmp_path / "small.pt", arch, half, (), ("rnn",))
     assert (outcome.nonzeros, outcome.weights) == (168, 336)
     shares = density(tmp_path / "small.pt")
     assert sum(shares[n] * w for n, w in (("weight_ih_l0", 192), ("weight_hh_l0", 144))) == pytest.approx(168)
@@ -100,7 +103,7 @@ def test_tied_weights_stay_tied_and_safetensors_are_written(tmp_path: Path) -> N
     back = torch.load(tmp_path / "small.pt", weights_only=True)
     assert back["head.weight"].data_ptr() == back["out.weight"].data_ptr()
     target = tmp_path / "small.safetensors"
-    runs.run_prune(tmp_path / "tagger.pt", target, None, half)
+    run_prune(tmp_path / "tagger.pt", target, None, half)
     assert target.read_bytes()[8:9] == b"{"
 
 
@@ -142,7 +145,7 @@ def initializers(path: Path) -> dict[str, np.ndarray]:
 
 def test_an_onnx_file_is_pruned_by_magnitude_and_still_runs(tmp_path: Path) -> None:
     path, out = model(tmp_path), tmp_path / "small.onnx"
-    outcome = runs.run_prune(path, out, None, half)
+    outcome = run_prune(path, out, None, half)
     before, after = initializers(path), initializers(out)
     chosen = {"c", "g", "m"}
     size = sum(before[n].size for n in chosen)
@@ -156,28 +159,28 @@ def test_an_onnx_file_is_pruned_by_magnitude_and_still_runs(tmp_path: Path) -> N
 
 def test_structures_of_an_onnx_file_follow_its_layers_outputs(tmp_path: Path) -> None:
     path, out = model(tmp_path), tmp_path / "small.onnx"
-    runs.run_prune(path, out, None, lambda w: prune.choose(w, 0.5, structure="channel", scope="layer"))
+    run_prune(path, out, None, lambda w: prune.choose(w, 0.5, structure="channel", scope="layer"))
     after = initializers(out)
     assert (np.abs(after["g"]).sum(0) == 0).sum() == 6  # [in, out]
     assert (np.abs(after["m"]).sum(1) == 0).sum() == 2  # [out, in] behind a Transpose
-    runs.run_prune(path, tmp_path / "rnn.onnx", None, half, (), ("rnn",))
+    run_prune(path, tmp_path / "rnn.onnx", None, half, (), ("rnn",))
     assert np.count_nonzero(initializers(tmp_path / "rnn.onnx")["w"]) < 80
 
 
 def test_a_graph_is_pruned_without_masks_data_or_a_net(tmp_path: Path) -> None:
     path, out = model(tmp_path), tmp_path / "x.onnx"
     with pytest.raises(InputError, match="no masks to keep"):
-        runs.run_prune(path, out, None, half, keep_masks=True)
+        run_prune(path, out, None, half, keep_masks=True)
     with pytest.raises(InputError, match="need a checkpoint"):
-        runs.run_prune(path, out, None, half, remove_dead=True)
+        run_prune(path, out, None, half, remove_dead=True)
     with pytest.raises(InputError, match="no layer matches"):
-        runs.run_prune(path, out, None, half, ("nothing",))
+        run_prune(path, out, None, half, ("nothing",))
     assert not out.exists()
 
 
 def sign(source: Path, out: Path, **options: bool) -> Outcome:
-    nowhere = runs.DataSpec("folder:/nowhere")
-    return runs.run_binarize(source, out, None, nowhere, runs.Recipe(), "sign", evaluate=False, **options)
+    nowhere = DataSpec("folder:/nowhere")
+    return run_binarize(source, out, None, nowhere, runs.Recipe(), "sign", evaluate=False, **options)
 
 
 def test_signs_need_neither_data_nor_a_net(tmp_path: Path) -> None:

@@ -10,12 +10,14 @@ import torch
 from sparse_export.errors import InputError
 from sparse_export.exporter.nets import cifar
 from sparse_export.training import binarize, checkpoints, runs, train
+from sparse_export.training.beginning import DataSpec
+from sparse_export.training.run_binarize import run_binarize
 
 
 @pytest.fixture(scope="module")
 def trained(nets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("binary") / "float.pt"
-    spec = runs.DataSpec(f"{nets}:blobs")
+    spec = DataSpec(f"{nets}:blobs")
     runs.run_train(path, f"{nets}:tiny", spec, train.Recipe(epochs=4, lr=0.02))
     return path
 
@@ -48,8 +50,8 @@ def test_the_checkpoint_written_is_binary_and_ordinary(
     nets: Path, trained: Path, tmp_path: Path, method: str
 ) -> None:
     out = tmp_path / "binary.pt"
-    spec, recipe = runs.DataSpec(f"{nets}:blobs"), train.Recipe(epochs=3, lr=0.02)
-    outcome = runs.run_binarize(trained, out, f"{nets}:tiny", spec, recipe, method)
+    spec, recipe = DataSpec(f"{nets}:blobs"), train.Recipe(epochs=3, lr=0.02)
+    outcome = run_binarize(trained, out, f"{nets}:tiny", spec, recipe, method)
     model, _ = checkpoints.load_model(out, f"{nets}:tiny")
     assert train.accuracy(model, spec.load().test) == outcome.accuracy
     for name in ("5", "11"):
@@ -89,6 +91,6 @@ def test_data_of_another_shape_is_refused_in_one_line(nets: Path, trained: Path,
         "import torch\ndef wide():\n    p = (torch.zeros(4, 5, 8, 8), [0] * 4)\n    return p, p\n"
     )
     with pytest.raises(InputError, match="does not take"):
-        runs.run_binarize(
-            trained, tmp_path / "x.pt", f"{nets}:tiny", runs.DataSpec(f"{source}:wide"), train.Recipe(), "ste"
+        run_binarize(
+            trained, tmp_path / "x.pt", f"{nets}:tiny", DataSpec(f"{source}:wide"), train.Recipe(), "ste"
         )

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 from sparse_export.errors import InputError, UnsupportedError
 from sparse_export.exporter.nets import cifar
-from sparse_export.training import checkpoints, neurons, prune, runs
+from sparse_export.training import checkpoints, neurons, prune
 from sparse_export.training.outcome import Outcome
+from sparse_export.training.run_prune import run_prune
 
 
 def ones(net: nn.Module) -> prune.Masks:
@@ -150,7 +151,7 @@ def test_prune_counts_what_it_removed(tmp_path: Path) -> None:
 
     def pruned(name: str, remove_dead: bool) -> Outcome:
         target = tmp_path / name
-        return runs.run_prune(
+        return run_prune(
             tmp_path / "dense.pt",
             target,
             None,
@@ -166,7 +167,7 @@ def test_prune_counts_what_it_removed(tmp_path: Path) -> None:
 def test_prune_refuses_to_remove_everything(tmp_path: Path) -> None:
     checkpoints.write(tmp_path / "dense.pt", cifar.vgg11_cifar().state_dict())
     with pytest.raises(InputError, match="no path leads from the input"):
-        runs.run_prune(
+        run_prune(
             tmp_path / "dense.pt",
             tmp_path / "out.pt",
             None,

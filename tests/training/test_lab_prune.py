@@ -12,7 +12,8 @@ from torch.nn.utils import prune as torch_prune
 
 from sparse_export.errors import InputError
 from sparse_export.exporter.nets import cifar
-from sparse_export.training import checkpoints, prune, runs
+from sparse_export.training import checkpoints, prune
+from sparse_export.training.run_prune import run_prune
 from sparse_export.training.sweep import footprint
 
 
@@ -25,7 +26,7 @@ def net() -> nn.Module:
 def test_the_chosen_point_of_the_report_leaves_exactly_74151_nonzeros(tmp_path: Path) -> None:
     torch.manual_seed(0)
     checkpoints.write(tmp_path / "dense.pt", cifar.densenet_cifar().state_dict())
-    outcome = runs.run_prune(
+    outcome = run_prune(
         tmp_path / "dense.pt", tmp_path / "pruned.pt", None, lambda weights: prune.choose(weights, 0.9235)
     )
     assert (outcome.arch, outcome.nonzeros, outcome.weights) == ("densenet-cifar", 74_151, 969_288)

@@ -16,6 +16,7 @@ import torch
 from sparse_export import cli
 from sparse_export.errors import InputError
 from sparse_export.training import runs, train
+from sparse_export.training.beginning import DataSpec
 
 PROGRAM = "from sparse_export.cli import main; main()"
 
@@ -94,7 +95,7 @@ def test_a_killed_sweep_ends_with_the_same_rows_and_computes_none_twice(nets: Pa
 
 
 def test_a_state_of_other_settings_or_a_damaged_one_is_refused(nets: Path, tmp_path: Path) -> None:
-    output, spec = tmp_path / "net.pt", runs.DataSpec(f"{nets}:blobs")
+    output, spec = tmp_path / "net.pt", DataSpec(f"{nets}:blobs")
     recipe = train.Recipe(epochs=2, lr=0.02)
 
     def stop(epoch: int, *_: object) -> None:
@@ -111,7 +112,7 @@ def test_a_state_of_other_settings_or_a_damaged_one_is_refused(nets: Path, tmp_p
 
 
 def test_an_output_that_exists_is_refused_without_force(nets: Path, tmp_path: Path) -> None:
-    output, spec = tmp_path / "net.pt", runs.DataSpec(f"{nets}:blobs")
+    output, spec = tmp_path / "net.pt", DataSpec(f"{nets}:blobs")
     output.write_text("precious")
     with pytest.raises(InputError, match="--force"):
         runs.run_train(output, f"{nets}:tiny", spec, train.Recipe(epochs=1))

@@ -14,8 +14,10 @@ import pytest
 from sparse_export.errors import CorruptFileError, InputError
 from sparse_export.exporter.nets import cifar
 from sparse_export.training import prune, runs, train
+from sparse_export.training.beginning import DataSpec
 from sparse_export.training.sweep import executors, footprint, sweep
 from sparse_export.training.sweep.rows import Folder
+from sparse_export.training.sweep.task import Settings, Task
 
 
 def test_rates_include_both_ends_exactly() -> None:
@@ -33,19 +35,19 @@ def test_rejects_rates_that_are_none(text: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def settings(nets: Path) -> sweep.Settings:
+def settings(nets: Path) -> Settings:
     recipe = train.Recipe(epochs=1, lr=0.02)
-    return sweep.Settings(f"{nets}:tiny", runs.DataSpec(f"{nets}:blobs"), recipe, epochs=1, rounds=1)
+    return Settings(f"{nets}:tiny", DataSpec(f"{nets}:blobs"), recipe, epochs=1, rounds=1)
 
 
 @pytest.fixture(scope="module")
-def net(settings: sweep.Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def net(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("sweep") / "net.pt"
     runs.run_train(path, settings.arch, settings.data, settings.recipe)
     return path
 
 
-def test_a_row_says_what_the_net_is(settings: sweep.Settings, net: Path, tmp_path: Path) -> None:
+def test_a_row_says_what_the_net_is(settings: Settings, net: Path, tmp_path: Path) -> None:
     tasks = sweep.plan(settings, [net], 1, ["none"], [0.5])
     (row,) = sweep.run(Folder(tmp_path, settings), tasks, executors.here)
     assert row["nonzeros"] == row["weights"] - round(0.5 * row["weights"])
@@ -55,9 +57,7 @@ def test_a_row_says_what_the_net_is(settings: sweep.Settings, net: Path, tmp_pat
     assert next(csv.DictReader((tmp_path / "rows.csv").open()))["rate"] == "0.5"
 
 
-def test_weight_rewinding_starts_from_the_early_epoch_of_each_net(
-    settings: sweep.Settings, tmp_path: Path
-) -> None:
+def test_weight_rewinding_starts_from_the_early_epoch_of_each_net(settings: Settings, tmp_path: Path) -> None:
     longer = dataclasses.replace(settings, recipe=train.Recipe(epochs=2, lr=0.02))
     nets = sweep.train_seeds(tmp_path, longer, 2, executors.here)
     trained = nets[0].read_bytes()
@@ -79,7 +79,7 @@ def test_weight_rewinding_starts_from_the_early_epoch_of_each_net(
     assert sweep.run(Folder(tmp_path, longer), tasks, executors.here) == rows
 
 
-def test_latency_is_that_of_the_exported_file(settings: sweep.Settings, net: Path) -> None:
+def test_latency_is_that_of_the_exported_file(settings: Settings, net: Path) -> None:
     timed = dataclasses.replace(settings, latency=True, formats=("csr",))
     (task,) = sweep.plan(timed, [net], 1, ["none"], [0.9])
     row = sweep.compute(task)
@@ -87,9 +87,7 @@ def test_latency_is_that_of_the_exported_file(settings: sweep.Settings, net: Pat
     assert row["latency_ms"] > 0
 
 
-def test_rows_that_are_there_are_never_computed_again(
-    settings: sweep.Settings, net: Path, tmp_path: Path
-) -> None:
+def test_rows_that_are_there_are_never_computed_again(settings: Settings, net: Path, tmp_path: Path) -> None:
     computed: list[float] = []
 
     def counting(function: Any, jobs: Any, keep: Any) -> None:
@@ -110,15 +108,15 @@ def test_rows_that_are_there_are_never_computed_again(
 
 
 def test_a_folder_of_other_settings_another_net_or_damaged_rows_is_refused(
-    settings: sweep.Settings, net: Path, tmp_path: Path
+    settings: Settings, net: Path, tmp_path: Path
 ) -> None:
     folder = Folder(tmp_path, settings)
     (task,) = sweep.plan(settings, [net], 1, ["none"], [0.5])
     sweep.run(folder, [task], executors.here)
-    other = sweep.Settings(settings.arch, settings.data, settings.recipe, epochs=9)
+    other = Settings(settings.arch, settings.data, settings.recipe, epochs=9)
     with pytest.raises(InputError, match=r"other settings \(epochs, rounds\)"):
         Folder(tmp_path, other)
-    stranger = sweep.Task(settings, str(net), "0" * 64, 0, "none", 0.5)
+    stranger = Task(settings, str(net), "0" * 64, 0, "none", 0.5)
     with pytest.raises(InputError, match="another checkpoint"):
         folder.get(stranger)
     (tmp_path / "rows" / f"{task.key}.json").write_text("{")
@@ -127,7 +125,7 @@ def test_a_folder_of_other_settings_another_net_or_damaged_rows_is_refused(
 
 
 def test_a_pool_computes_the_same_rows_though_a_worker_dies(
-    settings: sweep.Settings, net: Path, tmp_path: Path
+    settings: Settings, net: Path, tmp_path: Path
 ) -> None:
     import psutil
 
@@ -150,7 +148,7 @@ def test_a_pool_computes_the_same_rows_though_a_worker_dies(
     assert [row["nonzeros"] for row in rows] == [row["nonzeros"] for row in expected]
 
 
-def test_a_cluster_loses_a_worker_and_no_row(settings: sweep.Settings, net: Path, tmp_path: Path) -> None:
+def test_a_cluster_loses_a_worker_and_no_row(settings: Settings, net: Path, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     tasks = sweep.plan(settings, [net], 1, ["fine-tune"], [i / 20 for i in range(12)])
     killed = []

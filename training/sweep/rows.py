@@ -14,7 +14,7 @@ from ...errors import CorruptFileError, InputError
 from ...exporter.files.atomic import atomic_file
 
 if TYPE_CHECKING:
-    from .sweep import Settings, Task
+    from .task import Settings, Task
 
 Row = dict[str, Any]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
@@ -16,9 +16,10 @@ import torch
 
 from ...errors import InputError
 from .. import checkpoints, prune, runs, train
-from ..runs import DataSpec
+from ..beginning import check_fit
 from . import executors, footprint, ways
 from .rows import Folder, Row
+from .task import Settings, Task
 
 
 def parse_rates(text: str) -> list[float]:
@@ -47,59 +48,12 @@ def parse_rates(text: str) -> list[float]:
     return [float(rate) for rate in rates]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What all rows of a sweep share; a folder holds rows of one set of settings only.
-
-    Parameters
-    ----------
-    epochs, rounds
-        Budget of the retraining methods.
-    """
-
-    arch: str
-    data: DataSpec
-    recipe: train.Recipe
-    epochs: int = 3
-    rounds: int = 3
-    scope: str = "global"
-    criterion: str = "l1"
-    formats: tuple[str, ...] = ("csr", "auto")
-    latency: bool = False
-
-
-@dataclass(frozen=True)
-class Task:
-    """One row to compute; small and picklable, so that any process can.
-
-    Parameters
-    ----------
-    digest
-        Of the files that the row is computed from.
-    early
-        Checkpoint of the early epoch that the method goes back to.
-    """
-
-    settings: Settings
-    checkpoint: str
-    digest: str
-    seed: int
-    method: str
-    rate: float
-    early: str | None = None
-
-    @property
-    def key(self) -> str:
-        """Name of the row's file."""
-        return f"seed{self.seed}-{self.method}-{self.rate:.6f}"
-
-
 def compute(task: Task) -> Row:
     """The row of a task: load the net, bring it to the rate, measure."""
     settings, started = task.settings, time.perf_counter()
     model, arch = checkpoints.load_model(task.checkpoint, settings.arch)
     samples = settings.data.load()
-    runs.check_fit(model, samples)
+    check_fit(model, samples)
     early = checkpoints.read_state(task.early) if task.early else {}
     budget = ways.Budget(
         settings.recipe,

@@ -14,6 +14,7 @@ from sparse_export.exporter.graph.find import find
 from sparse_export.exporter.graph.index import GraphIndex
 from sparse_export.exporter.graph.normalize import normalize
 from sparse_export.exporter.plan import pack, plan, runs
+from sparse_export.exporter.plan.tensor_plan import TensorPlan
 from sparse_export.exporter.rewrite import packed_nodes
 from sparse_export.exporter.rewrite.write import rewrite
 
@@ -23,7 +24,7 @@ DECODED = [fmt.name for fmt in formats.packable()]
 KINDS = ("free", "groups", "signs", "zeros")
 
 
-def expanded(dense: onnx.ModelProto, format_name: str) -> tuple[onnx.ModelProto, list[plan.TensorPlan]]:
+def expanded(dense: onnx.ModelProto, format_name: str) -> tuple[onnx.ModelProto, list[TensorPlan]]:
     """The model with every weight that the format holds stored in it, and expanded."""
     model = normalize(dense)
     index = GraphIndex(model)

@@ -170,12 +170,11 @@ def test_tied_weights_are_stored_once(tmp_path: Path, rng: Rng) -> None:
 
 
 def test_weights_of_two_to_the_31_elements_stay_dense() -> None:
-    from sparse_export.exporter.plan import plan
+    from sparse_export.exporter.plan.choosing import refusal
+    from sparse_export.exporter.plan.tensor_plan import TensorPlan
 
-    huge = plan.TensorPlan(
-        "w", "MatMul", (1 << 16, 1 << 15), "int8", 0, 1 << 31, "dense", 1 << 31, 1 << 31, ""
-    )
-    assert "2^31" in plan.refusal("csr", huge)
+    huge = TensorPlan("w", "MatMul", (1 << 16, 1 << 15), "int8", 0, 1 << 31, "dense", 1 << 31, 1 << 31, "")
+    assert "2^31" in refusal("csr", huge)
 
 
 def test_a_weight_that_a_caller_may_replace_stays_an_input(tmp_path: Path, rng: Rng) -> None:

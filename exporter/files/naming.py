@@ -1,0 +1,22 @@
+"""What a file is called where nobody says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import shards
+
+
+def default_output(model: Path, format: str, optimize: str = "size", measure: bool = False) -> Path:
+    """Where `export` writes when it is not told: beside the model, what was asked for in the name.
+
+    Examples
+    --------
+    >>> [str(default_output(Path("net.pt"), *way)) for way in (("auto",), ("csr",), ("auto", "speed"))]
+    ['net.auto.onnx', 'net.csr.onnx', 'net.speed.onnx']
+    >>> str(default_output(Path("net.pt"), "csr", "speed", measure=True))
+    'net.csr.tuned.onnx'
+    """
+    way = "tuned" if measure else optimize if optimize != "size" else ""
+    words = [format] if format != "auto" or not way else []
+    return model.with_name(".".join([shards.stem(model), *words, *([way] if way else []), "onnx"]))
