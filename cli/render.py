@@ -171,7 +171,9 @@ def verification(result: Verification) -> str:
         text = f"not proven against {against}: {result.unproven}"
     elif result.values:
         limit = ", within the tolerance given" if result.judged else ""
-        text = f"differs from {against} by {numbers},\n  as asked for by --values {result.values}{limit}"
+        integers = result.values == "int8 activations"
+        asked = "--activations int8" if integers else f"--values {result.values}"
+        text = f"differs from {against} by {numbers},\n  as asked for by {asked}{limit}"
     else:
         text = f"verified against {against}: {numbers}"
     if result.tensors:

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from ..errors import InputError
-from ..runtime.inputs import read_npz
+from ..runtime.inputs import Feeds, read_npz
 from ..text import clean, shown
 from .files import shards
 from .graph.index import GraphIndex
@@ -50,6 +50,10 @@ class Source:
         (level, text) pairs: the doctor's note of the checkpoint and the tracing.
     sparse
         Initializers that an .onnx file holds sparse; the model has them dense.
+    activations
+        "int8" where the model was made one of integers, which the reference is not; else empty.
+    calibration
+        Then: a batch of what it was calibrated with.
     """
 
     path: Path
@@ -62,6 +66,8 @@ class Source:
     input: Path | None = None
     notes: list[tuple[str, str]] = field(default_factory=list)
     sparse: Mapping[str, onnx.SparseTensorProto] = field(default_factory=dict)
+    activations: str = ""
+    calibration: Feeds = field(default_factory=dict)
 
 
 class SourceOptions(TypedDict, total=False):

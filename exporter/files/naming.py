@@ -7,7 +7,9 @@ from pathlib import Path
 from . import shards
 
 
-def default_output(model: Path, format: str, optimize: str = "size", measure: bool = False) -> Path:
+def default_output(
+    model: Path, format: str, optimize: str = "size", measure: bool = False, activations: str = "float"
+) -> Path:
     """Where `export` writes when it is not told: beside the model, what was asked for in the name.
 
     Examples
@@ -16,7 +18,11 @@ def default_output(model: Path, format: str, optimize: str = "size", measure: bo
     ['net.auto.onnx', 'net.csr.onnx', 'net.speed.onnx']
     >>> str(default_output(Path("net.pt"), "csr", "speed", measure=True))
     'net.csr.tuned.onnx'
+    >>> str(default_output(Path("net.pt"), "auto", activations="int8"))
+    'net.int8.onnx'
     """
-    way = "tuned" if measure else optimize if optimize != "size" else ""
-    words = [format] if format != "auto" or not way else []
-    return model.with_name(".".join([shards.stem(model), *words, *([way] if way else []), "onnx"]))
+    ways = [activations] if activations != "float" else []
+    if measure or optimize != "size":
+        ways.append("tuned" if measure else optimize)
+    words = [format] if format != "auto" or not ways else []
+    return model.with_name(".".join([shards.stem(model), *words, *ways, "onnx"]))

@@ -21,6 +21,9 @@ from .verdict import OutputVerdict
 
 #: Metadata of a file whose values are stored with less than they had: the `--values` that asked for it.
 VALUES_KEY = "sparse_export.values"
+#: The same for the `--activations`; and what `Verification.values` then says.
+ACTIVATIONS_KEY = "sparse_export.activations"
+ACTIVATIONS = "int8 activations"
 
 
 @dataclass
@@ -44,7 +47,7 @@ class Verification:
     outputs
         The verdict on each output, in stock onnxruntime.
     values
-        Why it differs: the `--values` that were asked for; empty where nothing may.
+        Why it differs: the `--values` that were asked for, or `ACTIVATIONS`; empty where nothing may.
     judged
         Whether the difference was held to a tolerance; without one, lossy values are not.
     unproven
@@ -91,7 +94,9 @@ class Verification:
 
 
 def values_of(model: onnx.ModelProto) -> str:
-    """The lossy `--values` that a file says it was written with; empty for none."""
+    """The lossy `--values` that a file says it was written with, or `ACTIVATIONS`; empty for none."""
+    if any(entry.key == ACTIVATIONS_KEY for entry in model.metadata_props):
+        return ACTIVATIONS
     return next((entry.value for entry in model.metadata_props if entry.key == VALUES_KEY), "")
 
 
