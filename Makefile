@@ -134,7 +134,7 @@ field: setup ## Trained networks of packages, pruned, exported, proven, measured
 	status=0; $(PY) benchmarks/field.py $(if $(TARGETS),--targets $(TARGETS)) || status=$$?; \
 	$(PY) -m tools.readme && exit $$status
 
-# Into exporter/plan/cost_table.json: what --optimize speed believes.
+# Into runtime/cost_table.json: what is believed where a file is written, and where it is loaded.
 cost: setup ## Fit the cost model to measured layers, for AVX2 and AVX-512 (an idle hour)
 	$(PY) benchmarks/fit_cost.py
 wheels: setup ## The files to publish, into dist, each tried in a fresh environment; FULL=1 with torch too

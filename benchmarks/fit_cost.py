@@ -1,10 +1,10 @@
-"""Fit the cost model of `--optimize speed`: layers of many shapes, dense and packed, on each instruction set.
+"""Fit the cost model of what runs packed: layers of many shapes, dense and packed, on each instruction set.
 
 ``python benchmarks/fit_cost.py [--targets avx2 avx512] [--rounds 3] [--seconds 0.6] [--only thin]
 [--refit]``. Each layer is a model of its own, measured by the harness of `sparse-export bench` in fresh
 processes that take turns, on one thread; for avx2 onnxruntime is held to AVX2 too (`avx2_runtime`). The
 runs are kept in build/cost and measured once; ``--refit`` fits those that are there. Writes
-exporter/plan/cost_table.json, with the machine and how well the model fits. Needs an idle machine for
+runtime/cost_table.json, with the machine and how well the model fits. Needs an idle machine for
 about an hour.
 """
 
@@ -28,12 +28,13 @@ from onnx import helper, numpy_helper
 from scipy.optimize import nnls
 
 import sparse_export
-from sparse_export.exporter.plan import cost
+from sparse_export.exporter.plan.runs import MARGIN
 from sparse_export.measure import document, harness, machine
 from sparse_export.measure.subjects import Options, Subject
+from sparse_export.runtime import cost
 
 HOME = Path(__file__).resolve().parent.parent / "build" / "cost"
-TABLE = Path(__file__).resolve().parent.parent / "exporter" / "plan" / "cost_table.json"
+TABLE = Path(__file__).resolve().parent.parent / "runtime" / "cost_table.json"
 DENSITIES = (0.05, 0.1, 0.2, 0.4)
 #: Weight (K, C, kernel) and what follows the channels of the input; a linear layer has its rows there.
 SHAPES: dict[str, list[tuple[tuple[int, ...], tuple[int, ...]]]] = {
@@ -146,7 +147,10 @@ def measure(case: Case, target: str, rounds: int, seconds: float) -> dict[str, f
     dense, packed = (HOME / f"{case.name}.{kind}.onnx" for kind in ("dense", "packed"))
     if not packed.exists():
         onnx.save(case.model(), dense)
-        sparse_export.export(dense, format=case.format, output=packed, verify=False, force=True)
+        # "memory": the model that is to be fitted must not decide what it is fitted to.
+        sparse_export.export(
+            dense, format=case.format, optimize="memory", output=packed, verify=False, force=True
+        )
     subjects = [
         Subject(path.name, path.name, path, "onnxruntime", packed=path == packed, files=(path,))
         for path in (dense, packed)
@@ -194,7 +198,7 @@ def table(runs: dict[str, dict[str, float]], only: str) -> dict[str, Any]:
         )
         total += 1
         slower = runs[case.name]["packed"] > 1.05 * runs[case.name]["dense"]
-        wrong += packed * cost.MARGIN < dense and slower
+        wrong += packed * MARGIN < dense and slower
     print(f"{wrong} of {total} layers would be packed although they measured slower by more than 5 %")
     return found
 

@@ -145,7 +145,7 @@ speed_options = together(
         default="size",
         show_default=True,
         help="size: the smallest file, run packed where that is no slower; speed: packed only where that is "
-        "faster, the rest dense; memory: run packed wherever an operator can.",
+        "faster, the rest expanded; memory: run packed wherever an operator can.",
     ),
     click.option("--measure", is_flag=True, help="Time each layer here, dense and packed; write the faster."),
     click.option(

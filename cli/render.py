@@ -70,7 +70,12 @@ def _tally(report: Report, told: bool) -> str:
     kept = len(weights) - packed
     why = "" if told else " (-v says why)"
     dense = f", {kept} kept dense{why}" if kept else ""
-    return f"{packed} of {len(weights)} weights packed{dense}; density {report.density:.2%}"
+    text = f"{packed} of {len(weights)} weights packed{dense}; density {report.density:.2%}"
+    run = sum(row["run"] == "packed" for row in weights)
+    if packed:
+        expanded = f"{packed - run} expanded at load" if packed > run else "none expanded at load"
+        text += f"\nwith the library {run} run packed, {expanded}: {human(report.memory_bytes)} of weights"
+    return text
 
 
 def _byte_table(
@@ -113,6 +118,7 @@ def _plan_table(report: Report) -> Table:
     table.add_column("format", no_wrap=True)
     table.add_column("runs", no_wrap=True)
     table.add_column("bytes", justify="right", no_wrap=True)
+    table.add_column("in memory", justify="right")
     table.add_column("reason", ratio=4)
     for row in report.layers:
         nbytes = f"{human(row['dense_bytes'])} -> {human(row['packed_bytes'])}"
@@ -120,7 +126,7 @@ def _plan_table(report: Report) -> Table:
             nbytes = human(row["dense_bytes"])
         table.add_row(
             _safe(row["name"]), f"{row['density']:.1%}", _safe(row["format"]), row["run"], nbytes,
-            _safe(row["reason"]),
+            human(row["memory_bytes"]), _safe(row["reason"]),
         )  # fmt: skip
     return table
 

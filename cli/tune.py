@@ -20,8 +20,9 @@ Examples:
 )
 @click.pass_context
 def command(ctx: click.Context, /, **arguments: Any) -> None:
-    """Time every layer of MODEL here, dense and packed, and write the faster of the two.
+    """Time every layer of MODEL here, dense and packed, and let the faster of the two run.
 
-    The same as `export --optimize speed --measure`; writes MODEL.tuned.onnx.
+    What is slower packed is stored packed all the same, and expanded when a session is made. The same as
+    `export --optimize speed --measure`; writes MODEL.tuned.onnx.
     """
     ctx.invoke(export, optimize="speed", measure=True, **arguments)

@@ -70,10 +70,9 @@ def export(
     layers
         "GLOB=FORMAT" overrides over weight names; the last that matches wins.
     optimize
-        "size" stores whatever gets smaller packed, and lets it run packed where that is expected to be
-        no slower
-        than dense; "speed" packs only where the native kernel is expected to be faster; "memory" lets every
-        layer that has a packed operator run packed.
+        Whatever gets smaller is stored packed; this says what also runs packed. "size": what is expected to
+        be no slower than dense; "speed": what the native kernel is expected to run faster; "memory": every
+        layer that has a packed operator.
     measure
         With "speed": time every layer here, dense and packed, on `threads` threads, and believe that instead.
     compare
@@ -105,11 +104,11 @@ def export(
     from .prove.compare import ACTIVATIONS_KEY, VALUES_KEY
     from .prove.evidence import gather
     from .prove.proof import Proof
-    from .rewrite import smallest
+    from .rewrite import loading, smallest
     from .rewrite.outcome import outcome
     from .rewrite.settle import settled
     from .rewrite.sign_rules import signed_weights
-    from .settling import of_integers, remarks, settle
+    from .settling import of_integers, packing, remarks
     from .source import open_source
 
     started = time.perf_counter()
@@ -136,22 +135,22 @@ def export(
         if evidence and source.calibration and not evidence.given:
             evidence = replace(evidence, given=source.calibration)
     index = GraphIndex(source.model)
+    way = "measure" if optimize == "speed" and measure else optimize
     plans = planning.make(
         index,
         find(index),
         format,
         overrides,
         spec,
-        optimize,
+        way,
         lambda done, total: progress("planning", done, total),
     )
     signed = signed_weights(index, plans)
-    runs.decide(index, source.model, plans, optimize, source.example_shapes, signed)
+    runs.decide(index, source.model, plans, way, source.example_shapes, signed)
     smallest.settle(index, source.model, plans)
-    if optimize != "speed":
-        smallest.expand_the_rest(index, source.model, plans)
-    feeds = evidence.one() if evidence and measure else None
-    packed = settle(index, source, plans, optimize, feeds, threads, dry_run, progress)
+    smallest.expand_the_rest(index, source.model, plans)
+    feeds = evidence.one() if evidence and way == "measure" else None
+    packed, measured = packing(index, source, plans, feeds, threads, dry_run, progress)
     report = Report.begin(source, target, format, plans)
     report.notes += remarks(index, plans, spec)
     if not dry_run:
@@ -162,6 +161,8 @@ def export(
         packed_model, said = outcome(source, index, plans, packed, given=given)
         report.notes += said
         report.layers = [plan.to_json() for plan in plans]
+        if way != "memory":
+            loading.tell(packed_model, source.model, plans, source.example_shapes, measured)
         lossy = next((plan.values for plan in plans if plan.packed and parse(plan.values).lossy), None)
         if source.activations:
             packed_model.metadata_props.add(key=ACTIVATIONS_KEY, value=source.activations)

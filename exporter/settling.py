@@ -1,4 +1,4 @@
-"""The plan once what makes layers slower is taken back, and what a user should know of it."""
+"""The weights packed, measured where that is asked for, and what a user should know of it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from ..errors import InputError
 
 if TYPE_CHECKING:
     from ..formats import Packed
+    from ..runtime.cost import Estimate
     from ..runtime.inputs import Feeds
     from .graph.index import GraphIndex
     from .plan.tensor_plan import TensorPlan
@@ -48,50 +49,44 @@ def of_integers(
     return quantize.quantized(source, arrays, calibration)
 
 
-def settle(
+def packing(
     index: GraphIndex,
     source: Source,
     plans: Sequence[TensorPlan],
-    optimize: str,
     feeds: Feeds | None,
     threads: int,
     dry_run: bool,
     progress: Progress,
-) -> dict[str, Packed]:
-    """The packed weights, once every layer that would get slower went back to dense in `plans`.
+) -> tuple[dict[str, Packed], dict[str, Estimate]]:
+    """The packed weights, and what was measured of them; then `plans` are settled by that.
 
-    `feeds` are the inputs to time the net with, None for trusting the cost model; a dry run packs only what
-    is measured.
+    `feeds` are the inputs to time the net with, None for measuring nothing; a dry run packs only what is
+    measured.
     """
     from .plan.pack import pack
     from .rewrite import smallest
 
-    if optimize == "speed" and feeds is None:
-        from .plan.cost import keep_slow_layers_dense
-        from .rewrite.sign_rules import signed_weights
-
-        signed = signed_weights(index, plans)
-        keep_slow_layers_dense(source.model, plans, source.example_shapes, signed)
-        smallest.settle(index, source.model, plans, only_drop=True)
     packed: dict[str, Packed] = {}
     if feeds is not None or not dry_run:
         packed = pack(plans, lambda done, total: progress("packing", done, total))
-    if feeds is not None:
-        from .tune import keep_measured_slow_layers_dense
+    if feeds is None:
+        return packed, {}
+    from .tune import expand_measured_slow
 
-        keep_measured_slow_layers_dense(
-            index,
-            source.model,
-            plans,
-            packed,
-            source.example_shapes,
-            feeds,
-            threads=threads,
-            progress=lambda done, total: progress("measuring", done, total),
-        )
-        smallest.settle(index, source.model, plans, only_drop=True)
-        packed = {plan.name: packed[plan.name] for plan in plans if plan.packed}
-    return packed
+    measured = expand_measured_slow(
+        index,
+        source.model,
+        plans,
+        packed,
+        source.example_shapes,
+        feeds,
+        threads=threads,
+        progress=lambda done, total: progress("measuring", done, total),
+    )
+    smallest.settle(index, source.model, plans, measured=True)
+    smallest.expand_the_rest(index, source.model, plans)
+    kept = {plan.name: packed[plan.name] for plan in plans if plan.runs_packed}
+    return kept | pack([plan for plan in plans if plan.expanded]), measured
 
 
 def remarks(index: GraphIndex, plans: Sequence[TensorPlan], spec: Spec) -> list[tuple[str, str]]:

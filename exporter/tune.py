@@ -1,13 +1,13 @@
 """Measuring dense against packed on this machine, layer by layer, then as a whole.
 
 Each layer is timed as a model of its own, in the shapes it has inside the net, dense and packed in turn; the
-faster one is written. The whole net is timed at the end: layouts change between neighbouring layers, so a
-sum of parts can still lose. A net that does not win as a whole stays dense.
+slower ones are stored to be expanded. The whole net is timed at the end: layouts change between neighbouring
+layers, so a sum of parts can still lose. A net that does not win as a whole is expanded as a whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -15,11 +15,13 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ..formats import Packed
+from ..runtime.cost import Estimate
 from ..runtime.inputs import Feeds
 from ..runtime.stock import Session
 from ..runtime.timing import medians
 from .graph.find import find
 from .graph.index import GraphIndex, Layer, concrete_shapes
+from .plan import runs
 from .plan.tensor_plan import TensorPlan
 from .rewrite.write import rewrite
 
@@ -29,18 +31,18 @@ MARGIN = 1.03
 Progress = Callable[[int, int], None]
 
 
-def keep_measured_slow_layers_dense(
+def expand_measured_slow(
     index: GraphIndex,
     model: onnx.ModelProto,
     plans: Sequence[TensorPlan],
-    packed: dict[str, Packed],
+    packed: Mapping[str, Packed],
     examples: Sequence[tuple[int, ...]] | None,
     feeds: Feeds,
     *,
     threads: int = 1,
     progress: Progress = lambda done, total: None,
-) -> None:
-    """Turn back to dense, in `plans` and `packed`, every weight whose packed layer measured slower.
+) -> dict[str, Estimate]:
+    """Let every weight in `plans` be expanded whose packed layers measured slower; what was measured.
 
     Parameters
     ----------
@@ -53,51 +55,53 @@ def keep_measured_slow_layers_dense(
         If the native library is not there to be measured.
     """
     shapes = concrete_shapes(model, examples)
-    todo = [plan for plan in plans if plan.packed]
+    measured: dict[str, Estimate] = {}
+    todo = [plan for plan in plans if plan.runs_packed]
     for done, plan in enumerate(todo):
-        dense = sparse = 0.0
-        for layer in plan.layers:
-            times = _time_layer(index, model, layer, plan, packed[plan.name], shapes, threads)
-            if times is None:
-                dense, sparse = 0.0, 1.0
-                break
-            dense, sparse = dense + times[0], sparse + times[1]
-        verdict = f"{sparse * 1e3:.3g} ms packed, {dense * 1e3:.3g} ms dense"
-        if sparse * MARGIN >= dense:
-            plan.stay_dense(
-                f"measured no faster: {verdict}" if dense else "its shapes are not known, so not measured"
-            )
-            del packed[plan.name]
+        times = [
+            _time_layer(index, model, layer, plan, packed[plan.name], shapes, threads)
+            for layer in plan.layers
+        ]
+        known = [one for one in times if one is not None]
+        seconds = Estimate(sum(one.dense for one in known), sum(one.packed for one in known))
+        if len(known) < len(times):
+            runs.expand(index, plan, "its shapes are not known, so not measured")
+        elif seconds.wins_by(MARGIN):
+            measured[plan.name] = seconds
+            plan.run_reason = f"measured {seconds}"
         else:
-            plan.reason += f"; measured {verdict}"
+            runs.expand(index, plan, f"measured no faster: {seconds}")
         progress(done + 1, len(todo))
-    _check_whole(index, model, plans, packed, feeds, threads)
+    return _check_whole(index, model, plans, packed, feeds, threads, measured)
 
 
 def _check_whole(
     index: GraphIndex,
     model: onnx.ModelProto,
     plans: Sequence[TensorPlan],
-    packed: dict[str, Packed],
+    packed: Mapping[str, Packed],
     feeds: Feeds,
     threads: int,
-) -> None:
-    """Turn everything back to dense where the whole net does not get faster."""
-    if not packed:
-        return
+    measured: dict[str, Estimate],
+) -> dict[str, Estimate]:
+    """Let all be expanded where the whole net does not get faster; what then still holds of `measured`.
+
+    What is expanded already runs as if it were dense, and takes part so.
+    """
+    mine = [plan for plan in plans if plan.runs_packed]
+    if not mine:
+        return {}
     # Folding changes layers in place; the measured graph gets layers of its own.
     fresh = {id(layer.nodes[0]): layer for layer in find(index)}
-    copies = [plan.with_layers([fresh[id(layer.nodes[0])] for layer in plan.layers]) for plan in plans]
-    dense, sparse = _alternate(
-        _session(model, threads), _session(rewrite(index, model, copies, packed), threads), feeds
+    copies = [plan.with_layers([fresh[id(layer.nodes[0])] for layer in plan.layers]) for plan in mine]
+    found = _alternate(
+        _session(model, threads), _session(rewrite(index, model, copies, dict(packed)), threads), feeds
     )
-    if sparse >= dense:
-        for plan in plans:
-            if plan.packed:
-                plan.stay_dense(
-                    f"the whole net measured {sparse * 1e3:.3g} ms packed, {dense * 1e3:.3g} ms dense"
-                )
-        packed.clear()
+    if found.wins_by(1.0):
+        return measured
+    for plan in mine:
+        runs.expand(index, plan, f"the whole net measured {found}")
+    return {}
 
 
 def _time_layer(
@@ -108,7 +112,7 @@ def _time_layer(
     packed: Packed,
     shapes: dict[str, tuple[object, ...]],
     threads: int,
-) -> tuple[float, float] | None:
+) -> Estimate | None:
     """Median seconds of the layer alone, dense and packed; None where its input shape is not known."""
     shape = shapes.get(layer.x)
     if shape is None or not all(isinstance(dim, int) for dim in shape):
@@ -152,10 +156,10 @@ def _session(model: onnx.ModelProto, threads: int) -> Session:
     return Session(model.SerializeToString(), threads=threads, registered=True)
 
 
-def _alternate(first: Session, second: Session, feeds: Feeds) -> tuple[float, float]:
-    """Median seconds of one run of each, taken in turn."""
+def _alternate(first: Session, second: Session, feeds: Feeds) -> Estimate:
+    """Median seconds of one run of each, dense and packed, taken in turn."""
     first.run(feeds)
     # The bare sessions: what the wrapper adds is no part of a layer's time.
     bare = [partial(session.raw.run, None, feeds) for session in (first, second)]
     dense, packed = medians(bare)
-    return dense, packed
+    return Estimate(dense, packed)

@@ -15,13 +15,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import InputError, MissingDependencyError
+from . import choice
 from .library import register
+from .memory import give_back
+from .target import kernel_target
 
 try:
     import onnxruntime
 except ImportError as error:
     raise MissingDependencyError("onnxruntime is not installed: pip install onnxruntime") from error
 
+#: Where packed layers run.
+PACKED = ("auto", "all", "cpu", "none")
+#: Where onnxruntime looks for the data of a model that it gets as bytes.
+_FOLDER = "session.model_external_initializers_file_folder_path"
 Provider = str | tuple[str, dict[Any, Any]]
 #: What computes in the CPU's own memory. Any other provider has a device or a compiler of its own.
 CPU_PROVIDERS = frozenset(
@@ -49,10 +56,13 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
     threads
         Threads within an operator; 0 leaves the choice to onnxruntime. Not together with `sess_options`.
     packed
-        Where packed layers run when `providers` name an accelerator. The native operators are for the CPU:
-        beside a GPU each would copy its input and output and forbid CUDA graphs. So "auto" does not register
-        them then: the layers are expanded when the session is made and run dense on the accelerator, which
-        is said once. "cpu" registers them all the same.
+        Which packed layers run on the native operators. "auto": those that are expected, or were measured by
+        `sparse-export tune`, to be no slower so than dense on this processor; the others are expanded when
+        the session is made. "all": every one, which takes the least memory. "none": the library is not used.
+
+        The native operators are for the CPU: beside a GPU each would copy its input and output and forbid
+        CUDA graphs. So where `providers` name an accelerator "auto" expands every layer, and it runs dense
+        on the accelerator, which is said once; "cpu" is "auto" for the CPU all the same.
 
     Raises
     ------
@@ -69,6 +79,7 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
 
     _options: onnxruntime.SessionOptions | None = None
     _packed: str = "auto"
+    _model: str | bytes | os.PathLike[str] = b""
 
     def __init__(
         self,
@@ -78,11 +89,11 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
         provider_options: Sequence[dict[Any, Any]] | None = None,
         *,
         threads: int = 0,
-        packed: Literal["auto", "cpu"] = "auto",
+        packed: Literal["auto", "all", "cpu", "none"] = "auto",
         **kwargs: Any,
     ) -> None:
-        if packed not in ("auto", "cpu"):
-            raise InputError(f"packed={packed!r}: expected 'auto' or 'cpu'")
+        if packed not in PACKED:
+            raise InputError(f"packed={packed!r}: expected {', '.join(map(repr, PACKED))}")
         if isinstance(path_or_bytes, str | os.PathLike) and not Path(path_or_bytes).is_file():
             raise InputError(f"{os.fspath(path_or_bytes)}: no such file")
         if sess_options is None:
@@ -90,16 +101,49 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
             sess_options.intra_op_num_threads = threads
         elif threads:
             raise InputError("threads and sess_options are both given; set sess_options.intra_op_num_threads")
-        self._options, self._packed = sess_options, packed
+        self._options, self._packed, self._model = sess_options, packed, path_or_bytes
+        parameters = (sess_options, providers, provider_options)
         native = self._is_native(providers)
         if native:
             register(sess_options)
-        self._make(path_or_bytes, sess_options, providers, provider_options, **kwargs)
-        if not native and not self._accelerators():
+        self._load(native, *parameters, **kwargs)
+        if not native and packed != "none" and not self._accelerators():
             register(sess_options)  # the accelerator is there by name, but onnxruntime could not use it
-            self._make(path_or_bytes, sess_options, providers, provider_options, **kwargs)
+            self._load(True, *parameters, **kwargs)
             native = True
+        give_back()
         self._say(native)
+
+    def _load(self, native: bool, *parameters: Any, **kwargs: Any) -> None:
+        """Make the session, its layers that would lose on the native operators expanded."""
+        model = self._chosen() if native else None
+        if model is not None:
+            try:
+                self._make(model, *parameters, **kwargs)
+                # onnxruntime's class would hold these bytes for as long as it lives.
+                self._model_bytes = self._model if isinstance(self._model, bytes) else None
+                self._model_path = None if isinstance(self._model, bytes) else os.fspath(self._model)
+                return
+            except InputError:
+                raise
+            except Exception:  # as it is, then: what is wrong with it is said of the file itself
+                pass
+        self._make(self._model, *parameters, **kwargs)
+
+    def _chosen(self) -> bytes | None:
+        """The model with its losing layers expanded; None where it can be loaded as it is."""
+        if self._packed == "all" or not isinstance(self._model, bytes | str | os.PathLike):
+            return None
+        if isinstance(self._model, bytes):
+            return choice.rewritten(self._model, kernel_target())
+        path = Path(self._model)
+        found = choice.rewritten(path, kernel_target())
+        if found is not None and self._options is not None:
+            try:
+                self._options.get_session_config_entry(_FOLDER)
+            except Exception:  # it has none
+                self._options.add_session_config_entry(_FOLDER, str(path.resolve().parent))
+        return found
 
     def _make(self, *parameters: Any, **kwargs: Any) -> None:
         """Make the session as onnxruntime does."""
@@ -123,7 +167,13 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
         native = self._is_native(providers)
         if native and self._options is not None:
             register(self._options)
+        model = self._chosen() if native else None
+        if model is not None:
+            self._model_path, self._model_bytes = None, model
         super().set_providers(providers, provider_options)
+        if model is not None and isinstance(self._model, str | os.PathLike):
+            self._model_path, self._model_bytes = os.fspath(self._model), None
+        give_back()
         self._say(native)
 
     def _is_native(self, providers: Sequence[Provider] | None) -> bool:
@@ -132,8 +182,8 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
         Providers that are already in the session options have no names to be read: not before the session
         has been made with them.
         """
-        if self._packed == "cpu":
-            return True
+        if self._packed in ("all", "cpu", "none"):
+            return self._packed != "none"
         inside = getattr(self._options, "has_providers", None)  # older versions have no such providers
         if not providers and inside is not None and inside():
             return False
@@ -148,7 +198,9 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
     def _say(self, native: bool) -> None:
         """Tell once a process that a session beside an accelerator expands its packed layers."""
         found = self._accelerators()
-        if native or not found or self.get_modelmeta().producer_name != PRODUCER or found[0] in _said:
+        if native or self._packed == "none" or not found or found[0] in _said:
+            return
+        if self.get_modelmeta().producer_name != PRODUCER:
             return
         _said.add(found[0])
         warnings.warn(

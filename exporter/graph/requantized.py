@@ -34,7 +34,9 @@ def fold(index: GraphIndex, layer: Layer, taken: set[int], needed: Collection[st
     if not steps:
         return
     y = point(index, steps[-1])
-    if y is None or (steps[0].op_type == "Add" and not _take_bias(index, layer, steps[0])):
+    if y is None or y.zero.dtype != np.uint8:  # operators give nothing else: floats, and the node stays
+        return
+    if steps[0].op_type == "Add" and not _take_bias(index, layer, steps[0]):
         return
     layer.activation = ""
     layer.quantized = replace(layer.quantized, y=y, clamp=_clamp(index, steps, y))
@@ -122,8 +124,10 @@ def _fold_residual(index: GraphIndex, layer: Layer, taken: set[int]) -> None:
         return
     z, total = point(index, source), point(index, steps[-1])
     shape = index.shapes.get(mine)
-    if z is None or total is None or shape is None or shape != index.shapes.get(other):
-        return  # the last: it would broadcast, or nobody can tell
+    if z is None or total is None or total.zero.dtype != np.uint8:
+        return
+    if shape is None or shape != index.shapes.get(other):
+        return  # it would broadcast, or nobody can tell
     layer.quantized = replace(part, z=z, total=total, clamp=_clamp(index, steps, total))
     layer.residual = source.input[0]
     _take(layer, taken, [node, *steps], value)

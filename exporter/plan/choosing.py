@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import onnx
 from onnx import numpy_helper
 
@@ -32,19 +34,17 @@ def refusal(wanted: str, plan: TensorPlan) -> str:
     return ""
 
 
-def candidates(wanted: str, optimize: str) -> tuple[str, ...]:
+def candidates(wanted: str) -> tuple[str, ...]:
     """Names of the formats that are tried."""
-    if wanted == "auto" and optimize == "speed":
-        return tuple(fmt.name for fmt in formats.with_kernel())
     if wanted == "auto":
         return tuple(fmt.name for fmt in formats.packable())
     fmt = formats.asked(wanted)
     return (fmt.name,) if fmt.operator is not None else ()
 
 
-def choose(plan: TensorPlan, stats: TensorStats) -> None:
-    """Give a plan the smallest of its candidates, or let it stay dense."""
-    choice = formats.choose(stats, [formats.get(name) for name in plan.candidates], plan.dense_bytes)
+def choose(plan: TensorPlan, stats: TensorStats, names: Iterable[str]) -> None:
+    """Give a plan the smallest of these formats, or let it stay dense."""
+    choice = formats.choose(stats, [formats.get(name) for name in names], plan.dense_bytes)
     plan.format, plan.packed_bytes, plan.reason = choice.chosen, choice.nbytes, choice.reason
     plan.sizes = choice.sizes if plan.packed else {}
     if choice.runner_up:

@@ -35,13 +35,13 @@ def expand(plan: TensorPlan, array: Array, why: str) -> None:
         return
     plan.run, plan.run_reason, plan.values = "expanded", why, "fp32"
     plan.encoded = Encoded(array)
-    choosing.choose(plan, TensorStats(array))
+    choosing.choose(plan, TensorStats(array), plan.candidates)
     if not plan.packed:
         plan.run, plan.encoded = "dense", None
         plan.reason = f"{plan.reason}; {why}"
 
 
-def plan_constant(constant: Constant, told: Mapping[str, str], wanted: str, optimize: str) -> TensorPlan:
+def plan_constant(constant: Constant, told: Mapping[str, str], wanted: str) -> TensorPlan:
     """The plan of a constant that is the weight of no layer; `told` has better reasons than its readers."""
     tensor = constant.tensor
     shape = tuple(tensor.dims)
@@ -61,12 +61,12 @@ def plan_constant(constant: Constant, told: Mapping[str, str], wanted: str, opti
         role="weight" if sum(dim > 1 for dim in shape) > 1 else "parameter",
     )
     why = told.get(constant.name, constant.reason)
-    if optimize == "speed" or not constant.movable:
+    if not constant.movable:
         plan.reason = why
     else:
         plan.reason = choosing.refusal(wanted, plan)
     if not plan.reason:
-        plan.candidates = choosing.candidates(wanted, optimize)
+        plan.candidates = choosing.candidates(wanted)
         expand(plan, array, why)
     return plan
 
@@ -81,8 +81,7 @@ def prefer_sources(index: GraphIndex, plan: TensorPlan) -> None:
             twin = TensorPlan(
                 name, "", array.shape, "", 0, array.size, "dense", array.nbytes, array.nbytes, ""
             )
-            twin.candidates = plan.candidates
-            choosing.choose(twin, TensorStats(array))
+            choosing.choose(twin, TensorStats(array), plan.candidates)
             sizes.append(twin.packed_bytes)
         total += min(sizes)
     if plan.packed and total < plan.packed_bytes:

@@ -63,7 +63,7 @@ def make(
     spec
         How values are stored.
     optimize
-        "size", or "speed": only formats that a kernel runs are taken.
+        "speed" and "measure": what runs packed takes only formats that have a kernel of their own.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def make(
         for source in index.sources(plan.name)
     }
     for constant in others(index, covered):
-        plans.append(expanding.plan_constant(constant, told, wanted(constant.name), optimize))
+        plans.append(expanding.plan_constant(constant, told, wanted(constant.name)))
     for glob, _ in overrides:
         if not any(fnmatchcase(plan.name, glob) for plan in plans):
             raise InputError(
@@ -149,10 +149,10 @@ def _plan_weight(
     obstacle = "" if plan.reason else _obstacle(index, name, group) or ""
     if index.is_computed(name) and set(large) - set(freed):
         obstacle = obstacle or "its constants are read elsewhere too: packed, it would be a second copy"
-    plan.candidates = () if plan.reason else candidates(wanted, optimize)
+    plan.candidates = () if plan.reason else candidates(wanted)
     if part is not None and not obstacle:
         plan.candidates = tuple(name for name in plan.candidates if not formats.get(name).scale_component)
-    if obstacle and (index.is_computed(name) or optimize == "speed"):
+    if obstacle and index.is_computed(name):
         plan.reason = obstacle
     elif obstacle:
         expanding.expand(plan, array, obstacle)
@@ -160,8 +160,11 @@ def _plan_weight(
         plan.encoded = encode(index, name, group[0], spec)
         plan.values = str(LOSSLESS if part else spec)
         plan.run = "packed"
-        choose(plan, TensorStats(plan.encoded.array))
-        if optimize != "speed" and index.is_computed(name):
+        quick = wanted == "auto" and optimize in ("speed", "measure")
+        names = [fmt.name for fmt in formats.with_kernel() if fmt.name in plan.candidates]
+        names = names if quick else plan.candidates
+        choose(plan, TensorStats(plan.encoded.array), names)
+        if index.is_computed(name):
             expanding.prefer_sources(index, plan)
     if not plan.packed:
         plan.run, plan.values, plan.encoded = "dense", "fp32", None

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from ... import formats
 from ..graph.index import Layer
 from .values import Encoded
+
+#: Of csr's stream in memory: a value and a narrow gap for every non-zero, an end for every row.
+ENTRY_BYTES, ROW_BYTES = 4 + 1, 4
 
 
 @dataclass
@@ -66,6 +70,20 @@ class TensorPlan:
         """Whether a node in front of its readers gives the tensor."""
         return self.packed and self.run == "expanded"
 
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the weight in a session with the library, headers and the runtime's own copies apart.
+
+        Run packed, a format with a kernel is read where it lies; of any other the components stay, and its
+        rows stand beside them in csr's stream. Expanded or dense, it is an ordinary tensor.
+        """
+        if not self.runs_packed:
+            return self.dense_bytes
+        if formats.get(self.format).kernels:
+            return self.packed_bytes
+        rows = self.layers[0].scale.size if self.layers else 0
+        return self.packed_bytes + ENTRY_BYTES * self.nnz + ROW_BYTES * (rows + 1)
+
     def stay_dense(self, reason: str) -> None:
         """Take the decision back; what was chosen becomes the runner-up."""
         self.runner_up = (self.format, self.packed_bytes)
@@ -84,4 +102,4 @@ class TensorPlan:
             del row[name]
         why = f"{self.run}: {self.run_reason}" if self.packed and self.run_reason else ""
         row["reason"] = "; ".join(text for text in (self.reason, self.origin, why) if text)
-        return row | {"shape": list(self.shape), "density": self.density}
+        return row | {"shape": list(self.shape), "density": self.density, "memory_bytes": self.memory_bytes}

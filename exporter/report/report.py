@@ -73,6 +73,11 @@ class Report:
         return sum(row["packed_bytes"] for row in self.layers)
 
     @property
+    def memory_bytes(self) -> int:
+        """Bytes of the tensors in the plan in a session with the library."""
+        return sum(row["memory_bytes"] for row in self.layers)
+
+    @property
     def nnz(self) -> int:
         """Non-zeros in the weights."""
         return sum(row["nnz"] for row in self.weights)
@@ -142,6 +147,7 @@ class Report:
             "waterfall": self.waterfall.to_json() if self.waterfall else None,
             "dense_bytes": self.dense_bytes,
             "packed_bytes": self.packed_bytes,
+            "memory_bytes": self.memory_bytes if all("memory_bytes" in row for row in self.layers) else None,
             "lab_bytes": self.lab_bytes,
             "nnz": self.nnz,
             "size": self.size,

@@ -63,7 +63,7 @@ class _Weight:
 
 
 def settle(
-    index: GraphIndex, model: onnx.ModelProto, plans: Sequence[TensorPlan], *, only_drop: bool = False
+    index: GraphIndex, model: onnx.ModelProto, plans: Sequence[TensorPlan], *, measured: bool = False
 ) -> None:
     """Give every weight in `plans` that has candidates the format with which the file gets smallest.
 
@@ -73,13 +73,13 @@ def settle(
         Index over `model`.
     plans
         Changed in place: `format`, `packed_bytes`, `reason`, `runner_up`; `sizes` has the candidates.
-    only_drop
-        Take no other format than the one a weight has: what the packed weights save must still pay for
-        their decoders after some of them went back to dense.
+    measured
+        What runs packed takes no other format than the one it was measured in.
     """
-    if only_drop:
+    if measured:
         for plan in plans:
-            plan.sizes = {name: plan.sizes[name] for name in (plan.format, "dense") if name in plan.sizes}
+            if plan.runs_packed:
+                plan.sizes = {n: plan.sizes[n] for n in (plan.format, "dense") if n in plan.sizes}
     opset = main_opset(model.opset_import)
     weights = _folded(index, plans)
     for group in _groups(weights):
@@ -104,7 +104,7 @@ def expand_the_rest(index: GraphIndex, model: onnx.ModelProto, plans: Sequence[T
         told = plan.reason, plan.runner_up
         if index.is_computed(plan.name):
             continue
-        runs.expand(index, plan, "an operator of its own would cost more than it saves")
+        runs.expand(index, plan, "run packed it would make the file no smaller")
         if not plan.packed:
             plan.reason, plan.runner_up = told
     if any(plan.packed for plan in rest):

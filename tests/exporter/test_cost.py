@@ -1,4 +1,4 @@
-"""Layers are packed for speed only where a kernel is expected, or measured, to be faster."""
+"""Layers run packed for speed only where a kernel is expected, or measured, to be faster."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from sparse_export.exporter import tune
 from sparse_export.exporter.graph import find as match
 from sparse_export.exporter.graph.index import GraphIndex, concrete_shapes
 from sparse_export.exporter.graph.normalize import normalize
-from sparse_export.exporter.plan import cost, pack, plan
+from sparse_export.exporter.plan import pack, plan, runs, works
 from sparse_export.exporter.rewrite import write as graph
+from sparse_export.runtime import cost
 from sparse_export.runtime.session import library_path
 
 from ..onnx_models import model, pruned, residual_net
@@ -41,18 +42,12 @@ def test_shapes_are_those_of_one_run(rng: np.random.Generator) -> None:
 def test_expects_packed_to_win_when_it_is_sparse_enough(density: float, wins: bool, target: str) -> None:
     size = 256 * 256 * 9
     work = cost.Work("square", size, int(size * density), 256, 14 * 14, 256 * 14 * 14)
-    assert cost.estimate(work, "csr", target).packed_wins is wins
-
-
-def test_bits_of_floats_are_expected_to_lose_on_avx2() -> None:
-    size = 512 * 512 * 9
-    work = cost.Work("square", size, size, 512, 7 * 7, 512 * 7 * 7)
-    assert not cost.estimate(work, "bitpack", "avx2").packed_wins
+    assert cost.estimate(work, "csr", target).wins_by(runs.MARGIN) is wins
 
 
 def test_table_has_every_kind_of_layer_on_every_target() -> None:
     for target in ("scalar", "avx2", "avx512", "avx512vnni", "unheard of"):
-        for kind in ("square", "pointwise", "thin", "line", "linear"):
+        for kind in cost.KINDS:
             for fmt in formats.with_kernel():
                 found = cost.estimate(cost.Work(kind, 4096, 400, 64, 100, 6400), fmt.name, target)
                 assert 0 < found.dense < 1 and 0 < found.packed < 1
@@ -76,42 +71,46 @@ def test_a_convolution_is_of_the_kind_that_its_kernel_says(shape: tuple[int, ...
     dense = normalize(model([node], {"w": pruned(rng, *shape)}, x_shape, len(shape)))
     index = GraphIndex(dense)
     (layer,) = match.find(index)
-    work = cost.work_of(layer, 1, 8, concrete_shapes(dense, None))
+    work = works.work_of(layer, 1, 8, concrete_shapes(dense, None))
     assert work is not None and work.kind == kind and work.rows == 8
+
+
+def decided(made: onnx.ModelProto, shape: tuple[int, ...], format_name: str = "csr") -> list[Any]:
+    """The plans of a model for speed on AVX-512."""
+    index, dense, plans = plans_of(made, format_name)
+    runs.decide(index, dense, plans, "speed", [shape], target="avx512")
+    return plans
 
 
 def test_what_it_says_agrees_with_its_numbers(rng: np.random.Generator) -> None:
     for density in np.linspace(0.02, 0.75, 12):
         weight = pruned(rng, 64, 64, 3, 3, density=float(density))
         node = helper.make_node("Conv", ["X", "w"], ["Y"], pads=[1, 1, 1, 1])
-        _, dense, plans = plans_of(model([node], {"w": weight}, ["n", 64, 28, 28], 4))
-        if not plans[0].packed:
-            continue
-        cost.keep_slow_layers_dense(dense, plans, [(1, 64, 28, 28)], target="avx512")
-        reason = plans[0].reason
-        said = re.search(r"([0-9.e-]+) ms packed, ([0-9.e-]+) ms dense", reason)
-        assert said, reason
+        (row,) = decided(model([node], {"w": weight}, ["n", 64, 28, 28], 4), (1, 64, 28, 28))
+        said = re.search(r"([0-9.e-]+) ms packed, ([0-9.e-]+) ms dense", row.run_reason)
+        assert said, row.run_reason
         packed, whole = float(said[1]), float(said[2])
-        assert ("expected slower" in reason) == (packed >= whole), reason
-        assert plans[0].packed == (packed * cost.MARGIN < whole), reason
+        assert ("gain less" in row.run_reason) == (packed <= whole <= packed * runs.MARGIN), row.run_reason
+        assert row.runs_packed == (packed * runs.MARGIN < whole), row.run_reason
 
 
-def test_keeps_half_dense_layers_dense_for_speed(rng: np.random.Generator) -> None:
+def test_half_dense_layers_are_expanded_for_speed(rng: np.random.Generator) -> None:
     constants = {"a": pruned(rng, 64, 64, 3, 3, density=0.05), "b": pruned(rng, 64, 64, 3, 3, density=0.6)}
     nodes = [
         helper.make_node("Conv", ["X", "a"], ["h"], pads=[1, 1, 1, 1]),
         helper.make_node("Conv", ["h", "b"], ["Y"], pads=[1, 1, 1, 1]),
     ]
-    _, dense, plans = plans_of(model(nodes, constants, ["n", 64, 28, 28], 4))
-    cost.keep_slow_layers_dense(dense, plans, [(1, 64, 28, 28)], target="avx512")
-    assert [row.format for row in plans] == ["csr", "dense"]
-    assert "expected" in plans[1].reason and plans[1].runner_up[0] == "csr"
+    plans = decided(model(nodes, constants, ["n", 64, 28, 28], 4), (1, 64, 28, 28))
+    assert [(row.format, row.run) for row in plans] == [("csr", "packed"), ("csr", "expanded")]
+    assert "expected" in plans[1].run_reason
 
 
-def test_format_without_a_kernel_stays_dense_for_speed(rng: np.random.Generator) -> None:
-    _, dense, plans = plans_of(residual_net(rng), "bitmask")
-    cost.keep_slow_layers_dense(dense, plans, [(1, 16, 12, 12)])
-    assert {row.format for row in plans} == {"dense"}
+def test_a_format_whose_rows_the_library_reads_costs_what_csr_costs(rng: np.random.Generator) -> None:
+    weight = pruned(rng, 64, 64, 3, 3, density=0.05)
+    node = helper.make_node("Conv", ["X", "w"], ["Y"], pads=[1, 1, 1, 1])
+    made = model([node], {"w": weight}, ["n", 64, 28, 28], 4)
+    csr, bitmask = (decided(made, (1, 64, 28, 28), name)[0] for name in ("csr", "bitmask"))
+    assert bitmask.runs_packed and bitmask.run_reason == csr.run_reason
 
 
 def test_measures_every_layer_and_keeps_the_graph_whole(rng: np.random.Generator) -> None:
@@ -122,16 +121,15 @@ def test_measures_every_layer_and_keeps_the_graph_whole(rng: np.random.Generator
     index, dense, plans = plans_of(residual_net(rng))
     packed = pack.pack(plans)
     feeds = {"X": rng.standard_normal((1, 16, 12, 12)).astype(np.float32)}
-    tune.keep_measured_slow_layers_dense(index, dense, plans, packed, [(1, 16, 12, 12)], feeds)
-    assert set(packed) == {row.name for row in plans if row.packed}
-    assert all("measured" in row.reason for row in plans if row.runner_up)
+    measured = tune.expand_measured_slow(index, dense, plans, packed, [(1, 16, 12, 12)], feeds)
+    assert set(measured) == {row.name for row in plans if row.runs_packed}
+    assert all("measured" in row.run_reason for row in plans if row.layers)
+    packed |= pack.pack([row for row in plans if row.expanded])
     onnx.checker.check_model(graph.rewrite(index, dense, plans, packed))
 
 
-def test_depthwise_layers_stay_dense_for_speed(rng: np.random.Generator) -> None:
+def test_depthwise_layers_are_expanded_for_speed(rng: np.random.Generator) -> None:
     node = helper.make_node("Conv", ["X", "w"], ["Y"], group=256, pads=[1, 1, 1, 1])
-    weight = pruned(rng, 256, 1, 3, 3)
-    _, dense, plans = plans_of(model([node], {"w": weight}, ["n", 256, 14, 14], 4))
-    assert plans[0].format == "csr"
-    cost.keep_slow_layers_dense(dense, plans, [(1, 256, 14, 14)])
-    assert plans[0].format == "dense" and "depthwise" in plans[0].reason
+    made = model([node], {"w": pruned(rng, 256, 1, 3, 3)}, ["n", 256, 14, 14], 4)
+    (row,) = decided(made, (1, 256, 14, 14))
+    assert row.expanded and "depthwise" in row.run_reason

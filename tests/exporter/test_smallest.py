@@ -112,5 +112,5 @@ def test_what_is_left_after_slow_layers_went_back_must_still_pay_for_its_decoder
     smallest.settle(index, dense, plans)
     assert [row.format for row in plans] == ["csr", "csr"]
     plans[1].stay_dense("expected slower")
-    smallest.settle(index, dense, plans, only_drop=True)
+    smallest.settle(index, dense, plans, measured=True)
     assert plans[0].format == "dense" and "decoder" in plans[0].reason

@@ -14,6 +14,9 @@ import pytest
 import sparse_export
 from sparse_export.runtime import inference
 
+from . import profiles
+from .profiles import profiled
+
 GPU, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 X = np.random.default_rng(1).standard_normal((3, 64)).astype(np.float32)
 
@@ -53,18 +56,7 @@ def with_gpu(monkeypatch: pytest.MonkeyPatch) -> type[OnGpu]:
 
 
 def operators(session: Any) -> set[str]:
-    """What the session runs, as its profile tells."""
-    import json
-
-    session.run(None, {"h0": X})
-    events = json.loads(Path(session.end_profiling()).read_text())
-    return {name for e in events if (name := e.get("args", {}).get("op_name"))}
-
-
-def profiled(tmp_path: Path) -> onnxruntime.SessionOptions:
-    options = onnxruntime.SessionOptions()
-    options.enable_profiling, options.profile_file_prefix = True, str(tmp_path / "profile")
-    return options
+    return profiles.operators(session, {"h0": X})
 
 
 @pytest.mark.filterwarnings("ignore:Specified provider")

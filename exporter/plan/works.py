@@ -1,0 +1,97 @@
+"""What the layers of a graph have to do in one run, for the cost model of `runtime.cost`."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ... import formats
+from ...formats.base import Array
+from ...runtime.cost import DEPTHWISE, INTEGERS, Work
+from ..graph.index import Layer
+from .tensor_plan import TensorPlan
+
+#: Shapes of values by name, as `concrete_shapes` gives them.
+Shapes = dict[str, tuple[object, ...]]
+
+
+def kernel_of(format_name: str) -> str:
+    """The format whose measured kernel says what this one costs: rows of any other become csr's."""
+    return format_name if formats.get(format_name).kernels else "csr"
+
+
+def works_of(layers: list[Layer], nnz: int, size: int, shapes: Shapes) -> list[Work] | None:
+    """The works of the layers that share a weight; None where the shapes of one are not known."""
+    works = [work_of(layer, nnz, size, shapes) for layer in layers]
+    known = [work for work in works if work is not None]
+    return known if len(known) == len(works) else None
+
+
+def counts(plan: TensorPlan) -> tuple[int, int]:
+    """Non-zeros and elements of a planned weight, in groups of four input channels where it is of integers."""
+    if plan.encoded is None or not plan.layers or plan.layers[0].quantized is None:
+        return plan.nnz, plan.size
+    return groups(plan.encoded.array)
+
+
+def groups(codes: Array) -> tuple[int, int]:
+    """Groups of four input channels, outputs first, that hold a non-zero, and all of them.
+
+    Examples
+    --------
+    >>> groups(np.array([[1, 0, 0, 0, 0, 0, 0, 0, 3]], np.int8))
+    (2, 3)
+    """
+    rows, channels = codes.shape[:2]
+    held = codes.reshape(rows, channels, -1) != 0
+    padded = np.zeros((rows, -(-channels // 4) * 4, held.shape[2]), bool)
+    padded[:, :channels] = held
+    any_of_four = padded.reshape(rows, -1, 4, held.shape[2]).any(axis=2)
+    return int(np.count_nonzero(any_of_four)), int(any_of_four.size)
+
+
+def work_of(layer: Layer, nnz: int, size: int, shapes: Shapes) -> Work | None:
+    """The work of a layer of the graph, None where its shapes are not known.
+
+    Parameters
+    ----------
+    nnz, size
+        Non-zeros and elements of its weight, as `counts` has them.
+    shapes
+        Of the values of one run, by name.
+    """
+    y, x = (_elements(shapes.get(name)) for name in (layer.nodes[0].output[0], layer.x))
+    if is_depthwise(layer):
+        y, x = y or 0, x or 0
+    if y is None or x is None:
+        return None
+    rows = max(1, layer.scale.size)
+    return Work(_kind(layer), size, nnz, rows, y // rows, x)
+
+
+def _elements(shape: tuple[object, ...] | None) -> int | None:
+    if shape is None or not all(isinstance(dim, int) for dim in shape):
+        return None
+    return math.prod(int(dim) for dim in shape if isinstance(dim, int))
+
+
+def _kind(layer: Layer) -> str:
+    if is_depthwise(layer):
+        return DEPTHWISE
+    if layer.quantized is not None:
+        return INTEGERS
+    if layer.kind == "MatMul":
+        return "linear"
+    shape = layer.attributes["shape"]
+    assert isinstance(shape, list)
+    kernel = shape[2:]
+    if len(kernel) == 1:
+        return "line"
+    return {0: "pointwise", 1: "thin"}.get(sum(dim > 1 for dim in kernel), "square")
+
+
+def is_depthwise(layer: Layer) -> bool:
+    """Whether every output channel reads one input channel: measured slower packed at every size."""
+    shape, group = layer.attributes["shape"], layer.attributes.get("group", 1)
+    return isinstance(shape, list) and group != 1 and shape[1] == 1

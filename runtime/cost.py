@@ -1,0 +1,129 @@
+"""What a layer is expected to cost, dense and packed, on a processor with these vector instructions.
+
+A layer's time is a sum: something for each call, for each multiply-add, for each weight (read once from
+memory), for each value that goes in and comes out. Packed, the non-zeros stand for the weights, and each
+of them is multiplied with a vector of 16 outputs at a time. The coefficients are fitted to measured
+layers, one set for each kind of layer, what runs it and the instruction set (`benchmarks/fit_cost.py`;
+cost_table.json says on which machine). It only has to put layers on the right side of the break-even;
+`tune` measures.
+
+It is asked twice: where a file is written, and where it is loaded, which may be another processor.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from . import cost_int8
+
+#: Kernels that read every element of a weight; the others read its non-zeros.
+WHOLE = frozenset({"bitpack"})
+#: One input channel for every output channel: never faster packed, at any size.
+DEPTHWISE = "depthwise"
+#: Kinds of layers in the table.
+KINDS = ("square", "pointwise", "thin", "line", "linear")
+#: A layer of integers, counted in groups of four input channels.
+INTEGERS = "int8"
+#: Table of each instruction set that the library can name: VNNI changes nothing for float kernels.
+_TABLES = {"scalar": "avx2", "avx2": "avx2", "avx512": "avx512", "avx512vnni": "avx512"}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one run of a layer has to do.
+
+    Attributes
+    ----------
+    kind
+        "square" (convolution), "pointwise" (1 x 1), "thin" (k x 1, 1 x k), "line" (one dimension), "linear",
+        "depthwise"; "int8" for any layer of integers.
+    size, nnz
+        Elements and non-zeros of the weight; of integers, groups of four input channels.
+    rows
+        Output channels.
+    outputs
+        Outputs of each channel.
+    inputs
+        Elements of the activation.
+    """
+
+    kind: str
+    size: int
+    nnz: int
+    rows: int
+    outputs: int
+    inputs: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Expected seconds of one run on one core."""
+
+    dense: float
+    packed: float
+
+    @property
+    def loses(self) -> bool:
+        """Whether the packed layer is expected to be slower."""
+        return self.packed > self.dense
+
+    def wins_by(self, margin: float) -> bool:
+        """Whether the packed layer is expected to be faster by that factor."""
+        return self.packed * margin < self.dense
+
+    def __str__(self) -> str:
+        return f"{self.packed * 1e3:.3g} ms packed, {self.dense * 1e3:.3g} ms dense"
+
+
+def features(part: str, work: Work) -> list[float]:
+    """What the time of a layer is a sum of, for "dense" or a kernel: the factors of the coefficients."""
+    around = [float(work.inputs), float(work.rows * work.outputs)]
+    if part == "dense":
+        return [1.0, float(work.size * work.outputs), float(work.size), *around]
+    entries = work.size if part in WHOLE else work.nnz
+    return [1.0, float(entries * math.ceil(work.outputs / 16)), float(entries), *around]
+
+
+@cache
+def _table() -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(Path(__file__).with_name("cost_table.json").read_text())
+    return loaded
+
+
+def estimate(work: Work, kernel: str, target: str) -> Estimate:
+    """Expected cost of a layer.
+
+    Parameters
+    ----------
+    kernel
+        Format that a kernel reads: the weight's own, or "csr", into which rows of the others are decoded.
+    target
+        Instruction set, as the library names it; of one that the table lacks, AVX2's costs.
+    """
+    if work.kind == DEPTHWISE:
+        return Estimate(0.0, math.inf)
+    if work.kind == INTEGERS:
+        values = work.inputs + work.rows * work.outputs
+        return Estimate(*cost_int8.seconds(work.size, work.nnz, work.outputs, values, target))
+    coefficients = _table()["targets"][_TABLES.get(target, "avx2")]
+    dense, packed = (
+        1e-9
+        * sum(
+            a * b
+            for a, b in zip(coefficients[f"{part} {work.kind}"]["ns"], features(part, work), strict=True)
+        )
+        for part in ("dense", kernel)
+    )
+    return Estimate(dense, packed)
+
+
+def total(works: Iterable[Work], kernel: str, target: str) -> Estimate:
+    """Expected cost of the layers of one weight together."""
+    ones = [estimate(work, kernel, target) for work in works]
+    return Estimate(sum(one.dense for one in ones), sum(one.packed for one in ones))

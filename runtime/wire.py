@@ -1,0 +1,107 @@
+"""The fields of a serialized ONNX model where they lie, without reading what is in them.
+
+Only what a loader needs of protobuf's wire format: a device has no `onnx` package, and a model may be
+gigabytes, of which this touches a few pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+#: Bytes that can be sliced without a copy.
+Buffer = memoryview
+
+MODEL_GRAPH, MODEL_OPSETS, MODEL_METADATA, MODEL_FUNCTIONS = 7, 8, 14, 25
+GRAPH_NODES = 1
+NODE_NAME, NODE_OPERATOR, NODE_DOMAIN = 3, 4, 7
+FUNCTION_NAME, FUNCTION_DOMAIN = 1, 10
+OPSET_DOMAIN, OPSET_VERSION = 1, 2
+ENTRY_KEY, ENTRY_VALUE = 1, 2
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+
+class Field(NamedTuple):
+    """A field with a length: its number, and the place of its content."""
+
+    number: int
+    start: int
+    end: int
+
+
+def fields(data: Buffer, start: int, end: int) -> Iterator[Field]:
+    """The fields of a message that have a length (messages, strings, bytes), in their order.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are no message.
+    """
+    while start < end:
+        key, start = _varint(data, start, end)
+        kind = key & 7
+        if kind == _VARINT:
+            start = _varint(data, start, end)[1]
+        elif kind == _BYTES:
+            size, start = _varint(data, start, end)
+            if size > end - start:
+                raise ValueError("a field ends behind its message")
+            yield Field(key >> 3, start, start + size)
+            start += size
+        elif kind in (_FIXED64, _FIXED32):
+            start += 8 if kind == _FIXED64 else 4
+        else:
+            raise ValueError(f"wire type {kind}")
+    if start != end:
+        raise ValueError("a field ends behind its message")
+
+
+def _varint(data: Buffer, start: int, end: int) -> tuple[int, int]:
+    value = shift = 0
+    while start < end and shift < 64:
+        byte = data[start]
+        start += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, start
+        shift += 7
+    raise ValueError("a number does not end")
+
+
+def whole(data: Buffer) -> Field:
+    """All of the bytes, as the content of a field."""
+    return Field(0, 0, len(data))
+
+
+def inside(data: Buffer, field: Field, number: int) -> Iterator[Field]:
+    """The fields of that number in the message that a field holds."""
+    return (inner for inner in fields(data, field.start, field.end) if inner.number == number)
+
+
+def text(data: Buffer, field: Field) -> str:
+    """A string.
+
+    Raises
+    ------
+    UnicodeDecodeError
+        If it is none (a `ValueError`).
+    """
+    return bytes(data[field.start : field.end]).decode()
+
+
+def message(number: int, content: bytes) -> bytes:
+    """A field with a length, to be put behind the others of its message."""
+    return _encoded(number << 3 | _BYTES) + _encoded(len(content)) + content
+
+
+def number(field: int, value: int) -> bytes:
+    """A field that is a small number."""
+    return _encoded(field << 3 | _VARINT) + _encoded(value)
+
+
+def _encoded(value: int) -> bytes:
+    found = bytearray()
+    while value > 127:
+        found.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*found, value])
