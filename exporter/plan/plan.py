@@ -161,8 +161,8 @@ def _plan_weight(
         plan.values = str(LOSSLESS if part else spec)
         plan.run = "packed"
         quick = wanted == "auto" and optimize in ("speed", "measure")
-        names = [fmt.name for fmt in formats.with_kernel() if fmt.name in plan.candidates]
-        names = names if quick else plan.candidates
+        fast = [fmt.name for fmt in formats.with_kernel() if fmt.name in plan.candidates]
+        names = fast if quick else list(plan.candidates)
         choose(plan, TensorStats(plan.encoded.array), names)
         if index.is_computed(name):
             expanding.prefer_sources(index, plan)

@@ -29,7 +29,7 @@ def works_of(layers: list[Layer], nnz: int, size: int, shapes: Shapes) -> list[W
 
 
 def counts(plan: TensorPlan) -> tuple[int, int]:
-    """Non-zeros and elements of a planned weight, in groups of four input channels where it is of integers."""
+    """Non-zeros and elements of a planned weight; of integers, groups of four input channels."""
     if plan.encoded is None or not plan.layers or plan.layers[0].quantized is None:
         return plan.nnz, plan.size
     return groups(plan.encoded.array)
