@@ -6,6 +6,8 @@ import contextlib
 import os
 from pathlib import Path
 
+from ..runtime.memory import give_back
+
 _FIELDS = {"VmHWM": "peak", "VmRSS": "rss", "RssAnon": "anon", "RssFile": "file"}
 
 
@@ -20,6 +22,15 @@ def status() -> dict[str, int]:
         if key in _FIELDS:
             found[_FIELDS[key]] = int(value.split()[0]) * 1024
     return found
+
+
+def settled() -> dict[str, int]:
+    """`status` after the allocator has returned what is free: what a program needs, not what glibc keeps.
+
+    How much it keeps follows from the order of allocations and differs from run to run. The peak stays.
+    """
+    give_back()
+    return status()
 
 
 def reset_peak() -> bool:

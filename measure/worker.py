@@ -29,12 +29,12 @@ def _measure_load(job: Job) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     runner = make_runner(job)
     dropped = memory.drop_from_cache([Path(p) for p in job["files"]]) if job["cold"] else False
     gc.collect()
-    before = memory.status()
+    before = memory.settled()
     resets = memory.reset_peak()
     start = time.perf_counter()
     runner.load()
     seconds = time.perf_counter() - start
-    after = memory.status()
+    after = memory.settled()
     load = {"ms": seconds * 1e3, "cold": dropped, "cold_refused": bool(job["cold"] and not dropped)}
     return runner, load, {"before": before, "loaded": after, "peak_resets": resets}
 
@@ -85,7 +85,7 @@ def measure(job: Job) -> dict[str, Any]:
     start = time.perf_counter()
     outputs = runner.run(feeds)
     first_ms = (time.perf_counter() - start) * 1e3
-    used["first_run"] = memory.status()
+    used["first_run"] = memory.settled()
     if job.get("outputs"):
         import numpy as np
 
@@ -94,7 +94,7 @@ def measure(job: Job) -> dict[str, Any]:
     for _ in range(job["warmup"]):
         runner.run(feeds)
     latencies, preemptions = _time_runs(job, runner, feeds)
-    used["end"] = memory.status()
+    used["end"] = memory.settled()
     device = getattr(runner, "device_memory", None)
     if device:
         used["device"] = device()

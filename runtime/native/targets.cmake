@@ -38,9 +38,9 @@ set(avx512 ${avx2} avx512f avx512bw avx512dq avx512vl)
 set(avx512_flags ${avx2_flags} -mprfchw -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512)
 sparse_export_target(avx512 PROCESSOR x86_64|AMD64 FEATURES ${avx512} FLAGS ${avx512_flags})
 
-set(avx512vnni ${avx512} avx512vnni avx512vpopcntdq avx512bitalg)
+set(avx512vnni ${avx512} avx512vnni avx512vpopcntdq avx512bitalg avx512vbmi avx512vbmi2)
 sparse_export_target(avx512vnni PROCESSOR x86_64|AMD64 FEATURES ${avx512vnni}
-                     FLAGS ${avx512_flags} -mavx512vnni -mavx512vpopcntdq -mavx512bitalg)
+                     FLAGS ${avx512_flags} -mavx512vnni -mavx512vpopcntdq -mavx512bitalg -mavx512vbmi -mavx512vbmi2)
 
 # targets.h, from the list above and the rows of kernels/table.cmake.
 function(sparse_export_write_targets file)

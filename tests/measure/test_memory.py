@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import re
 import shutil
 import subprocess
@@ -30,6 +31,17 @@ def test_peak_can_start_again() -> None:
     if not memory.reset_peak():
         pytest.skip("this kernel does not let a process reset its peak")
     assert memory.status()["peak"] < before - (40 << 20)
+
+
+def test_freed_memory_that_the_allocator_keeps_is_not_counted() -> None:
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("only glibc is told to return memory")
+    blocks = [bytearray(b"1" * 60_000) for _ in range(1000)]
+    filled = memory.status()["rss"]
+    last = blocks.pop()  # lies above the others, so glibc cannot return them by itself
+    blocks.clear()
+    assert memory.settled()["rss"] < filled - (40 << 20)
+    assert len(last) == 60_000
 
 
 @pytest.mark.skipif(TIME is None, reason="/usr/bin/time is not installed (apt install time)")

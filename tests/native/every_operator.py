@@ -7,12 +7,14 @@ this program once for each.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import numpy as np
 
 from sparse_export.runtime.session import InferenceSession
 
 from .layers import Layer, pool_case, shapes_of
+from .quantized import QuantizedLayer
 from .tables import OPERATORS, Operator
 
 
@@ -23,13 +25,20 @@ def failure(operator: Operator) -> str:
         model, x, expected = pool_case(rng)
         y = InferenceSession(model).run(None, {"x": x})[0]
         return "" if np.array_equal(y, expected) else "packed signs differ"
-    for shape in shapes_of(operator):
-        layer = Layer(operator, shape, rng)
+    layers: Iterator[Layer | QuantizedLayer] = (Layer(operator, shape, rng) for shape in shapes_of(operator))
+    if operator.layer.startswith("Q"):
+        layers = (
+            QuantizedLayer(operator, shape, rng, i % 2 == 1) for i, shape in enumerate(shapes_of(operator))
+        )
+    for layer in layers:
+        shape = layer.shape
         for threads in (1, 2):
             y = InferenceSession(layer.model(), threads=threads).run(None, layer.feeds)[0]
             if y.shape != layer.expected.shape:
                 return f"{shape}: shape {y.shape}, not {layer.expected.shape}"
-            # Every number of these layers and every sum is exact in float32.
+            if operator.layer.startswith("Q") and y.dtype != layer.expected.dtype:
+                return f"{shape}: type {y.dtype}, not {layer.expected.dtype}"
+            # Every number of the float layers and every sum is exact in float32.
             if not np.array_equal(y, layer.expected):
                 wrong = int(np.count_nonzero(y != layer.expected))
                 return f"{shape}, {threads} threads: {wrong} of {y.size} outputs differ"

@@ -57,7 +57,7 @@ def format_of(operator: Operator) -> Format:
 
 def shapes_of(operator: Operator) -> Iterator[Shape]:
     """The shapes that the operator can have."""
-    yield from CONVOLUTIONS if operator.layer == "Conv" else PRODUCTS
+    yield from CONVOLUTIONS if operator.layer.endswith("Conv") else PRODUCTS
 
 
 def weight_of(fmt: Format, shape: tuple[int, ...], rng: np.random.Generator) -> Array:

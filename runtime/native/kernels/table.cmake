@@ -10,3 +10,4 @@
 sparse_export_kernel(f32_csr kernel.cpp scalar avx2 avx512)
 sparse_export_kernel(f32_bit kernel.cpp scalar avx2 AND tables.cpp avx512)
 sparse_export_kernel(bit_bit ROUNDING exact kernel.cpp scalar avx2 avx512 avx512vnni)
+sparse_export_kernel(s8_csr ROUNDING exact kernel.cpp scalar avx2 avx512 avx512vnni)

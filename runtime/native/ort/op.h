@@ -7,6 +7,9 @@
 //   static bool infer(const ShapeContext&, std::vector<Dimension>& output);   // false: not known
 //   static constexpr int x_type, y_type;                     // element types of X and Y; without them float
 // (without `components` it has X and one packed input, but neither scale nor bias)
+// A class whose inputs stand in another order, with other types, says so itself:
+//   static constexpr InputLayout layout;
+//   static int input_type(size_t index);                     // element_any: several are allowed
 // and `Operators::add_variants<K>` makes one operator of it for each activation, with and without a residual.
 #pragma once
 
@@ -29,7 +32,9 @@ struct InputLayout {
 
 template <class Kernel>
 constexpr InputLayout input_layout(bool residual) {
-  if constexpr (requires { Kernel::components; }) {
+  if constexpr (requires { Kernel::layout; }) {
+    return Kernel::layout;
+  } else if constexpr (requires { Kernel::components; }) {
     const size_t packed = 1 + Kernel::components.size();
     return {packed, packed + 1, packed + 2, packed + 2 + (residual ? 1 : 0)};
   } else {
@@ -71,6 +76,9 @@ class Operator : public OrtCustomOp {
     GetExecutionProviderType = [](const OrtCustomOp*) -> const char* { return nullptr; };
     GetInputTypeCount = [](const OrtCustomOp* op) { return self(op).layout().count; };
     GetInputType = [](const OrtCustomOp* op, size_t index) -> int {
+      if constexpr (requires { Kernel::input_type(index); }) {
+        return Kernel::input_type(index);
+      }
       const bool packed = index >= 1 && index < self(op).layout().scale;
       return index == 0 ? x_type<Kernel>() : packed ? element_any : element_float;
     };

@@ -1,0 +1,112 @@
+// The definition of the quantized sparse operators, in plain loops: every other target is tested against it.
+#include <cmath>
+
+#include "call.h"
+
+namespace sparse_export::s8_csr {
+namespace {
+
+float round_between(float value, float low, float high) {
+  value = value < low ? low : value;
+  return std::nearbyint(value > high ? high : value);
+}
+
+// The output at offset `at` of row k, from its sum (with its bias).
+void finish(const Call& call, int64_t k, uint32_t sum, int64_t at) {
+  const Requantization& out = call.out;
+  const float scaled = static_cast<float>(static_cast<int32_t>(sum)) * out.multiplier[k];
+  if (out.floats) {
+    static_cast<float*>(call.y)[at] = scaled;
+    return;
+  }
+  float q = round_between(scaled, out.low, out.high);
+  if (out.residual) {
+    const int32_t z = out.signed_z ? static_cast<int8_t>(call.z[at]) : call.z[at];
+    const float mine = q * out.ratio;
+    const float theirs = static_cast<float>(z - out.zero_z) * out.ratio_z;
+    q = round_between(mine + theirs, out.low_z, out.high_z);
+  }
+  static_cast<uint8_t*>(call.y)[at] = static_cast<uint8_t>(static_cast<int32_t>(q) + out.zero);
+}
+
+// visit(column, value) for every entry of a row. The rows of the file where they are at hand; the groups made of them
+// say the same.
+template <class Visit>
+void each_entry(const Call& call, int64_t row, Visit&& visit) {
+  const Weights& weights = call.weights;
+  const f32_csr::Weights& from = weights.csr.rows != 0 ? weights.csr : weights.groups;
+  const auto begin = from.begin(row), end = from.begin(row + 1);
+  const auto with_gaps = [&](const auto* gaps) {
+    int64_t column = -1;
+    if (weights.csr.rows != 0) {
+      for (int64_t entry = begin; entry < end; ++entry) {
+        column += int64_t{1} + gaps[entry];
+        visit(column, from.values.template as<int8_t>()[entry]);
+      }
+      return;
+    }
+    const int64_t window = call.geometry.kernel[0] * call.geometry.kernel[1];
+    const int8_t* value = weights.values.data() + weights.first[static_cast<size_t>(row)];
+    for (int64_t entry = begin; entry < end; ++entry) {
+      column += int64_t{1} + gaps[entry];
+      for (int64_t lane = 0; lane < group_channels; ++lane) {
+        if ((weights.masks[static_cast<size_t>(entry / 2)] >> (entry % 2 * 4 + lane) & 1) != 0) {
+          visit((column / window * group_channels + lane) * window + column % window, *value++);
+        }
+      }
+    }
+  };
+  switch (from.gaps.type) {
+    case element_uint8:
+      return with_gaps(from.gaps.as<uint8_t>());
+    case element_uint16:
+      return with_gaps(from.gaps.as<uint16_t>());
+    default:
+      return with_gaps(from.gaps.as<uint32_t>());
+  }
+}
+
+// The sum of one output: products of weights and activations that count from 0, zero points where the window is
+// outside the image. Modulo 2^32, as the vector instructions count.
+uint32_t sum_of(const Call& call, int64_t row, const uint8_t* image, int64_t oy, int64_t ox) {
+  const ConvGeometry& g = call.geometry;
+  const int64_t height = call.size.input[0], width = call.size.input[1];
+  uint32_t sum = 0;
+  each_entry(call, row, [&](int64_t column, int8_t value) {
+    const int64_t s = column % g.kernel[1], r = column / g.kernel[1] % g.kernel[0];
+    const int64_t channel = column / g.kernel[1] / g.kernel[0];
+    const int64_t y = oy * g.strides[0] + r * g.dilations[0] - g.begin[0];
+    const int64_t x = ox * g.strides[1] + s * g.dilations[1] - g.begin[1];
+    const bool inside = y >= 0 && y < height && x >= 0 && x < width;
+    const int32_t pixel = inside ? image[(channel * height + y) * width + x] ^ call.flip : call.zero;
+    sum += static_cast<uint32_t>(pixel * value);
+  });
+  return sum;
+}
+
+void make_plan(const Call& call, size_t, Plan& plan) { plan.cut.units = static_cast<size_t>(call.geometry.outputs); }
+
+void interleave(const Call&, const Plan&, size_t, uint8_t*) noexcept {}
+
+bool run_unit(const Call& call, const Plan&, const uint8_t*, size_t unit) noexcept {
+  const auto row = static_cast<int64_t>(unit);
+  const ConvGeometry& g = call.geometry;
+  const int64_t area = call.size.input[0] * call.size.input[1];
+  int64_t first = row / g.outputs_per_group() * g.channels_per_group();
+  for (int64_t image = 0; image < call.size.batch; ++image, first += g.channels) {
+    int64_t at = (image * g.outputs + row) * call.size.output[0] * call.size.output[1];
+    for (int64_t oy = 0; oy < call.size.output[0]; ++oy) {
+      for (int64_t ox = 0; ox < call.size.output[1]; ++ox, ++at) {
+        const uint32_t sum = sum_of(call, row, call.x + first * area, oy, ox);
+        finish(call, row, sum + static_cast<uint32_t>(call.out.bias[row]), at);
+      }
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+const Kernels reference = {make_plan, interleave, run_unit};
+
+}  // namespace sparse_export::s8_csr

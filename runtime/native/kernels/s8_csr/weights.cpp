@@ -1,0 +1,165 @@
+#include "weights.h"
+
+#include <algorithm>
+#include <array>
+
+namespace sparse_export::s8_csr {
+namespace {
+
+struct Entry {
+  int64_t position;
+  int lane;
+  int8_t value;
+};
+
+using Group = std::array<int8_t, group_channels>;
+
+// visit(row, column of groups, group) for every group that holds a weight, ascending within each row.
+template <class Visit>
+void walk_groups(const f32_csr::Weights& csr, int64_t window, Visit&& visit) {
+  std::vector<Entry> entries;  // of four channels
+  const auto flush = [&](int64_t row, int64_t channels) {
+    if (window > 1) {
+      std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.position < b.position; });
+    }
+    for (size_t i = 0; i < entries.size();) {
+      Group group{};
+      const int64_t position = entries[i].position;
+      for (; i < entries.size() && entries[i].position == position; ++i) {
+        group[static_cast<size_t>(entries[i].lane)] = entries[i].value;
+      }
+      visit(row, channels * window + position, group);
+    }
+    entries.clear();
+  };
+  f32_csr::with_types(csr, [&](const auto* gaps, const auto* values) {
+    for (int64_t row = 0; row < csr.rows; ++row) {
+      int64_t column = -1, channels = 0;
+      for (int64_t entry = csr.begin(row); entry < csr.begin(row + 1); ++entry) {
+        column += int64_t{1} + gaps[entry];
+        const int64_t channel = column / window;
+        if (channel / group_channels != channels) {
+          flush(row, channels);
+          channels = channel / group_channels;
+        }
+        const auto value = static_cast<int8_t>(values[entry]);
+        if (value != 0) {  // not a filler
+          entries.push_back({column % window, static_cast<int>(channel % group_channels), value});
+        }
+      }
+      flush(row, channels);
+    }
+  });
+}
+
+// Sizes of the stream for gaps of 1, 2 and 4 bytes: a gap that does not fit becomes groups without weights.
+struct Sizes {
+  std::array<int64_t, 3> groups{};
+  int64_t values = 0;
+
+  int gap_bytes() const {
+    const auto halves = [&](size_t i) { return groups[i] * (2 * (1 << i) + 1); };
+    return halves(0) <= halves(1) && halves(0) <= halves(2) ? 1 : halves(1) <= halves(2) ? 2 : 4;
+  }
+};
+
+Sizes sizes_of(const f32_csr::Weights& csr, int64_t window) {
+  Sizes sizes;
+  int64_t row_before = -1, before = -1;
+  walk_groups(csr, window, [&](int64_t row, int64_t column, const Group& group) {
+    before = row == row_before ? before : -1;
+    const int64_t gap = column - before - 1;
+    row_before = row;
+    before = column;
+    sizes.groups[0] += 1 + (gap >> 8);
+    sizes.groups[1] += 1 + (gap >> 16);
+    sizes.groups[2] += 1;
+    sizes.values += group_channels - std::count(group.begin(), group.end(), 0);
+  });
+  return sizes;
+}
+
+class Builder {
+ public:
+  Builder(Weights& weights, const Sizes& sizes) : weights_(weights), bytes_(sizes.gap_bytes()) {
+    const int64_t groups = sizes.groups[bytes_ == 4 ? 2 : static_cast<size_t>(bytes_ - 1)];
+    require(groups < int64_t{UINT32_MAX}, "the weight has too many entries");
+    weights.indptr.reserve(static_cast<size_t>(weights.csr.rows) + 1);
+    weights.first.reserve(static_cast<size_t>(weights.csr.rows) + 1);
+    weights.gaps.reserve(static_cast<size_t>(groups * bytes_));
+    weights.masks.assign(static_cast<size_t>(groups / 2 + 1) + slack, 0);
+    weights.values.reserve(static_cast<size_t>(sizes.values) + slack);
+    weights.sums.assign(static_cast<size_t>(weights.csr.rows), 0);
+    start_rows(0);
+  }
+
+  void add(int64_t row, int64_t column, const Group& group) {
+    start_rows(row);
+    int64_t gap = column - before_ - 1;
+    const int64_t most = (int64_t{1} << (8 * bytes_)) - 1;
+    for (; gap > most; gap -= most + 1) {
+      put(most, {});
+    }
+    put(gap, group);
+    before_ = column;
+    for (const int8_t value : group) {
+      auto& sum = weights_.sums[static_cast<size_t>(row)];
+      sum = static_cast<int32_t>(static_cast<uint32_t>(sum) + static_cast<uint32_t>(int32_t{value}));
+    }
+  }
+
+  void finish(int64_t columns) {
+    start_rows(weights_.csr.rows);
+    weights_.values.insert(weights_.values.end(), slack, 0);
+    const int type = bytes_ == 1 ? element_uint8 : bytes_ == 2 ? element_uint16 : element_uint32;
+    const int64_t rows = weights_.csr.rows;
+    weights_.groups = {rows,
+                       columns,
+                       count_,
+                       {element_uint32, {rows + 1}, weights_.indptr.data(), rows + 1},
+                       {type, {count_}, weights_.gaps.data(), count_},
+                       {}};
+  }
+
+ private:
+  void start_rows(int64_t row) {
+    while (static_cast<int64_t>(weights_.indptr.size()) <= row) {
+      weights_.indptr.push_back(static_cast<uint32_t>(count_));
+      weights_.first.push_back(static_cast<uint32_t>(weights_.values.size()));
+      before_ = -1;
+    }
+  }
+
+  void put(int64_t gap, const Group& group) {
+    for (int byte = 0; byte < bytes_; ++byte) {
+      weights_.gaps.push_back(static_cast<uint8_t>(gap >> (8 * byte)));
+    }
+    for (size_t lane = 0; lane < group.size(); ++lane) {
+      if (group[lane] != 0) {
+        weights_.masks[static_cast<size_t>(count_ / 2)] |= static_cast<uint8_t>(1 << (count_ % 2 * 4 + static_cast<int64_t>(lane)));
+        weights_.values.push_back(group[lane]);
+      }
+    }
+    ++count_;
+  }
+
+  Weights& weights_;
+  int bytes_;
+  int64_t count_ = 0, before_ = -1;
+};
+
+}  // namespace
+
+Weights read_weights(const f32_csr::Weights& csr, const ConvGeometry& geometry) {
+  require(csr.values.type == element_int8, "the weights of a quantized layer must be int8");
+  const int64_t window = geometry.kernel[0] * geometry.kernel[1];
+  const int64_t channels = (geometry.channels_per_group() + group_channels - 1) / group_channels;
+  Weights weights;
+  weights.csr = csr;
+  Builder builder(weights, sizes_of(csr, window));
+  walk_groups(csr, window, [&](int64_t row, int64_t column, const Group& group) { builder.add(row, column, group); });
+  builder.finish(channels * window);
+  return weights;
+}
+
+}  // namespace sparse_export::s8_csr

@@ -1,0 +1,35 @@
+// CSR weights with int8 values, and what the kernels read of them: rows of non-empty groups of four input channels.
+//
+// A group is one position of the window in four neighbouring channels: what one dot-product instruction takes. It is
+// kept as a gap to the group before, four bits that say which of its weights are not zero, and those weights: about
+// what the file takes. Groups are built once, when the session is created.
+#pragma once
+
+#include <vector>
+
+#include "core/geometry.h"
+#include "kernels/f32_csr/weights.h"
+
+namespace sparse_export::s8_csr {
+
+constexpr int64_t group_channels = 4;
+
+struct Weights {
+  f32_csr::Weights csr;  // int8 values: what the file, or a row source, says
+  // Rows of groups: column = group of channels * positions of the window + position. Without values.
+  f32_csr::Weights groups;
+  std::vector<uint32_t> indptr;
+  std::vector<uint8_t> gaps;
+  std::vector<uint8_t> masks;     // of group i: bits [4 i, 4 i + 4)
+  std::vector<int8_t> values;     // of all groups, one after the other
+  std::vector<uint32_t> first;    // [rows + 1] first value of each row
+  std::vector<int32_t> sums;      // [rows] of the weights of each row; wraps around
+};
+
+// Vectors are read behind the last mask and value.
+constexpr size_t slack = 64;
+
+// Takes checked rows; throws unless their values are int8, and where memory runs out.
+Weights read_weights(const f32_csr::Weights& csr, const ConvGeometry& geometry);
+
+}  // namespace sparse_export::s8_csr
