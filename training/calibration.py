@@ -24,6 +24,11 @@ def samples(source: str, count: int, image_size: int) -> NDArray[np.float32]:
         loaded = data.load(name, directory or None)
     else:
         loaded = data.load(source, image_size=image_size)
+    return drawn(loaded, count)
+
+
+def drawn(loaded: data.Data, count: int) -> NDArray[np.float32]:
+    """Images of the training split, drawn by a fixed seed, as they are evaluated."""
     order = torch.randperm(loaded.train.size, generator=torch.Generator().manual_seed(0))
     images, _ = loaded.train.fetch(order[:count])
     return images.numpy().astype(np.float32)
