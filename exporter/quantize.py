@@ -24,6 +24,7 @@ from ..text import counted, shown
 from .graph.index import Layer
 from .graph.normalize import normalize
 from .graph.norms import fold_norms
+from .graph.propagate import prepare
 from .graph.unsigned import make_unsigned
 from .reference import OnnxReference
 from .source import Source
@@ -74,6 +75,7 @@ def quantized(source: Source, arrays: _Arrays | None, method: str) -> Source:
         )
     batches = _batches(source.model, arrays)
     model = normalize(_quantize(source, fold_norms(source.model), batches, METHODS[method]))
+    prepare(model)
     make_unsigned(model)
     samples = sum(len(next(iter(batch.values()))) for batch in batches)
     text = f"weights and activations quantized to int8 on {counted(samples, 'sample')} ({method})"

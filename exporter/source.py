@@ -16,6 +16,7 @@ from ..text import clean, shown
 from .files import shards
 from .graph.index import GraphIndex
 from .graph.normalize import normalized
+from .graph.propagate import prepare
 from .graph.unsigned import make_unsigned
 from .reference import OnnxReference, Reference, TorchReference
 from .trace import dynamic as dynamic_axes
@@ -181,6 +182,7 @@ def _from_onnx(
         reference = OnnxReference(given, "onnxruntime, its BipolarQuant spelled out", shown(path))
     normal = normalized(original)
     model = normal.model
+    prepare(model)
     make_unsigned(model)
     notes = [(note.level, note.text) for note in normal.notes]
     if binarize:
