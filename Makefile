@@ -7,7 +7,7 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find runtime/na
 TREE := build/tree/sparse_export
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint typecheck test demo benchmarks report fuzz fuzz-readers campaign properties clean compat field cost gpu js browser wheels crash-test generate
+.PHONY: help setup lint typecheck test demo benchmarks report fuzz fuzz-readers campaign properties clean compat field cost gpu js browser wheels crash-test memory-test generate
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -102,7 +102,11 @@ fuzz: $(FUZZ)/build.ninja ## A million random packed inputs through the native o
 
 # Every system call of every writer killed, failed and cut short, through a preloaded shim (Linux, a C compiler).
 crash-test: setup ## A thousand kills and a thousand faults of whatever writes files (an idle quarter of an hour)
-	$(PY) -m tests.crash.campaign --kills $(or $(CASES),1000) --faults $(or $(CASES),1000)
+	$(PY) -m tests.crash.every_call --kills $(or $(CASES),1000) --faults $(or $(CASES),1000)
+
+# Linux: the peak is read from /proc.
+memory-test: setup ## Peak memory of exporting large checkpoints and models, each against its bound (some minutes)
+	$(PY) -m tests.memory.large
 
 # Under sanitizers against double precision (exit code 77: not on this CPU), once more for data races alone, then
 # through onnxruntime against numpy. The targets are the library's own list.
@@ -115,8 +119,8 @@ campaign: $(FUZZ)/build.ninja ## Thousands of random shapes through the kernels 
 	$(CMAKE) --build $(FUZZ)/threads --target random_layers
 	$(FUZZ)/threads/runtime/native/random_layers $(or $(THREAD_CASES),1000)
 	for target in $(TARGETS); do \
-	  SPARSE_EXPORT_TARGET=$$target $(PY) tests/runtime/campaign.py --cases $(or $(CASES),2000) || exit 1; \
-	  SPARSE_EXPORT_TARGET=$$target $(PY) -m tests.runtime.binary_campaign --cases $(or $(CASES),2000) || exit 1; done
+	  SPARSE_EXPORT_TARGET=$$target $(PY) tests/runtime/random_layers.py --cases $(or $(CASES),2000) || exit 1; \
+	  SPARSE_EXPORT_TARGET=$$target $(PY) -m tests.runtime.random_bit_layers --cases $(or $(CASES),2000) || exit 1; done
 
 benchmarks: setup demo-out/model.csr.onnx ## Every published figure, into benchmarks/results (half an idle hour)
 	$(PY) benchmarks/sizes.py

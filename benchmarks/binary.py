@@ -17,11 +17,13 @@ from typing import Any
 import common
 import numpy as np
 import onnx
-from binary_models import binary_weight, int8_model, rng, two_bit_model, with_signs
+from binary_models import binary_weight, int8_model, two_bit_model, with_signs
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 import sparse_export
+from sparse_export.exporter.files.onnx_write import save
+from sparse_export.runtime.inputs import normal
 from sparse_export.runtime.stock import Session
 from sparse_export.runtime.timing import medians
 
@@ -106,7 +108,7 @@ def compare(
 def xnor(rounds: int) -> Iterator[Row]:
     for name, (outputs, inputs, size) in CONVOLUTIONS.items():
         dense = common.layer_model(binary_weight(outputs, inputs, 3, 3), pad=1)
-        x = rng.standard_normal((1, inputs, size, size)).astype(np.float32)
+        x = normal("x", (1, inputs, size, size))["x"]
         signed = with_signs(dense)
         packed = export(signed, f"xnor-{outputs}-{size}")
         yield compare(
@@ -117,7 +119,7 @@ def xnor(rounds: int) -> Iterator[Row]:
 def convolutions(rounds: int) -> Iterator[Row]:
     for name, (outputs, inputs, size) in CONVOLUTIONS.items():
         dense = common.layer_model(binary_weight(outputs, inputs, 3, 3), pad=1)
-        x = rng.standard_normal((1, inputs, size, size)).astype(np.float32)
+        x = normal("x", (1, inputs, size, size))["x"]
         packed = export(dense, f"conv-{outputs}-{size}")
         yield compare(f"BinaryWeightConv 3x3 {name}", dense, packed, x, rounds, {})
 
@@ -126,7 +128,7 @@ def products(rounds: int) -> Iterator[Row]:
     dense = common.layer_model(binary_weight(4096, 4096))
     packed = export(dense, "product")
     for rows in (1, 16, 196):
-        x = rng.standard_normal((rows, 4096)).astype(np.float32)
+        x = normal("x", (rows, 4096))["x"]
         peers = {"2 bits": two_bit_model(4096, 4096)}
         yield compare(f"BinaryWeightMatMul 4096 M={rows}", dense, packed, x, rounds, peers)
 
@@ -164,9 +166,9 @@ def nets(rounds: int) -> Iterator[Row]:
             output=packed,
         )
         opened = open_source(source, arch=arch, input_shape=shapes, binarize=layers)
-        onnx.save(opened.model, dense)
+        save(opened.model, dense, force=True)
         make_int8(dense, int8, 0, None)
-        x = rng.standard_normal(shapes[0]).astype(np.float32)
+        x = normal("x", shapes[0])["x"]
         subjects = {
             "ours": open_session(packed, True),
             "fp32": open_session(dense),

@@ -18,6 +18,7 @@ from onnx import helper, numpy_helper
 import sparse_export
 from sparse_export.measure import harness, machine, peers
 from sparse_export.measure.subjects import Options, Subject, job
+from sparse_export.runtime.inputs import normal
 
 RESULTS = Path(__file__).parent / "results"
 MODELS = Path(__file__).resolve().parent.parent / "build" / "bench-models"
@@ -129,7 +130,7 @@ def in_process(
     """
     with tempfile.TemporaryDirectory(prefix="sparse-export-bench-") as folder:
         feeds = Path(folder) / "inputs.npz"
-        np.savez(feeds, x=np.random.default_rng(0).standard_normal(shape).astype(np.float32))
+        np.savez(feeds, **normal("x", shape))
         model = Subject("m0", path.name, path, runtime, packed=True, files=(path,))
         options = Options(
             rounds=1, min_runs=runs, min_seconds=seconds, warmup=warmup, feeds=((1, str(feeds)),)

@@ -3,7 +3,8 @@
 ``python benchmarks/kernels.py [--density 0.1] [--threads 1] [--only 3x3] [--linear-time]``. Prints one
 line a layer and writes results/kernels.json; with ``--only`` it writes nothing. Beside linear layers stands
 the same weight in 4 bits (MatMulNBits, block 128, accuracy level 4). ``SPARSE_EXPORT_TARGET=avx2`` measures
-another instruction set.
+another instruction set. ``--formats`` has linear layers of one to sixteen rows in every format instead
+(few_rows.py), and writes results/kernels-formats.json.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import argparse
 from typing import Any
 
 import common
+import few_rows
 import numpy as np
 from numpy.typing import NDArray
 
-Layer = tuple[tuple[int, ...], tuple[int, ...], int, int]  # weight, input, stride, pad
-LAYERS: dict[str, Layer] = {
+Geometry = tuple[tuple[int, ...], tuple[int, ...], int, int]  # weight, input, stride, pad
+LAYERS: dict[str, Geometry] = {
     "3x3 64 @56": ((64, 64, 3, 3), (1, 64, 56, 56), 1, 1),
     "3x3 128 @28": ((128, 128, 3, 3), (1, 128, 28, 28), 1, 1),
     "3x3 256 @14": ((256, 256, 3, 3), (1, 256, 14, 14), 1, 1),
@@ -35,7 +37,7 @@ LAYERS: dict[str, Layer] = {
 DENSITIES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
 
 
-def run(name: str, layer: Layer, density: float, threads: int, with_peers: bool = True) -> dict[str, Any]:
+def run(name: str, layer: Geometry, density: float, threads: int, with_peers: bool = True) -> dict[str, Any]:
     """One line of the table."""
     shape, x_shape, stride, pad = layer
     common.MODELS.mkdir(parents=True, exist_ok=True)
@@ -89,7 +91,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", default="", help="layers whose name holds this")
     parser.add_argument("--linear-time", action="store_true", help="time over density instead, with a plot")
+    parser.add_argument("--formats", action="store_true", help="linear layers in every format instead")
+    parser.add_argument("--rows", type=int, nargs="+", default=[1, 4, 16], help="of X, with --formats")
     arguments = parser.parse_args()
+    if arguments.formats:
+        lines = few_rows.table(tuple(arguments.rows), arguments.threads, arguments.only)
+        if not arguments.only:
+            common.save("kernels-formats", lines)
+        return
     if arguments.linear_time:
         common.save("kernels-density", plot_linear_time(arguments.threads))
         return

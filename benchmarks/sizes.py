@@ -84,7 +84,7 @@ def main() -> int:
     return 1 if missed else 0
 
 
-def _save(state: nets.State, folder: Path, name: str) -> tuple[Path, archive.Report]:
+def _save(state: nets.State, folder: Path, name: str) -> tuple[Path, archive.Contents]:
     source = folder / f"{name}.pt"
     torch.save(state, source)
     report = archive.write(source, folder / f"{name}.packed.safetensors", force=True)

@@ -19,6 +19,7 @@ Examples:
   sparse-export model.pt --arch densenet121 --input-shape 1x3x224x224
   sparse-export model.pt --arch nets.py:make_net -o small.onnx
   sparse-export model.onnx --layers '*fc*=dense' --json
+  sparse-export model.pt --portable
   sparse-export model.pt --archive
   sparse-export model.pt --report report.html --card model-card.md
 """
@@ -59,6 +60,11 @@ Examples:
 @click.option("--no-verify", is_flag=True, help="Skip the comparison of the written file with the source.")
 @click.option(
     "--external-data", is_flag=True, help="Put the weights in an aligned data file beside the model."
+)
+@click.option(
+    "--portable",
+    is_flag=True,
+    help="Standard operators alone, for runtimes without model-local functions; no layer runs packed.",
 )
 @click.option("--archive", is_flag=True, help="Short for the command `archive`: the checkpoint itself.")
 @options.archive_options
@@ -108,7 +114,12 @@ def command(
         raise click.UsageError("--no-fold and --exact-zeros go with --archive: a graph has no masks")
     force, sources = arguments["force"], SourceFiles(model, arguments["arch"])
     arguments["output"] = arguments["output"] or default_output(
-        model, format_, arguments["optimize"], arguments["measure"], arguments["activations"]
+        model,
+        format_,
+        arguments["optimize"],
+        arguments["measure"],
+        arguments["portable"],
+        arguments["activations"],
     )
     if model.exists():
         output = None if arguments["dry_run"] else arguments["output"]
@@ -133,7 +144,17 @@ def _archive(
         name
         for name in (
             *("arch", "input_shape", "input", "dynamic", "weights", "prefix", "strict"),
-            *("layers", "calibrate", "binarize", "external_data", "measure", "compare", "report", "card"),
+            *(
+                "layers",
+                "calibrate",
+                "binarize",
+                "external_data",
+                "measure",
+                "portable",
+                "compare",
+                "report",
+                "card",
+            ),
         )
         if arguments[name]
     ]

@@ -13,7 +13,7 @@ from ..text import clean, counted
 from .console import human
 
 if TYPE_CHECKING:
-    from ..exporter.archive import Report as ArchiveReport
+    from ..exporter.archive import Contents
     from ..exporter.prove.compare import Verification
     from ..exporter.prove.integers import Integers
     from ..exporter.prove.verdict import OutputVerdict
@@ -211,7 +211,7 @@ def clean_lines(lines: list[str]) -> str:
     return "\n".join(clean(part) for line in lines for part in line.split("\n"))
 
 
-def archive(report: ArchiveReport, source_bytes: int, *, verified: bool) -> None:
+def archive(report: Contents, source_bytes: int, *, verified: bool) -> None:
     """The summary of an archive that was written."""
     out = _console()
     _print_notes(out, [("info", note) for note in report.notes])
@@ -221,7 +221,7 @@ def archive(report: ArchiveReport, source_bytes: int, *, verified: bool) -> None
     out.print(f"wrote {_safe(str(report.path))}", soft_wrap=True)
 
 
-def archive_json(report: ArchiveReport) -> dict[str, Any]:
+def archive_json(report: Contents) -> dict[str, Any]:
     """The same as JSON-able values."""
     return {
         "output": str(report.path),

@@ -38,6 +38,7 @@ def export(
     layers: Sequence[str] = (),
     optimize: str = "size",
     measure: bool = False,
+    portable: bool = False,
     threads: int = 1,
     dry_run: bool = False,
     force: bool = False,
@@ -75,6 +76,9 @@ def export(
         layer that has a packed operator.
     measure
         With "speed": time every layer here, dense and packed, on `threads` threads, and believe that instead.
+    portable
+        Standard operators alone, each weight expanded by the graph itself: for runtimes without model-local
+        functions. No layer runs packed.
     compare
         Also compress the dense weights with `gzip -6` and `zstd -19`, to stand beside the packed file: some
         seconds for each 10 MB.
@@ -93,6 +97,7 @@ def export(
     VerificationError
         If the file does not compute what the source computes; no file is left.
     """
+    from .files import proto_size
     from .files.naming import default_output
     from .files.onnx_write import save
     from .files.targets import SourceFiles, check_target
@@ -107,8 +112,8 @@ def export(
     from .rewrite import loading, smallest
     from .rewrite.outcome import outcome
     from .rewrite.settle import settled
-    from .rewrite.sign_rules import signed_weights
-    from .settling import of_integers, packing, remarks
+    from .rewrite.signed_layers import signed_weights
+    from .settling import of_integers, packing, refuse_for_portable, remarks
     from .source import open_source
 
     started = time.perf_counter()
@@ -117,8 +122,12 @@ def export(
         raise InputError(f"optimize must be 'size', 'speed' or 'memory', not '{optimize}'")
     overrides = planning.parse_overrides(layers)
     spec = parse(values)
+    if portable:
+        refuse_for_portable(optimize, measure, spec)
     target = (
-        Path(output) if output is not None else default_output(path, format, optimize, measure, activations)
+        Path(output)
+        if output is not None
+        else default_output(path, format, optimize, measure, portable, activations)
     )
     sources = SourceFiles(path, options.get("arch"))
     if path.exists() and not dry_run:
@@ -128,7 +137,9 @@ def export(
     if verify or measure:
         progress("looking for inputs", 0, 0)
         evidence = gather(source, seed)
-        source.example_shapes = source.example_shapes or evidence.shapes
+        # What is measured runs on these inputs; what is estimated, on sizes that somebody said.
+        found = evidence.shapes if measure else evidence.known_shapes
+        source.example_shapes = source.example_shapes or found
     if activations != "float":
         progress("calibrating", 0, 0)
         source = of_integers(source, activations, _samples(source, calibrate), calibration, spec)
@@ -145,24 +156,28 @@ def export(
         way,
         lambda done, total: progress("planning", done, total),
     )
-    signed = signed_weights(index, plans)
-    runs.decide(index, source.model, plans, way, source.example_shapes, signed)
-    smallest.settle(index, source.model, plans)
-    smallest.expand_the_rest(index, source.model, plans)
+    if portable:
+        runs.expand_all(index, plans)
+        smallest.settle(index, source.model, plans, portable=True)
+    else:
+        signed = signed_weights(index, plans)
+        runs.decide(index, source.model, plans, way, source.example_shapes, signed)
+        smallest.settle(index, source.model, plans)
+        smallest.expand_the_rest(index, source.model, plans)
     feeds = evidence.one() if evidence and way == "measure" else None
     packed, measured = packing(index, source, plans, feeds, threads, dry_run, progress)
     report = Report.begin(source, target, format, plans)
-    report.notes += remarks(index, plans, spec)
+    report.notes += remarks(index, plans, spec, portable)
     if not dry_run:
         proof = Proof(rtol, atol)
         progress("writing", 0, 0)
         changed = bool(options.get("binarize")) or bool(source.activations)
         given = source.original is not None and not changed
-        packed_model, said = outcome(source, index, plans, packed, given=given)
+        packed_model, said = outcome(source, index, plans, packed, given=given, portable=portable)
         report.notes += said
         report.layers = [plan.to_json() for plan in plans]
         if way != "memory":
-            loading.tell(packed_model, source.model, plans, source.example_shapes, measured)
+            loading.tell(index, packed_model, source.model, plans, source.example_shapes, measured)
         lossy = next((plan.values for plan in plans if plan.packed and parse(plan.values).lossy), None)
         if source.activations:
             packed_model.metadata_props.add(key=ACTIVATIONS_KEY, value=source.activations)
@@ -181,7 +196,7 @@ def export(
         dense = settled(index, source.model, plans)
         report.measure(dense, compare)
         if dense is not source.model and report.dense_file_bytes is not None:
-            report.dense_file_bytes = min(report.dense_file_bytes, source.model.ByteSize())
+            report.dense_file_bytes = min(report.dense_file_bytes, proto_size.model_bytes(source.model))
     report.seconds = time.perf_counter() - started
     return report
 

@@ -21,10 +21,10 @@ from ..quiet import quiet
 from ..runtime.inputs import Feeds
 from ..runtime.stock import said
 from ..text import counted, shown
-from .graph.index import Layer
 from .graph.normalize import normalize
 from .graph.norms import fold_norms
 from .graph.propagate import prepare
+from .graph.site import Site
 from .graph.unsigned import make_unsigned
 from .reference import OnnxReference
 from .source import Source
@@ -36,7 +36,7 @@ _BATCH, SAMPLES = 8, 512
 _Arrays = Mapping[str, NDArray[Any]]
 
 
-def refuse_asymmetric(path: Path, layers: Sequence[Layer]) -> None:
+def refuse_asymmetric(path: Path, layers: Sequence[Site]) -> None:
     """Refuse a model of integers whose weights cannot be packed, where that was asked for.
 
     Raises

@@ -21,6 +21,7 @@ from ..errors import InputError
 from ..quiet import quiet
 from ..runtime.inputs import Feeds
 from ..runtime.stock import RunError, Session, said
+from .files import streamed
 from .files.onnx_write import MAX_INLINE_TOTAL, data_bytes, save
 
 #: The relative step of an input that its own last bit is.
@@ -70,7 +71,7 @@ class OnnxReference:
         if isinstance(model, Path):
             self._model = model
         elif data_bytes(model) <= MAX_INLINE_TOTAL:
-            self._model = model.SerializeToString()
+            self._model = streamed.serialized(model)
         else:  # beyond what a protobuf holds: a file, for as long as this object lives
             self._folder = tempfile.TemporaryDirectory(prefix="sparse-export-")
             self._model = Path(self._folder.name) / "source.onnx"
@@ -119,8 +120,7 @@ class OnnxReference:
             return self.run(nudged(feeds, seed))
         if f"nudged{seed}" in self._opened:
             return self._opened[f"nudged{seed}"].run(nudged(feeds, seed))
-        copy = onnx.ModelProto()
-        copy.CopyFrom(self._graph)
+        copy = streamed.whole_model(self._graph)
         for place, tensor in enumerate(copy.graph.initializer):
             if tensor.data_type == onnx.TensorProto.FLOAT:
                 array = nudge(numpy_helper.to_array(tensor), seed + 10 * place)

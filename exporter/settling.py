@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 #: Told about progress: what is being done, how far, of how much (0: unknown).
 Progress = Callable[[str, int, int], None]
 
+#: What a report says of a file in standard operators alone.
+PORTABLE = (
+    "portable: standard operators alone; every runtime expands the weights when it loads them, ours too: "
+    "the operator library finds no layer to run packed"
+)
+
 
 def of_integers(
     source: Source,
@@ -65,8 +71,11 @@ def packing(
     """
     from .plan.pack import pack
     from .rewrite import smallest
+    from .rewrite.layout import keep_what_is_read
 
     packed: dict[str, Packed] = {}
+    if feeds is None:
+        keep_what_is_read(index, plans)
     if feeds is not None or not dry_run:
         packed = pack(plans, lambda done, total: progress("packing", done, total))
     if feeds is None:
@@ -85,11 +94,29 @@ def packing(
     )
     smallest.settle(index, source.model, plans, measured=True)
     smallest.expand_the_rest(index, source.model, plans)
+    keep_what_is_read(index, plans)
     kept = {plan.name: packed[plan.name] for plan in plans if plan.runs_packed}
     return kept | pack([plan for plan in plans if plan.expanded]), measured
 
 
-def remarks(index: GraphIndex, plans: Sequence[TensorPlan], spec: Spec) -> list[tuple[str, str]]:
+def refuse_for_portable(optimize: str, measure: bool, spec: Spec) -> None:
+    """What chooses among layers that run packed has nothing to choose where none does.
+
+    Raises
+    ------
+    InputError
+        Naming the option that does not go with it.
+    """
+    other = "measure" if measure else f"optimize {optimize}" if optimize != "size" else ""
+    if other:
+        raise InputError(f"--portable lets no layer run packed: --{other} does not go with it")
+    if spec.lossy:
+        raise InputError(f"--portable stores every value as it is: --values {spec} does not go with it")
+
+
+def remarks(
+    index: GraphIndex, plans: Sequence[TensorPlan], spec: Spec, portable: bool = False
+) -> list[tuple[str, str]]:
     """What the user should know about the plan, as notes of the report."""
     from .. import formats
     from .graph import zeros
@@ -104,4 +131,6 @@ def remarks(index: GraphIndex, plans: Sequence[TensorPlan], spec: Spec) -> list[
         )
     if spec.lossy:
         notes.append(f"values stored as {spec}: lossy; zeros stay zero, outputs differ by what is said below")
+    if portable:
+        notes.append(PORTABLE)
     return [("info", note) for note in notes]

@@ -11,9 +11,10 @@ import numpy as np
 import onnx
 
 from ..errors import InputError
+from ..formats.base import Array, chunks
 from ..runtime.inputs import Feeds, read_npz
 from ..text import clean, shown
-from .files import shards
+from .files import held, shards
 from .graph.index import GraphIndex
 from .graph.normalize import normalized
 from .graph.propagate import prepare
@@ -51,6 +52,10 @@ class Source:
         (level, text) pairs: the doctor's note of the checkpoint and the tracing.
     sparse
         Initializers that an .onnx file holds sparse; the model has them dense.
+    read
+        The model of an .onnx file exactly as it was read.
+    tensors
+        Keeps the large weights of these models: views of what was read.
     activations
         "int8" where the model was made one of integers, which the reference is not; else empty.
     calibration
@@ -62,11 +67,13 @@ class Source:
     reference: Reference
     arch: str | None = None
     original: onnx.ModelProto | None = None
-    example_shapes: list[tuple[int, ...]] | None = None
+    example_shapes: Sequence[tuple[int | None, ...]] | None = None
     input_shape: Sequence[Shape] = ()
     input: Path | None = None
     notes: list[tuple[str, str]] = field(default_factory=list)
     sparse: Mapping[str, onnx.SparseTensorProto] = field(default_factory=dict)
+    read: onnx.ModelProto | None = None
+    tensors: held.Tensors = field(default_factory=held.Tensors, repr=False)
     activations: str = ""
     calibration: Feeds = field(default_factory=dict)
 
@@ -153,12 +160,13 @@ def open_source(
     say(f"tracing {resolved.arch_name or 'the module'}")
     if binarize:
         notes += latent.binarize_module(resolved.module, binarize, binarize_alpha)
-    model = normalized(to_onnx(resolved, verbose=verbose)).model
+    tensors = held.Tensors()
+    model = normalized(to_onnx(resolved, verbose, tensors)).model
     notes += [(note.level, note.text) for note in resolved.notes]
     examples = [tuple(example.shape) for example in resolved.example_inputs]
     name = resolved.arch_name or "a module"
     reference = TorchReference(resolved.module)
-    return Source(path, model, reference, name, None, examples, (), arrays, notes)
+    return Source(path, model, reference, name, None, examples, (), arrays, notes, tensors=tensors)
 
 
 def _from_onnx(
@@ -169,12 +177,14 @@ def _from_onnx(
     alpha: str,
 ) -> Source:
     """The source in an .onnx file, whose reference is the file itself."""
-    from .files.onnx_read import read_onnx
+    from .files.onnx_read import read_held
     from .graph import latent
 
-    original = read_onnx(path)
-    given = onnx.ModelProto()
-    given.CopyFrom(original)
+    tensors = held.Tensors()
+    read = read_held(path, tensors)
+    original, given = onnx.ModelProto(), onnx.ModelProto()
+    original.CopyFrom(read)
+    given.CopyFrom(read)
     reference = OnnxReference(path, graph=given)
     if any(node.op_type == "BipolarQuant" for node in given.graph.node):
         # An operator of no runtime of ours: what it means is spelled out before anything else is done.
@@ -190,7 +200,8 @@ def _from_onnx(
         asked = _with_weights_of(given, model, binarize)
         reference = OnnxReference(asked, "onnxruntime, binarized as asked for", shown(path))
     _refuse_nan(path, GraphIndex(model))
-    return Source(path, model, reference, None, given, None, shapes, arrays, notes, normal.sparse)
+    sparse = normal.sparse
+    return Source(path, model, reference, None, given, None, shapes, arrays, notes, sparse, read, tensors)
 
 
 def _with_weights_of(given: onnx.ModelProto, model: onnx.ModelProto, globs: Sequence[str]) -> onnx.ModelProto:
@@ -275,12 +286,16 @@ def _refuse_inputs(path: Path, resolved: Resolved) -> None:
         ) from error
 
 
+def _has_nan(array: Array) -> bool:
+    return bool(np.isnan(array).any())
+
+
 def _refuse_nan(path: Path, index: GraphIndex) -> None:
     """What `checkpoint.refuse_nan` is for checkpoints: no initializer of an .onnx file may hold a NaN."""
     names = []
     for name in index.initializers:
-        array = index.constant(name)
-        if array is not None and array.dtype.kind == "f" and np.isnan(array).any():
+        array = held.array(index.initializers[name], aligned=False)
+        if name in index.fixed and array.dtype.kind == "f" and any(map(_has_nan, chunks(array))):
             names.append(name)
     if names:
         raise InputError(

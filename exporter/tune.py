@@ -10,17 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
 from ..formats import Packed
 from ..runtime.cost import Estimate
-from ..runtime.inputs import Feeds
+from ..runtime.inputs import Feeds, normal
 from ..runtime.stock import Session
 from ..runtime.timing import medians
+from .files import streamed
 from .graph.find import find
-from .graph.index import GraphIndex, Layer, concrete_shapes
+from .graph.index import GraphIndex, concrete_shapes
+from .graph.site import Site
 from .plan import runs
 from .plan.tensor_plan import TensorPlan
 from .rewrite.write import rewrite
@@ -36,7 +37,7 @@ def expand_measured_slow(
     model: onnx.ModelProto,
     plans: Sequence[TensorPlan],
     packed: Mapping[str, Packed],
-    examples: Sequence[tuple[int, ...]] | None,
+    examples: Sequence[tuple[int | None, ...]] | None,
     feeds: Feeds,
     *,
     threads: int = 1,
@@ -59,8 +60,7 @@ def expand_measured_slow(
     todo = [plan for plan in plans if plan.runs_packed]
     for done, plan in enumerate(todo):
         times = [
-            _time_layer(index, model, layer, plan, packed[plan.name], shapes, threads)
-            for layer in plan.layers
+            _time_layer(index, model, site, plan, packed[plan.name], shapes, threads) for site in plan.sites
         ]
         known = [one for one in times if one is not None]
         seconds = Estimate(sum(one.dense for one in known), sum(one.packed for one in known))
@@ -91,12 +91,8 @@ def _check_whole(
     mine = [plan for plan in plans if plan.runs_packed]
     if not mine:
         return {}
-    # Folding changes layers in place; the measured graph gets layers of its own.
-    fresh = {id(layer.nodes[0]): layer for layer in find(index)}
-    copies = [plan.with_layers([fresh[id(layer.nodes[0])] for layer in plan.layers]) for plan in mine]
-    found = _alternate(
-        _session(model, threads), _session(rewrite(index, model, copies, dict(packed)), threads), feeds
-    )
+    whole = rewrite(index, model, mine, packed)
+    found = _alternate(_session(model, threads), _session(whole, threads), feeds)
     if found.wins_by(1.0):
         return measured
     for plan in mine:
@@ -107,36 +103,35 @@ def _check_whole(
 def _time_layer(
     index: GraphIndex,
     model: onnx.ModelProto,
-    layer: Layer,
+    site: Site,
     plan: TensorPlan,
     packed: Packed,
     shapes: dict[str, tuple[object, ...]],
     threads: int,
 ) -> Estimate | None:
     """Median seconds of the layer alone, dense and packed; None where its input shape is not known."""
-    shape = shapes.get(layer.x)
+    shape = shapes.get(site.x)
     if shape is None or not all(isinstance(dim, int) for dim in shape):
         return None
-    alone = _alone(index, model, layer, shape)
+    alone = _alone(index, model, site, shape)
     inner = GraphIndex(alone)
     (found,) = find(inner)
-    mine = plan.with_layers([found])
+    mine = plan.at([found])
     sparse = rewrite(inner, alone, [mine], {plan.name: packed})
-    rng = np.random.default_rng(0)
-    feeds = {layer.x: rng.standard_normal([int(str(dim)) for dim in shape]).astype(np.float32)}
+    feeds = normal(site.x, [int(str(dim)) for dim in shape])
     return _alternate(_session(alone, threads), _session(sparse, threads), feeds)
 
 
 def _alone(
-    index: GraphIndex, model: onnx.ModelProto, layer: Layer, shape: tuple[object, ...]
+    index: GraphIndex, model: onnx.ModelProto, site: Site, shape: tuple[object, ...]
 ) -> onnx.ModelProto:
     """A model of the one dense layer."""
-    node = layer.nodes[0]
+    node = site.node
     nodes = [node]
-    if layer.weight != node.input[1]:  # it reads the weight through a Transpose
+    if site.weight != node.input[1]:  # it reads the weight through a Transpose
         nodes.insert(0, index.makers[node.input[1]])
     made = {name for item in nodes for name in item.output}
-    wanted = {name for item in nodes for name in item.input} - made - {layer.x}
+    wanted = {name for item in nodes for name in item.input} - made - {site.x}
     initializers = []
     for name in sorted(wanted):
         array = index.constant(name)
@@ -145,7 +140,7 @@ def _alone(
     graph = helper.make_graph(
         nodes,
         "layer",
-        [helper.make_tensor_value_info(layer.x, onnx.TensorProto.FLOAT, [int(str(dim)) for dim in shape])],
+        [helper.make_tensor_value_info(site.x, onnx.TensorProto.FLOAT, [int(str(dim)) for dim in shape])],
         [helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, None)],
         initializers,
     )
@@ -153,7 +148,7 @@ def _alone(
 
 
 def _session(model: onnx.ModelProto, threads: int) -> Session:
-    return Session(model.SerializeToString(), threads=threads, registered=True)
+    return Session(streamed.serialized(model), threads=threads, registered=True)
 
 
 def _alternate(first: Session, second: Session, feeds: Feeds) -> Estimate:

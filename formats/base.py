@@ -27,6 +27,8 @@ Array = NDArray[Any]
 
 #: Refuse to expand to more than this many dense bytes unless the caller raises the limit.
 MAX_DENSE_BYTES = 1 << 36
+#: Elements looked at together where only a number is wanted of a tensor.
+CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,13 @@ def as_bits(array: Array) -> Array:
     """The same memory seen as unsigned integers of the same width (contiguous, shape kept)."""
     array = np.ascontiguousarray(array).reshape(array.shape)
     return array.view(np.dtype(f"u{array.dtype.itemsize}"))
+
+
+def chunks(array: Array) -> Iterator[Array]:
+    """Flat views of a contiguous array, `CHUNK` elements each: what is computed of one stays small."""
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, CHUNK):
+        yield flat[start : start + CHUNK]
 
 
 def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -58,9 +58,19 @@ class Bsr(Format):
         up_h = Add (rows, block_h)
         up_h1 = Sub (up_h, b1)
         block_rows = Div (up_h1, block_h)
+        up_w = Add (cols, block_w)
+        up_w1 = Sub (up_w, b1)
+        block_cols = Div (up_w1, block_w)
+        block_cols0 = Squeeze (block_cols)
+        block_cols_i = Cast <to = 6> (block_cols0)
 """
-        + row_gaps.POSITIONS_DECODE.format(rows="block_rows", out="block")
+        + row_gaps.POSITIONS_DECODE.format(
+            rows="block_rows", cols="block_cols_i", position="block_position", out="block"
+        )
         + """
+        block_row = Div (block_position, block_cols_i)
+        block_row_start = Mul (block_row, block_cols_i)
+        block_column = Sub (block_position, block_row_start)
         i_zero = Constant <value = int32 {0}> ()
         i_one = Constant <value = int32 {1}> ()
         height1 = Cast <to = 6> (block_h)

@@ -49,12 +49,8 @@ class Csr(Format):
     operator_inputs = ("indptr", "gaps", "values")
     operator_entries = True
     operator_decode = (
-        row_gaps.POSITIONS_DECODE.format(rows="rows", out="csr")
-        + """
-        csr_start = Mul (csr_row, cols_i)
-        position = Add (csr_start, csr_column)
-        entries = Cast <to = 1> (values)
-    """
+        row_gaps.POSITIONS_DECODE.format(rows="rows", cols="cols_i", position="position", out="csr")
+        + "        entries = Cast <to = 1> (values)\n"
     )
 
     def applies_to(self, stats: TensorStats) -> bool:

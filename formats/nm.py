@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import UnsupportedError
 from .base import (
+    CHUNK,
     MAX_DENSE_BYTES,
     Array,
     Format,
@@ -51,12 +52,18 @@ class Nm(Format):
         i1 = Constant <value_ints = [1]> ()
         i2 = Constant <value_ints = [2]> ()
         minus1 = Constant <value_ints = [-1]> ()
-        column_shape = Constant <value_ints = [-1, 1]> ()
-        bytes = Reshape (places, column_shape)
-        shifts = Constant <value = uint8[4] {0, 2, 4, 6}> ()
-        shifted = BitShift <direction = "RIGHT"> (bytes, shifts)
-        four = Constant <value = uint8 {4}> ()
-        places_all = Mod (shifted, four)
+        byte_from = Constant <value = int32 {0}> ()
+        byte_to = Constant <value = int32 {256}> ()
+        byte_by = Constant <value = int32 {1}> ()
+        every_byte = Range (byte_from, byte_to, byte_by)
+        byte_column = Unsqueeze (every_byte, i1)
+        byte_powers = Constant <value = int32[4] {1, 4, 16, 64}> ()
+        byte_shifted = Div (byte_column, byte_powers)
+        byte_four = Constant <value = int32 {4}> ()
+        byte_places = Mod (byte_shifted, byte_four)
+        byte_table = Cast <to = 2> (byte_places)
+        byte_index = Cast <to = 6> (places)
+        places_all = Gather <axis = 0> (byte_table, byte_index)
         places_flat = Reshape (places_all, minus1)
         values_shape = Shape (values)
         count = ReduceProd <keepdims = 1> (values_shape)
@@ -186,15 +193,19 @@ def _per_group(stats: TensorStats) -> int | None:
 def _most(stats: TensorStats) -> int | None:
     if len(stats.shape) < 2 or not stats.size or stats.density > 0.5 * GROUP / min(GROUP, stats.shape[1]):
         return None
-    most = max(1, int(np.count_nonzero(_groups(stats), axis=1).max()))
-    return most if most <= 2 else None
+    most, step = 1, max(1, CHUNK // stats.cols)  # few rows show that most weights have no such pattern
+    for row in range(0, stats.rows, step):
+        most = max(most, int(np.count_nonzero(_groups(stats, row, row + step), axis=1).max()))
+        if most > 2:
+            return None
+    return most
 
 
-def _groups(stats: TensorStats) -> Array:
-    """Bits as [groups, 4]: input channels last, padded with zeros."""
-    rows, channels, *taps = stats.shape
-    last = stats.bits.reshape(rows, channels, math.prod(taps)).transpose(0, 2, 1)
-    return np.pad(last, ((0, 0), (0, 0), (0, -channels % GROUP))).reshape(-1, GROUP)
+def _groups(stats: TensorStats, first: int = 0, last: int | None = None) -> Array:
+    """Bits of some rows as [groups, 4]: input channels last, padded with zeros."""
+    _, channels, *taps = stats.shape
+    rows = stats.bits.reshape(stats.shape[0], channels, math.prod(taps))[first:last]
+    return np.pad(rows.transpose(0, 2, 1), ((0, 0), (0, 0), (0, -channels % GROUP))).reshape(-1, GROUP)
 
 
 def _pack_places(places: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import layers, machine, stats
-from .harness import Outcome, Series
+from .harness import Measured, Series
 from .onnx_files import disk_sizes
 from .subjects import Options, Subject
 
@@ -134,7 +134,7 @@ def difference(baseline: Path, model: Path) -> dict[str, Any] | None:
 
 
 def build(
-    outcome: Outcome,
+    measured: Measured,
     models: list[dict[str, Any]],
     baseline_id: str,
     options: Options,
@@ -142,9 +142,9 @@ def build(
     outputs: Path | None = None,
 ) -> dict[str, Any]:
     """The whole document, without budgets and accuracy."""
-    bases = {(s.threads, s.batch): s for s in outcome.series if s.subject.id == baseline_id}
+    bases = {(s.threads, s.batch): s for s in measured.series if s.subject.id == baseline_id}
     results = []
-    for series in outcome.series:
+    for series in measured.series:
         base = bases.get((series.threads, series.batch))
         entry = result_entry(series, base, options.seed)
         if outputs and base is not None and base is not series:
@@ -173,7 +173,7 @@ def build(
         "results": results,
         "budgets": [],
         "notes": notes(results, models),
-        "interrupted": outcome.interrupted,
+        "interrupted": measured.interrupted,
     }
 
 

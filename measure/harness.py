@@ -36,7 +36,7 @@ class Series:
 
 
 @dataclass
-class Outcome:
+class Measured:
     """What a schedule brought: the series, and whether someone pressed Ctrl-C before its end."""
 
     series: list[Series]
@@ -64,7 +64,7 @@ def measure(
     options: Options,
     outputs: Path | None = None,
     progress: Progress | None = None,
-) -> Outcome:
+) -> Measured:
     """Run the whole schedule.
 
     Parameters
@@ -75,7 +75,7 @@ def measure(
         Called with a label before each worker process.
     """
     series = [Series(s, t, b) for t in options.threads for b in options.batch for s in subjects]
-    outcome = Outcome(series)
+    measured = Measured(series)
     try:
         for round_, one in schedule(series, options.rounds):
             if progress:
@@ -93,8 +93,8 @@ def measure(
             else:
                 one.rounds.append({"round": round_, **result})
     except KeyboardInterrupt:
-        outcome.interrupted = True
-    return outcome
+        measured.interrupted = True
+    return measured
 
 
 def _read_through(paths: Sequence[Path]) -> None:

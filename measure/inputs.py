@@ -76,11 +76,11 @@ def find(job: dict[str, Any]) -> dict[str, Any]:
     files, errors, told = {}, {}, ""
     for batch in job["batches"]:
         try:
-            feeds, recipe = _found(specs, attempt, arrays, job, batch)
+            feeds, sampling = _found(specs, attempt, arrays, job, batch)
         except InputError as error:
             errors[str(batch)] = str(error)
             continue
-        told = trials.told(recipe) if recipe.guessed else ""
+        told = trials.told(sampling) if sampling.guessed else ""
         path = Path(job["feeds"]) / f"inputs{batch}.npz"
         arrays_out: dict[str, Any] = {name: np.asarray(value, _text(value)) for name, value in feeds.items()}
         np.savez(path, **arrays_out)
@@ -95,15 +95,15 @@ def _text(value: Any) -> Any:
 
 def _found(
     specs: Sequence[InputSpec], attempt: trials.Attempt, arrays: Feeds, job: dict[str, Any], batch: int
-) -> tuple[Feeds, trials.Recipe]:
+) -> tuple[Feeds, trials.Sampling]:
     for spec in specs:
         _refuse_other_batch(spec, batch)
     fitted = repeated(arrays, specs, batch)
     shapes = as_shapes(job["input_shape"]) if Path(job["path"]).suffix == ".onnx" else []
     sizes = {**named_shapes(shapes, specs), **dict.fromkeys(batch_keys(specs), batch)}
     sizes |= sizes_in(fitted, specs)
-    recipe = trials.search(specs, attempt, given=fitted, sizes=sizes, seed=job["seed"], batches=(batch,))
-    return recipe.feeds(specs, fitted, job["seed"], batch), recipe
+    sampling = trials.search(specs, attempt, given=fitted, sizes=sizes, seed=job["seed"], batches=(batch,))
+    return sampling.feeds(specs, fitted, job["seed"], batch), sampling
 
 
 def _model(job: dict[str, Any]) -> tuple[list[InputSpec], trials.Attempt]:

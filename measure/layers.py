@@ -24,7 +24,7 @@ _POSITIONS = {"indptr", "gaps", "mask", "places"}
 
 
 @dataclass
-class Layer:
+class WeightNode:
     """One node that holds weights.
 
     Attributes
@@ -92,7 +92,7 @@ class _Reader:
                 self.readers.setdefault(name, node)
         self.graph, self.counted = graph, counted
 
-    def layers(self) -> list[Layer]:
+    def layers(self) -> list[WeightNode]:
         """Every node that ends up with a weight of two or more dimensions, in graph order."""
         from ..exporter.rewrite import packed_nodes
 
@@ -102,7 +102,7 @@ class _Reader:
             node = self._owner(name)
             if node is not None:
                 owners.setdefault(id(node), (node, []))[1].append(name)
-        found: list[Layer | None] = []
+        found: list[WeightNode | None] = []
         for node in self.nodes:
             owned = owners.get(id(node), (node, []))[1]
             if node.output[0] in packed:
@@ -122,7 +122,7 @@ class _Reader:
             node = self.readers.get(node.output[0])
         return node
 
-    def _packed(self, one: PackedNode, owned: list[str]) -> Layer:
+    def _packed(self, one: PackedNode, owned: list[str]) -> WeightNode:
         """A node of ours: a layer, or the weight of others, expanded."""
         from ..exporter.rewrite.packed_nodes import components, packed_tensor
 
@@ -136,12 +136,12 @@ class _Reader:
         index = sum(count for part, count in stored.items() if part in _POSITIONS)
         other = sum(stored_bytes(self.tensors[n]) for n in owned if n not in one.parts.values())
         dense = one.dtype.itemsize * size
-        return Layer(
+        return WeightNode(
             one.name, one.node.op_type, one.fmt.name, list(one.shape), size, nnz, sum(stored.values()), index,
             dense, other,
         )  # fmt: skip
 
-    def _plain(self, node: Any, owned: list[str]) -> Layer | None:
+    def _plain(self, node: Any, owned: list[str]) -> WeightNode | None:
         """A node with an ordinary weight: its largest stored tensor; the rest are scales and bias."""
         sizes = {n: self._stored(n) for n in owned}
         weight = max(sizes, key=lambda n: sizes[n])
@@ -159,7 +159,7 @@ class _Reader:
             dims, kind = [int(shape["N"]), int(shape["K"])], f"{shape['bits']} bit"
             size = dims[0] * dims[1]
         other = sum(sizes.values()) - sizes[weight]
-        return Layer(weight, node.op_type, kind, dims, size, nnz, sizes[weight], index, 4 * size, other)
+        return WeightNode(weight, node.op_type, kind, dims, size, nnz, sizes[weight], index, 4 * size, other)
 
     def _stored(self, name: str) -> int:
         sparse = self.sparse.get(name)
@@ -186,7 +186,7 @@ def read(path: Path, total_bytes: int) -> tuple[list[dict[str, Any]], dict[str, 
     Returns
     -------
     layers
-        One JSON object a layer, see `Layer`.
+        One JSON object a layer, see `WeightNode`.
     breakdown
         Bytes by kind: `weights`, `indices`, `other_tensors` (bias, scales, constants) and `structure`
         (nodes, functions, names); they add up to `total_bytes`.

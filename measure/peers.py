@@ -75,10 +75,10 @@ def calibration(dense: Path, seed: int, given: str | None) -> list[inputs.Feeds]
     specs = inputs_of(read_onnx(dense))
     arrays = named(inputs.read_npz(given), specs, given) if given else {}
     sizes = sizes_in(arrays, specs)
-    recipe = trials.search(specs, Session(dense).run, given=arrays, sizes=sizes, seed=seed, batches=(1,))
-    batch = (recipe.batches or (1,))[0]
+    sampling = trials.search(specs, Session(dense).run, given=arrays, sizes=sizes, seed=seed, batches=(1,))
+    batch = (sampling.batches or (1,))[0]
     count = 1 if specs and len(arrays) == len(specs) else CALIBRATION_BATCHES
-    return [recipe.feeds(specs, arrays, seed + place, batch) for place in range(count)]
+    return [sampling.feeds(specs, arrays, seed + place, batch) for place in range(count)]
 
 
 def make_fp16(dense: Path, target: Path, *_: Any) -> None:
@@ -174,6 +174,21 @@ def make_sparse_initializer(dense: Path, target: Path, *_: Any) -> None:
     _save(model, target)
 
 
+def make_portable(dense: Path, target: Path) -> None:
+    """Packed, in standard operators alone.
+
+    Raises
+    ------
+    ValueError
+        If packing would make no weight smaller.
+    """
+    from ..exporter import api
+
+    report = api.export(dense, output=target, portable=True, verify=False)
+    if all(row["format"] == "dense" for row in report.layers):
+        raise ValueError("no weight gets smaller")
+
+
 _MAKERS: dict[str, Callable[[Path, Path, int, str | None], None]] = {
     "INT8 (static QDQ)": make_int8,
     "fp16": make_fp16,
@@ -209,18 +224,26 @@ def make(
             continue
         files = tuple(all_files(target))
         yield Subject(f"p{number}", label, target, "onnxruntime", "peer", files=files), ""
-    yield _openvino(dense)
+    yield from _openvino(dense, folder)
 
 
-def _openvino(dense: Path) -> tuple[Subject | None, str]:
-    """The dense model in OpenVINO as it comes (bf16 where the CPU has it), if it is installed."""
+def _openvino(dense: Path, folder: Path) -> Iterator[tuple[Subject | None, str]]:
+    """In OpenVINO as it comes (bf16 where the CPU has it), if it is installed: dense, and packed portably."""
     from importlib.util import find_spec
 
     if find_spec("openvino") is None:
-        return None, "OpenVINO: not installed (pip install openvino)"
-    return Subject(
-        "pov", "OpenVINO (default precision)", dense, "openvino", "peer", files=tuple(all_files(dense))
-    ), ""
+        yield None, "OpenVINO: not installed (pip install openvino)"
+        return
+    label = "OpenVINO (default precision)"
+    yield Subject("pov", label, dense, "openvino", "peer", files=tuple(all_files(dense))), ""
+    target = folder / "portable.onnx"
+    try:
+        with silence():
+            make_portable(dense, target)
+    except (SparseExportError, ValueError) as error:
+        yield None, f"packed in OpenVINO: not made ({one_line(str(error))})"
+        return
+    yield Subject("povp", "OpenVINO, packed (--portable)", target, "openvino", "peer", files=(target,)), ""
 
 
 @contextlib.contextmanager

@@ -79,11 +79,11 @@ def _measure(
         models.append({**by_files[subject.files], **document.identity(subject)})
     total = len(subjects) * len(options.threads) * len(options.batch) * options.rounds
     steps = iter(range(total))
-    outcome = harness.measure(subjects, options, folder, lambda text: progress(text, next(steps), total))
-    _refuse_failure(outcome, base)
-    found = document.build(outcome, models, base.id, options, command, folder)
+    measured = harness.measure(subjects, options, folder, lambda text: progress(text, next(steps), total))
+    _refuse_failure(measured, base)
+    found = document.build(measured, models, base.id, options, command, folder)
     found["notes"] = notes + found["notes"]
-    if options.data and not outcome.interrupted:
+    if options.data and not measured.interrupted:
         _add_accuracy(found, subjects, options, progress)
     if options.device == "cuda":
         from .runners import cuda
@@ -93,7 +93,7 @@ def _measure(
     return found
 
 
-def _refuse_failure(outcome: harness.Outcome, base: Subject) -> None:
+def _refuse_failure(measured: harness.Measured, base: Subject) -> None:
     """Turn a run in which nothing was measured into one error.
 
     Raises
@@ -101,8 +101,8 @@ def _refuse_failure(outcome: harness.Outcome, base: Subject) -> None:
     MissingDependencyError, InputError
         By what the processes said, if no given model was measured and nobody interrupted.
     """
-    given = [s for s in outcome.series if s.subject.origin == "given"]
-    if outcome.interrupted or any(s.rounds for s in given):
+    given = [s for s in measured.series if s.subject.origin == "given"]
+    if measured.interrupted or any(s.rounds for s in given):
         return
     first = next((s for s in given if s.subject.id == base.id), given[0])
     family = MissingDependencyError if first.error_kind == "MissingDependencyError" else InputError

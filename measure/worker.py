@@ -146,15 +146,14 @@ def find_inputs(job: Job) -> dict[str, Any]:
 
 def export_dense(job: Job) -> dict[str, Any]:
     """Write a checkpoint as a dense ONNX file, out of the parent: a mapped checkpoint is never cold."""
-    import onnx
-
+    from ..exporter.files.onnx_write import save
     from ..exporter.source import open_source
     from ..runtime.inputs import as_shapes
 
     source = open_source(
         Path(job["path"]), arch=job["architecture"], input_shape=as_shapes(job["input_shape"])
     )
-    onnx.save(source.model, job["export"])
+    save(source.model, Path(job["export"]), force=True)
     return {"written": job["export"]}
 
 

@@ -95,6 +95,11 @@ def make(specs: Sequence[InputSpec], sizes: Mapping[str, int], seed: int, family
     return {spec.name: draw(spec, shape_of(spec, sizes), rng, family) for spec in specs}
 
 
+def normal(name: str, shape: Sequence[int], seed: int = 0) -> Feeds:
+    """Seeded normal float32 input of a model that takes one."""
+    return make([InputSpec(name, tuple(shape), "float32")], {}, seed)
+
+
 def read_npz(path: str | Path) -> dict[str, NDArray[Any]]:
     """Arrays of an .npz file by name.
 

@@ -31,7 +31,7 @@ _SECONDS = 20.0
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Sampling:
     """How inputs that a model accepts are made.
 
     Attributes
@@ -68,7 +68,7 @@ class Recipe:
         return {spec.name: given.get(spec.name, made.get(spec.name)) for spec in specs}
 
 
-def samples(specs: Sequence[InputSpec], recipe: Recipe, given: Feeds, seed: int) -> list[Feeds]:
+def samples(specs: Sequence[InputSpec], sampling: Sampling, given: Feeds, seed: int) -> list[Feeds]:
     """The inputs on which two models are compared: one of each batch size, at least three in all.
 
     Where everything is given there are two more with 10 % of noise on the floats: one sample cannot tell a
@@ -76,8 +76,8 @@ def samples(specs: Sequence[InputSpec], recipe: Recipe, given: Feeds, seed: int)
     """
     if specs and all(spec.name in given for spec in specs):
         return [dict(given), *(_jittered(specs, given, seed + place) for place in (1, 2))]
-    batches = recipe.batches if len(recipe.batches) > 1 else (recipe.batches or (1,)) * len(BATCHES)
-    return [recipe.feeds(specs, given, seed + place, batch) for place, batch in enumerate(batches, 1)]
+    batches = sampling.batches if len(sampling.batches) > 1 else (sampling.batches or (1,)) * len(BATCHES)
+    return [sampling.feeds(specs, given, seed + place, batch) for place, batch in enumerate(batches, 1)]
 
 
 def _jittered(specs: Sequence[InputSpec], given: Feeds, seed: int) -> Feeds:
@@ -100,7 +100,7 @@ def search(
     seed: int = 0,
     batches: Sequence[int] = BATCHES,
     seconds: float = _SECONDS,
-) -> Recipe:
+) -> Sampling:
     """Inputs that the model takes and that show what it computes.
 
     Parameters
@@ -119,15 +119,15 @@ def search(
     """
     given, sizes = given or {}, dict(sizes or {})
     trials = _Trials(attempt, time.monotonic() + seconds)
-    recipe = _accepted(specs, trials, given, sizes, seed)
-    recipe = _telling(specs, trials, recipe, given, seed)
-    wanted = recipe.batches
-    if recipe.batch and not set(recipe.batch) & set(sizes_in(given, specs)):
+    sampling = _accepted(specs, trials, given, sizes, seed)
+    sampling = _telling(specs, trials, sampling, given, seed)
+    wanted = sampling.batches
+    if sampling.batch and not set(sampling.batch) & set(sizes_in(given, specs)):
         wanted = tuple(dict.fromkeys([*wanted, *batches]))
     taken = tuple(
-        size for size in wanted if trials.run(recipe.feeds(specs, given, seed + 1, size)) is not None
+        size for size in wanted if trials.run(sampling.feeds(specs, given, seed + 1, size)) is not None
     )
-    return replace(recipe, batches=taken or recipe.batches)
+    return replace(sampling, batches=taken or sampling.batches)
 
 
 class _Trials:
@@ -152,14 +152,14 @@ class _Trials:
 
 def _accepted(
     specs: Sequence[InputSpec], trials: _Trials, given: Feeds, sizes: dict[str, int], seed: int
-) -> Recipe:
+) -> Sampling:
     """The first candidate that the model runs on."""
     first = ""
-    for recipe in _candidates(specs, given, sizes):
+    for sampling in _candidates(specs, given, sizes):
         if trials.over:
             break
-        if trials.run(recipe.feeds(specs, given, seed + 1, (recipe.batches or (1,))[0])) is not None:
-            return recipe
+        if trials.run(sampling.feeds(specs, given, seed + 1, (sampling.batches or (1,))[0])) is not None:
+            return sampling
         first = first or trials.said
     raise InputError(
         f"no inputs were found that the model takes ({first or 'nothing was tried'}): give some with "
@@ -167,7 +167,7 @@ def _accepted(
     )
 
 
-def _candidates(specs: Sequence[InputSpec], given: Feeds, sizes: dict[str, int]) -> Iterator[Recipe]:
+def _candidates(specs: Sequence[InputSpec], given: Feeds, sizes: dict[str, int]) -> Iterator[Sampling]:
     """Sizes for the open dimensions, the likely ones first."""
     hints = _hints(specs)
     keys = dict.fromkeys(
@@ -191,7 +191,7 @@ def _candidates(specs: Sequence[InputSpec], given: Feeds, sizes: dict[str, int])
                             seen.add(mark)
                             guessed = tuple(key for key in free if key not in hints)
                             open_batch = tuple(sorted(batch))
-                            yield Recipe(
+                            yield Sampling(
                                 chosen,
                                 open_batch,
                                 (first,) if open_batch else (),
@@ -211,14 +211,16 @@ def _hints(specs: Sequence[InputSpec]) -> dict[str, int]:
     }
 
 
-def _telling(specs: Sequence[InputSpec], trials: _Trials, recipe: Recipe, given: Feeds, seed: int) -> Recipe:
-    """The recipe with the family of floats on which most outputs follow the input and are finite."""
+def _telling(
+    specs: Sequence[InputSpec], trials: _Trials, sampling: Sampling, given: Feeds, seed: int
+) -> Sampling:
+    """The sampling with the family of floats on which most outputs follow the input and are finite."""
     drawn = [spec for spec in specs if spec.name not in given]
     floats = any(spec.dtype.startswith("float") and spec.high is None for spec in drawn)
-    best, chosen = (-1, -1.0), recipe
-    batch = (recipe.batches or (1,))[0]
+    best, chosen = (-1, -1.0), sampling
+    batch = (sampling.batches or (1,))[0]
     for family in (FAMILIES if floats else FAMILIES[:1]) if drawn else ():
-        attempt = replace(recipe, family=family)
+        attempt = replace(sampling, family=family)
         runs = [trials.run(attempt.feeds(specs, given, seed + place, batch)) for place in (1, 2)]
         if runs[0] is None or runs[1] is None:
             continue
@@ -258,12 +260,12 @@ def _follows(first: Any, second: Any) -> bool:
     return bool(np.any(first[finite] != second[finite]))
 
 
-def told(recipe: Recipe) -> str:
+def told(sampling: Sampling) -> str:
     """What was guessed or is fixed, for the user; empty where there is nothing to tell."""
     parts = []
-    if recipe.guessed:
-        sizes = ", ".join(f"{shown(name)} = {recipe.sizes[name]}" for name in recipe.guessed)
+    if sampling.guessed:
+        sizes = ", ".join(f"{shown(name)} = {sampling.sizes[name]}" for name in sampling.guessed)
         parts.append(f"open dimensions taken as {sizes} (--input-shape sets them)")
-    if recipe.batch and len(recipe.batches) == 1:
-        parts.append(f"compared at batch {recipe.batches[0]}: the source takes none other of {BATCHES}")
+    if sampling.batch and len(sampling.batches) == 1:
+        parts.append(f"compared at batch {sampling.batches[0]}: the source takes none other of {BATCHES}")
     return "; ".join(parts)

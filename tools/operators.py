@@ -1,4 +1,4 @@
-"""Fill the generated table of docs/operators.md from the registry of formats and the table of row sources.
+"""Fill the generated tables of docs/operators.md: formats, row sources, and what an epilogue does.
 
 Usage: python -m tools.operators [--check]
 """
@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from sparse_export import formats
+from sparse_export.exporter.graph.activations import ACTIVATIONS
 from tools.readme import replace
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "operators.md"
@@ -33,12 +34,27 @@ def operator_table() -> str:
     return "\n".join(rows)
 
 
+def suffix_table() -> str:
+    """One row a suffix: what is fused behind the layer."""
+    added = ", ".join(f"`Add{suffix}`" for suffix in ("", *ACTIVATIONS))
+    rows = [
+        "| suffix | last inputs | result |",
+        "|---|---|---|",
+        "| none | `scale`, `bias` | `layer(X, W) * scale + bias` |",
+        *(f"| `{suffix}` | `scale`, `bias` | `{one.result}` |" for suffix, one in ACTIVATIONS.items()),
+        f"| {added} (Conv) | `scale`, `bias`, `Z` | `… + Z`, then the same; Z has the shape of Y, and Y may "
+        "take its memory |",
+        "| `Sign` (Xnor*) | `scale`, `bias` | packed signs of the result |",
+    ]
+    return "\n".join(rows)
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Write the table, or say whether it is out of date."""
+    """Write the tables, or say whether they are out of date."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if it is out of date")
     before = PAGE.read_text()
-    text = replace(before, "operators", operator_table())
+    text = replace(replace(before, "operators", operator_table()), "suffixes", suffix_table())
     if parser.parse_args(arguments).check:
         return int(text != before)
     PAGE.write_text(text)

@@ -65,15 +65,15 @@ Step = tuple[Flow | None, list[tuple[fx.Node, Pull]]]
 
 
 @dataclass(frozen=True)
-class Layer:
+class Connections:
     """Which channels of a convolution or linear layer are connected: bool (group, output, input)."""
 
     connected: torch.Tensor
     linear: bool
 
     @classmethod
-    def of(cls, module: nn.Module, kept: torch.Tensor) -> Layer:
-        """The layer whose weights outside `kept` are gone."""
+    def of(cls, module: nn.Module, kept: torch.Tensor) -> Connections:
+        """Of a layer whose weights outside `kept` are gone."""
         groups = int(getattr(module, "groups", 1))
         taps = kept.reshape(groups, kept.shape[0] // groups, kept.shape[1], -1)
         return cls(taps.any(dim=3), isinstance(module, nn.Linear))
@@ -129,7 +129,7 @@ def without_dead(model: nn.Module, masks: prune.Masks) -> prune.Masks:
     for name, module in prune.prunable(model).items():
         assert isinstance(module.weight, torch.Tensor)
         kept = module.weight.detach() != 0
-        layers[name] = Layer.of(module, kept & masks[name] if name in masks else kept)
+        layers[name] = Connections.of(module, kept & masks[name] if name in masks else kept)
     alive = _alive(_trace(model), dict(model.named_modules()), layers)
     result = {}
     for name, mask in masks.items():
@@ -161,7 +161,7 @@ def _trace(model: nn.Module) -> fx.Graph:
         model.train(was_training)
 
 
-def _alive(graph: fx.Graph, modules: dict[str, nn.Module], layers: dict[str, Layer]) -> prune.Masks:
+def _alive(graph: fx.Graph, modules: dict[str, nn.Module], layers: dict[str, Connections]) -> prune.Masks:
     """Layer in the graph -> what connects a reached input to a used output, bool (output, input)."""
     flows: dict[fx.Node, Flow | None] = {}
     pulls: dict[fx.Node, list[tuple[fx.Node, Pull]]] = {}
@@ -192,7 +192,7 @@ def _step(
     node: fx.Node,
     flows: dict[fx.Node, Flow | None],
     modules: dict[str, nn.Module],
-    layers: dict[str, Layer],
+    layers: dict[str, Connections],
 ) -> Step:
     """The channels of a node's result, and how their use falls back on its operands."""
     operands = node.all_input_nodes

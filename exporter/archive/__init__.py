@@ -15,15 +15,15 @@ from ..files import shards
 from ..files.atomic import atomic_file
 from ..files.failures import ours
 from ..files.targets import SourceFiles, check_target
-from .contents import Report
+from .contents import Contents
 from .masks import drop_signs_of_zeros, fold
 from .read import Archive
-from .source import open_source
+from .saved import open_saved
 from .tree import leaves
 from .unpacker import arrays, load, unpack
-from .writer import Plan, write_file
+from .writer import Cutting, write_file
 
-__all__ = ["Report", "arrays", "default_target", "info", "is_archive", "load", "unpack", "write"]
+__all__ = ["Contents", "arrays", "default_target", "info", "is_archive", "load", "unpack", "write"]
 Progress = Callable[[str, int, int], None]
 
 
@@ -43,7 +43,7 @@ def write(
     check: bool = True,
     threads: int | None = None,
     progress: Progress = lambda what, done, total: None,
-) -> Report:
+) -> Contents:
     """Archive a checkpoint.
 
     Parameters
@@ -71,25 +71,25 @@ def write(
     sources = SourceFiles(source)
     check_target(target, force=force, sources=sources)
     with ours(source):
-        opened = open_source(source, trust_checkpoint=trust_checkpoint)
+        opened = open_saved(source, trust_checkpoint=trust_checkpoint)
         leaves(opened.tree)  # refuses names that no archive may have
     if fold_masks:
         fold(opened)
     if not exact_zeros:
         drop_signs_of_zeros(opened)
     with atomic_file(target, force=force, sources=sources) as file:
-        plan = Plan(opened)
-        write_file(file, plan, threads, progress)
+        cutting = Cutting(opened)
+        write_file(file, cutting, threads, progress)
         file.flush()
         with Archive(Path(file.name), trusted=True) as archive:
             if check:
                 for _ in archive.chunks(threads, lambda d, t: progress("verifying", d, t)):
                     pass
-            report = archive.report()  # before the file has its name: afterwards nothing may fail
-    return replace(report, path=target)
+            held = archive.contents()  # before the file has its name: afterwards nothing may fail
+    return replace(held, path=target)
 
 
-def info(path: Path) -> Report:
+def info(path: Path) -> Contents:
     """Names, sizes and notes of an archive, from its index alone.
 
     Raises
@@ -100,7 +100,7 @@ def info(path: Path) -> Report:
         If it breaks a rule.
     """
     with Archive(Path(path)) as archive:
-        return archive.report()
+        return archive.contents()
 
 
 def is_archive(path: Path) -> bool:

@@ -12,7 +12,7 @@ from .index import Index
 
 
 @dataclass
-class Report:
+class Contents:
     """What an archive holds and weighs.
 
     Attributes
@@ -35,7 +35,7 @@ class Report:
         return self.dense_bytes / self.file_bytes
 
 
-def weigh(path: Path, index: Index, index_bytes: int, names: list[tuple[str, int]]) -> Report:
+def weigh(path: Path, index: Index, index_bytes: int, names: list[tuple[str, int]]) -> Contents:
     """Sizes of an archive's tensors, and what each takes of the file, its part of the index too."""
     tensors: dict[str, dict[str, Any]] = {}
     packed, entries = _shares(index)
@@ -56,7 +56,7 @@ def weigh(path: Path, index: Index, index_bytes: int, names: list[tuple[str, int
             "packed_bytes": round(packed[number] + overhead),
         }
     dense = sum(row["dense_bytes"] for row in tensors.values())
-    return Report(path, path.stat().st_size, dense, tensors, index.notes, tied)
+    return Contents(path, path.stat().st_size, dense, tensors, index.notes, tied)
 
 
 def _shares(index: Index) -> tuple[list[float], list[int]]:

@@ -12,7 +12,7 @@ import numpy as np
 from ...formats.base import Array
 from ..files.container.header import DTYPES
 from .pairs import hooked
-from .source import Source, SourceTensor
+from .saved import Saved, SavedTensor
 from .tree import Leaf, Tree
 
 #: A weight with more than one zero in so many elements has been pruned.
@@ -21,7 +21,7 @@ PRUNED = 20
 _ONES = {"F32": 0x3F800000, "F16": 0x3C00, "BF16": 0x3F80, "F64": 0x3FF0000000000000, "BOOL": 1, "U8": 1}
 
 
-def fold(source: Source) -> None:
+def fold(saved: Saved) -> None:
     """Replace every pair `X_orig`, `X_mask` by the `X` it stands for, at the place of `X_orig`; note it.
 
     A pair whose mask holds anything but 0 and 1 is kept as it is. So are masks of other names: the net that
@@ -35,7 +35,7 @@ def fold(source: Source) -> None:
             return tree
         found = {p.weight: p for p in hooked(str(key) for key in tree) if _are_leaves(tree, p.weight, p.mask)}
         good = {
-            n: p for n, p in found.items() if _is_pair(*(source.tensors[tree[x].index] for x in (n, p.mask)))
+            n: p for n, p in found.items() if _is_pair(*(saved.tensors[tree[x].index] for x in (n, p.mask)))
         }
         kept.extend(found[name].name for name in found if name not in good)
         folded.extend(pair.name for pair in good.values())
@@ -45,28 +45,28 @@ def fold(source: Source) -> None:
             result.__dict__.update(tree.__dict__)
         for key, value in tree.items():
             if key in good:
-                parts = (source.tensors[tree[name].index] for name in (key, good[key].mask))
-                source.tensors.append(_product(*parts))
-                result[good[key].name] = Leaf(len(source.tensors) - 1)
+                parts = (saved.tensors[tree[name].index] for name in (key, good[key].mask))
+                saved.tensors.append(_product(*parts))
+                result[good[key].name] = Leaf(len(saved.tensors) - 1)
             elif key not in masks:
                 result[key] = visit(value)
         return result
 
-    source.tree = visit(source.tree)
+    saved.tree = visit(saved.tree)
     if folded:
-        source.notes.append(
+        saved.notes.append(
             f"{len(folded)} pruning masks folded into their weights (weight_orig x weight_mask); the pairs"
             " are not in the archive, --no-fold keeps them"
         )
     if kept:
-        source.notes.append(f"{len(kept)} pruning pairs kept as they are: their masks are not 0 and 1")
+        saved.notes.append(f"{len(kept)} pruning pairs kept as they are: their masks are not 0 and 1")
 
 
 def _are_leaves(tree: dict[Any, Tree], *names: str) -> bool:
     return all(isinstance(tree.get(name), Leaf) for name in names)
 
 
-def _is_pair(orig: SourceTensor, mask: SourceTensor) -> bool:
+def _is_pair(orig: SavedTensor, mask: SavedTensor) -> bool:
     if orig.shape != mask.shape or mask.dtype not in _ONES:
         return False
     one = _ONES[mask.dtype]
@@ -79,7 +79,7 @@ def _is_pair(orig: SourceTensor, mask: SourceTensor) -> bool:
     return True
 
 
-def _product(orig: SourceTensor, mask: SourceTensor) -> SourceTensor:
+def _product(orig: SavedTensor, mask: SavedTensor) -> SavedTensor:
     """The masked weight, +0.0 where the mask is 0."""
 
     def read(start: int, stop: int) -> Array:
@@ -90,17 +90,17 @@ def _product(orig: SourceTensor, mask: SourceTensor) -> SourceTensor:
         orig.release()
         mask.release()
 
-    return SourceTensor(orig.dtype, orig.shape, read, release, orig.strides)
+    return SavedTensor(orig.dtype, orig.shape, read, release, orig.strides)
 
 
-def drop_signs_of_zeros(source: Source) -> None:
+def drop_signs_of_zeros(saved: Saved) -> None:
     """Read the -0.0 of pruned weights, which weight x mask leaves behind, as +0.0; note how many.
 
     A weight is pruned where it has two dimensions or more and a twentieth of it is zero: below that, and in
     anything else, a sign costs next to nothing and may mean something.
     """
     count = weights = 0
-    for place, tensor in enumerate(source.tensors):
+    for place, tensor in enumerate(saved.tensors):
         if (
             len(tensor.shape) < 2
             or DTYPES[tensor.dtype].kind not in "fV"
@@ -109,17 +109,17 @@ def drop_signs_of_zeros(source: Source) -> None:
             continue
         zeros, negative = _count_zeros(tensor)
         if negative and zeros * PRUNED >= math.prod(tensor.shape):
-            source.tensors[place] = _plain(tensor)
+            saved.tensors[place] = _plain(tensor)
             count += negative
             weights += 1
     if count:
-        source.notes.append(
+        saved.notes.append(
             f"{count:,} negative zeros of {weights} pruned tensors stored as 0: equal numbers (torch.equal);"
             " --exact-zeros keeps their signs"
         )
 
 
-def _count_zeros(tensor: SourceTensor) -> tuple[int, int]:
+def _count_zeros(tensor: SavedTensor) -> tuple[int, int]:
     """Zeros of either sign, and negative ones."""
     size, zeros, negative = math.prod(tensor.shape), 0, 0
     for start in range(0, size, 1 << 20):
@@ -131,7 +131,7 @@ def _count_zeros(tensor: SourceTensor) -> tuple[int, int]:
     return zeros, negative
 
 
-def _plain(tensor: SourceTensor) -> SourceTensor:
+def _plain(tensor: SavedTensor) -> SavedTensor:
     def read(start: int, stop: int) -> Array:
         patterns = tensor.read(start, stop)
         sign = patterns.dtype.type(1 << (patterns.dtype.itemsize * 8 - 1))

@@ -17,7 +17,7 @@ from ..files.container import Container, open_regular
 from ..files.failures import ours
 from . import chunk_read, index_text
 from .chunk_read import Row
-from .contents import Report, weigh
+from .contents import Contents, weigh
 from .index import PLAIN, Index
 from .ordered import in_order
 from .tree import leaves
@@ -179,7 +179,7 @@ class Archive:
         magnitude[signs == 2] |= top
         return magnitude
 
-    def report(self) -> Report:
+    def contents(self) -> Contents:
         """Names, sizes and what each tensor takes of the file."""
         return weigh(self.path, self.index, self.index_bytes, self.names)
 

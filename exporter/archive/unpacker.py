@@ -18,7 +18,7 @@ from ..files.failures import ours
 from . import sparse
 from .index import PLAIN
 from .read import Archive, Step, silent
-from .source import torch_dtype
+from .saved import torch_dtype
 from .tree import fill
 
 

@@ -18,25 +18,25 @@ from .chunk import Piece
 from .index import PLAIN, SCALED, SIGNS, Index
 from .ordered import in_order
 from .read import FORMAT, U8, VERSION
-from .source import Source, SourceTensor
+from .saved import Saved, SavedTensor
 from .tree import Leaf, fill, leaves
 
 CHUNK_BYTES = 8 << 20
 #: Largest weight that is looked at as a whole for alphas of its rows.
 SCALED_LIMIT = 256 << 20
 #: Tensor, range of its elements, and the family its values belong to.
-Cut = tuple[SourceTensor, int, int, Any]
+Cut = tuple[SavedTensor, int, int, Any]
 
 
-class Plan:
+class Cutting:
     """The order of things: which tensors, cut into which pieces, in which chunks."""
 
-    def __init__(self, source: Source) -> None:
-        named = leaves(source.tree)
+    def __init__(self, saved: Saved) -> None:
+        named = leaves(saved.tree)
         order = {index: place for place, index in enumerate(dict.fromkeys(index for _, index in named))}
-        self.tensors = [source.tensors[index] for index in order]
+        self.tensors = [saved.tensors[index] for index in order]
         names = {order[index]: name for name, index in reversed(named)}
-        self.index = Index(_renumber(source.tree, order), source.metadata, source.notes)
+        self.index = Index(_renumber(saved.tree, order), saved.metadata, saved.notes)
         self.chunks: list[list[Cut]] = [[]]
         held = 0
         for place, tensor in enumerate(self.tensors):
@@ -91,23 +91,23 @@ class Plan:
 
 
 def write_file(
-    file: BinaryIO, plan: Plan, threads: int | None, progress: Callable[[str, int, int], None]
+    file: BinaryIO, cutting: Cutting, threads: int | None, progress: Callable[[str, int, int], None]
 ) -> None:
     """Header (of reserved length), chunks as they are coded, index; then the header again, filled in."""
     import zstandard
 
-    sizes = [2 * sum((stop - start) * 8 for _, start, stop, _ in chunk) for chunk in plan.chunks]
+    sizes = [2 * sum((stop - start) * 8 for _, start, stop, _ in chunk) for chunk in cutting.chunks]
     reserved = len(_header([*sizes], 1 << 30, 0))
     file.seek(reserved)
     lengths = []
-    for coded in in_order(plan.encode, plan.chunks, threads):
-        streams = plan.record(coded)
+    for coded in in_order(cutting.encode, cutting.chunks, threads):
+        streams = cutting.record(coded)
         for stream in streams:
             file.write(stream)
         lengths.append(sum(map(len, streams)))
-        progress("packing", len(lengths), len(plan.chunks))
-    _note_signs(plan.index)
-    text = plan.index.to_bytes()
+        progress("packing", len(lengths), len(cutting.chunks))
+    _note_signs(cutting.index)
+    text = cutting.index.to_bytes()
     index = zstandard.ZstdCompressor(level=19).compress(text)
     file.write(index)
     file.seek(0)
@@ -137,7 +137,7 @@ def _renumber(tree: Any, order: dict[int, int]) -> Any:
     return fill(tree, lambda index: Leaf(order[index]))
 
 
-def _cuts(tensor: SourceTensor) -> Iterator[tuple[int, int]]:
+def _cuts(tensor: SavedTensor) -> Iterator[tuple[int, int]]:
     """Ranges of at most a chunk each, of nearly equal length."""
     size, width = math.prod(tensor.shape), DTYPES[tensor.dtype].itemsize
     if not size:
@@ -148,7 +148,7 @@ def _cuts(tensor: SourceTensor) -> Iterator[tuple[int, int]]:
         yield start, min(size, start + step)
 
 
-def _find_scales(tensor: SourceTensor) -> Array | None:
+def _find_scales(tensor: SavedTensor) -> Array | None:
     """Patterns of the alphas of the rows, where rows differ in alpha and hold nothing but 0 and +-alpha."""
     dtype, shape = DTYPES[tensor.dtype], tensor.shape
     size = math.prod(shape)
@@ -165,12 +165,12 @@ def _find_scales(tensor: SourceTensor) -> Array | None:
     return None if scales is None or scales.size == 1 else scales.view(patterns.dtype)
 
 
-def _alphas(scales: Array) -> SourceTensor:
+def _alphas(scales: Array) -> SavedTensor:
     code = {2: "F16", 4: "F32", 8: "F64", 1: "U8"}[scales.dtype.itemsize]
-    return SourceTensor(code, scales.shape, lambda start, stop: scales[start:stop])
+    return SavedTensor(code, scales.shape, lambda start, stop: scales[start:stop])
 
 
-def _signs(tensor: SourceTensor) -> SourceTensor:
+def _signs(tensor: SavedTensor) -> SavedTensor:
     """0, 1, 2 for 0, +alpha, -alpha."""
 
     def read(start: int, stop: int) -> Array:
@@ -179,4 +179,4 @@ def _signs(tensor: SourceTensor) -> SourceTensor:
         signs: Array = (patterns != 0).view(np.uint8) + (patterns >> top).astype(np.uint8)
         return signs
 
-    return SourceTensor("U8", tensor.shape, read, tensor.release)
+    return SavedTensor("U8", tensor.shape, read, tensor.release)

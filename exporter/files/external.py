@@ -22,7 +22,7 @@ import onnx
 
 from ...errors import InputError
 from ...text import shown
-from . import temporary
+from . import held, proto_size, temporary
 from .atomic import atomic_file
 
 #: onnxruntime maps external tensors without copying; page alignment keeps them at page starts.
@@ -63,19 +63,20 @@ def places(tensors: Iterable[onnx.TensorProto]) -> dict[str, tuple[int, int]]:
     found, offset = {}, 0
     for tensor in tensors:
         offset += -offset % ALIGNMENT
-        found[tensor.name] = (offset, len(tensor.raw_data))
-        offset += len(tensor.raw_data)
+        size = proto_size.raw_bytes(tensor)
+        found[tensor.name] = (offset, size)
+        offset += size
     return found
 
 
-def _pieces(tensors: Iterable[onnx.TensorProto]) -> Iterator[bytes]:
+def _pieces(tensors: Iterable[onnx.TensorProto]) -> Iterator[bytes | memoryview]:
     """The bytes of the file: each tensor at an aligned offset."""
     offset = 0
     for tensor in tensors:
-        padding = -offset % ALIGNMENT
+        padding, content = -offset % ALIGNMENT, held.raw(tensor)
         yield b"\0" * padding
-        yield tensor.raw_data
-        offset += padding + len(tensor.raw_data)
+        yield content
+        offset += padding + len(content)
 
 
 def candidates(target: Path) -> list[Path]:

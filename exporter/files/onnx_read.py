@@ -8,16 +8,18 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+import numpy as np
 import onnx
 
 from ...errors import CorruptFileError, InputError, UnsupportedError
 from ...text import shown
-from . import budget, sandbox
+from . import budget, held, sandbox, streamed
 from .failures import ours
 from .kinds import regular_file
 from .screen.prove import prove
 from .screen.sizes import nbytes
-from .screen.walk import node_tensors, subgraphs, tensors
+from .screen.walk import node_tensors, subgraphs
+from .screen.walk import tensors as tensors_of
 
 #: A protobuf cannot be larger.
 _MAX_PROTO = (1 << 31) - 1
@@ -25,7 +27,12 @@ _NUMBER = re.compile(r"[0-9]{1,19}")
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:
-    """The model with all its tensors inside.
+    """The model with all its tensors inside; raises as `read_held` does."""
+    return _read_model(path, None)
+
+
+def read_held(path: Path, tensors: held.Tensors) -> onnx.ModelProto:
+    """The model; its large tensors are views of what was read, which `tensors` keeps.
 
     Raises
     ------
@@ -34,6 +41,18 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     UnsupportedError
         If it is larger than a protobuf can be.
     """
+    return _read_model(path, tensors)
+
+
+def reread(path: Path, tensors: held.Tensors) -> onnx.ModelProto:
+    """The same of a file that this process has just written: nothing of it is in doubt."""
+    model = _parse(path, path.read_bytes(), tensors)
+    for place in _external(path, model, ours=True):
+        _read(place, tensors)
+    return model
+
+
+def _read_model(path: Path, tensors: held.Tensors | None) -> onnx.ModelProto:
     size = regular_file(path)
     if size > _MAX_PROTO:
         raise UnsupportedError(
@@ -45,17 +64,17 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         sandbox.run(
             _prove, path, data, memory=limits.address_space(size), seconds=limits.time(size), subject=path
         )
-        model = _parse(path, data)
+        model = _parse(path, data, tensors)
         del data
-        for place in _external(path, model):
-            _read(place)
+        for place in _external(path, model, ours=tensors is not None):
+            _read(place, tensors)
     return model
 
 
 def _prove(path: Path, data: bytes) -> None:
     """Every check of the model, in a child: of the very bytes that are parsed again afterwards."""
     model = _parse(path, data)
-    places = _external(path, model)
+    places = _external(path, model, ours=False)
     available = {place.target: place.available for place in places}
     size = len(data) + sum(available.values())
     total = sum(place.length for place in places)
@@ -65,10 +84,9 @@ def _prove(path: Path, data: bytes) -> None:
     prove(model, size, shown(path))
 
 
-def _parse(path: Path, data: bytes) -> onnx.ModelProto:
-    model = onnx.ModelProto()
+def _parse(path: Path, data: bytes, tensors: held.Tensors | None = None) -> onnx.ModelProto:
     try:
-        model.ParseFromString(data)
+        model = onnx.ModelProto.FromString(data) if tensors is None else streamed.parse(data, tensors)
     except Exception as error:  # DecodeError, of whichever protobuf implementation is installed
         raise CorruptFileError(
             f"{shown(path)}: not an ONNX file, or truncated: the protobuf cannot be read"
@@ -89,7 +107,7 @@ def _open_dimensions(graph: onnx.GraphProto) -> None:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where the bytes of an external tensor lie."""
+    """Where the bytes of an external tensor lie, and whether it is an initializer of the main graph."""
 
     tensor: onnx.TensorProto
     name: str
@@ -97,13 +115,14 @@ class _Place:
     offset: int
     length: int
     available: int
+    initializer: bool
 
 
-def _external(path: Path, model: onnx.ModelProto) -> list[_Place]:
-    """Every external tensor of the model, its place proved."""
+def _external(path: Path, model: onnx.ModelProto, *, ours: bool) -> list[_Place]:
+    """Every external tensor of the model, its place proved; `ours`: those that we hold lie in no file."""
     for function in model.functions:
         for node in function.node:
-            inner = [t for graph in subgraphs(node) for t in tensors(graph)]
+            inner = [t for graph in subgraphs(node) for t in tensors_of(graph)]
             for tensor in (*node_tensors(node), *inner):
                 if tensor.data_location == onnx.TensorProto.EXTERNAL:
                     raise CorruptFileError(
@@ -111,13 +130,15 @@ def _external(path: Path, model: onnx.ModelProto) -> list[_Place]:
                     )
     opened: dict[str, tuple[Path, int]] = {}
     return [
-        _place(path, tensor, opened)
-        for tensor in tensors(model.graph)
-        if tensor.data_location == onnx.TensorProto.EXTERNAL
+        _place(path, tensor, opened, place < len(model.graph.initializer))
+        for place, tensor in enumerate(tensors_of(model.graph))
+        if tensor.data_location == onnx.TensorProto.EXTERNAL and not (ours and held.is_held(tensor))
     ]
 
 
-def _place(path: Path, tensor: onnx.TensorProto, opened: dict[str, tuple[Path, int]]) -> _Place:
+def _place(
+    path: Path, tensor: onnx.TensorProto, opened: dict[str, tuple[Path, int]], initializer: bool
+) -> _Place:
     name = f"{shown(path)}: tensor '{shown(tensor.name)}'"
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
@@ -137,18 +158,22 @@ def _place(path: Path, tensor: onnx.TensorProto, opened: dict[str, tuple[Path, i
             f"{name}: bytes {offset:,} to {offset + length:,} of '{shown(target.name)}', which has only"
             f" {available:,}"
         )
-    return _Place(tensor, name, target, offset, length, available)
+    return _Place(tensor, name, target, offset, length, available, initializer)
 
 
-def _read(place: _Place) -> None:
-    """Put the bytes of an external tensor into it."""
+def _read(place: _Place, tensors: held.Tensors | None) -> None:
+    """Put the bytes of an external tensor into it, or let it refer to them."""
     with place.target.open("rb") as file:
         file.seek(place.offset)
         data = file.read(place.length)
     if len(data) != place.length:
         raise CorruptFileError(f"{place.name}: '{shown(place.target.name)}' ended while it was read")
+    large = place.initializer and place.length >= held.LEAST_BYTES
+    if tensors is not None and large and held.can_hold(place.tensor.data_type):
+        tensors.hold(place.tensor, np.frombuffer(data, np.uint8))
+        return
     place.tensor.raw_data = data
-    place.tensor.data_location = onnx.TensorProto.DEFAULT
+    place.tensor.ClearField("data_location")
     del place.tensor.external_data[:]
 
 

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import onnx
 
-from . import proto_size
+from . import held, proto_size, streamed
 from .onnx_write import MAX_INLINE_TOTAL, data_bytes
 
 
 def file_bytes(path: Path) -> int:
     """Bytes of an .onnx file and of every data file that it names, each once."""
     names: set[str] = set()
-    for tensor in _tensors(onnx.load(str(path), load_external_data=False).graph):
-        names.update(entry.value for entry in tensor.external_data if entry.key == "location")
+    for tensor in _tensors(streamed.skeleton(path).graph):
+        if not held.is_held(tensor):
+            names.update(entry.value for entry in tensor.external_data if entry.key == "location")
     data = (path.parent / name for name in names)
     size: int = path.stat().st_size + sum(file.stat().st_size for file in data if file.is_file())
     return size
@@ -27,7 +28,7 @@ def model_bytes(model: onnx.ModelProto) -> int:
     return data if data > MAX_INLINE_TOTAL else proto_size.model_bytes(model)
 
 
-def held(model: onnx.ModelProto) -> list[onnx.TensorProto]:
+def tensors(model: onnx.ModelProto) -> list[onnx.TensorProto]:
     """The tensors that a dense file has to hold: what something reads, in nested graphs too."""
     read = _all_read(model.graph)
     mine = [tensor for tensor in model.graph.initializer if tensor.name in read]

@@ -12,9 +12,9 @@ from typing import Any
 
 import onnx
 
-from ...errors import UnsupportedError
+from ...errors import SparseExportError, UnsupportedError
 from ...text import shown
-from . import external, temporary
+from . import external, proto_size, streamed, temporary
 from .atomic import atomic_file, check_target
 from .external import ALIGNMENT
 
@@ -34,7 +34,7 @@ def data_bytes(model: onnx.ModelProto) -> int:
 
 
 def _tensor_bytes(tensor: onnx.TensorProto) -> int:
-    return len(tensor.raw_data) if tensor.HasField("raw_data") else tensor.ByteSize()
+    return proto_size.raw_bytes(tensor) or int(tensor.ByteSize())
 
 
 def save(
@@ -81,8 +81,9 @@ def _save_inline(
 ) -> None:
     with atomic_file(target, force=force, sources=sources) as file:
         try:
-            file.write(model.SerializeToString())
-        except OSError:
+            for piece in streamed.pieces(model):
+                file.write(piece)
+        except (OSError, SparseExportError):
             raise
         except Exception as error:  # EncodeError or ValueError, as the implementation of protobuf likes
             raise UnsupportedError(
@@ -96,7 +97,7 @@ def _save_external(
     model: onnx.ModelProto, target: Path, check: Check, force: bool, sources: Iterable[Path]
 ) -> list[Path]:
     initializers = model.graph.initializer
-    tensors = [t for t in initializers if t.HasField("raw_data") and len(t.raw_data) >= INLINE_BYTES]
+    tensors = [tensor for tensor in initializers if proto_size.raw_bytes(tensor) >= INLINE_BYTES]
     data = external.data_path(target, tensors)
     check_target(data, force=True, sources=sources)
     # From the data file to the model that refers to it nobody may take the data for left over.
@@ -120,6 +121,7 @@ def _externalized(
             outside.CopyFrom(tensor)
             continue
         _copy_fields(tensor, outside, but="raw_data")
+        del outside.external_data[:]  # of a tensor that is held
         outside.data_location = onnx.TensorProto.EXTERNAL
         offset, length = places[tensor.name]
         for key, value in (("location", location), ("offset", str(offset)), ("length", str(length))):

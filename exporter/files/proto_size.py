@@ -12,6 +12,7 @@ from typing import Any
 
 import onnx
 
+from . import held
 from .screen.sizes import nbytes
 
 #: Below this a tensor may as well be serialized.
@@ -21,33 +22,35 @@ _TAG = 1
 
 
 def tensor_bytes(tensor: onnx.TensorProto) -> int:
-    """What `tensor.ByteSize()` says."""
+    """What `tensor.ByteSize()` says with its data in it."""
     raw = raw_bytes(tensor)
-    if raw < _SMALL:
+    if raw < _SMALL and not held.is_held(tensor):
         return int(tensor.ByteSize())
-    return _around(tensor, onnx.TensorProto(), "raw_data") + _record(raw)
+    left_out = ("raw_data", "external_data", "data_location") if held.is_held(tensor) else ("raw_data",)
+    return _around(tensor, onnx.TensorProto(), *left_out) + _record(raw)
 
 
 def raw_bytes(tensor: onnx.TensorProto) -> int:
-    """Bytes of a tensor's `raw_data`, by its shape; 0 where it has none."""
-    if not tensor.HasField("raw_data"):
+    """Bytes of a tensor's `raw_data`, held or in it, by its shape; 0 where it has none."""
+    if not tensor.HasField("raw_data") and not held.is_held(tensor):
         return 0
     return nbytes(tensor, tensor.name)
 
 
 def model_bytes(model: onnx.ModelProto) -> int:
-    """What `model.ByteSize()` says."""
-    if sum(raw_bytes(tensor) for tensor in model.graph.initializer) < _SMALL:
+    """What `model.ByteSize()` says with all data in it."""
+    initializers = model.graph.initializer
+    if sum(map(raw_bytes, initializers)) < _SMALL and not any(map(held.is_held, initializers)):
         return int(model.ByteSize())
     graph = _around(model.graph, onnx.GraphProto(), "initializer")
     graph += sum(_record(tensor_bytes(tensor)) for tensor in model.graph.initializer)
     return _around(model, onnx.ModelProto(), "graph") + _record(graph)
 
 
-def _around(message: Any, shell: Any, left_out: str) -> int:
-    """Bytes of all fields of a message but one; `shell` is an empty message of its type."""
+def _around(message: Any, shell: Any, *left_out: str) -> int:
+    """Bytes of all fields of a message but some; `shell` is an empty message of its type."""
     for field, value in message.ListFields():
-        if field.name == left_out:
+        if field.name in left_out:
             continue
         if field.message_type is not None or field.name == "dims":
             getattr(shell, field.name).extend(value)

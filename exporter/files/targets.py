@@ -115,10 +115,10 @@ class SourceFiles(Iterable[Path]):
 
 
 def _external_locations(path: Path) -> set[str]:
-    import onnx
+    from . import held, streamed
 
-    model = onnx.load_model(str(path), load_external_data=False)
-    entries = (entry for tensor in _tensors(model) for entry in tensor.external_data)
+    found = (tensor for tensor in _tensors(streamed.skeleton(path)) if not held.is_held(tensor))
+    entries = (entry for tensor in found for entry in tensor.external_data)
     return {entry.value for entry in entries if entry.key == "location"}
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import onnx
 
+from ..files import proto_size
 from .domain import DOMAIN, MAIN_DOMAINS
 from .index import GraphIndex
 from .qdq import dequantizes, quantizes
@@ -89,4 +90,4 @@ def _nested(node: onnx.NodeProto, path: str) -> Iterator[Constant]:
 
 
 def _large(tensor: onnx.TensorProto) -> bool:
-    return int(tensor.ByteSize()) >= MIN_BYTES
+    return proto_size.tensor_bytes(tensor) >= MIN_BYTES

@@ -18,6 +18,7 @@ from onnx import helper, numpy_helper
 
 from ...formats.base import Array
 from ...runtime import stock
+from ..files import held
 from .domain import MAIN_DOMAINS
 from .walk import attribute, subgraphs
 
@@ -128,7 +129,7 @@ class Evaluator:
 
 def _tensor(name: str, value: onnx.TensorProto | Array) -> onnx.TensorProto:
     if isinstance(value, onnx.TensorProto):
-        return value
+        return held.whole(value)
     return numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name)
 
 

@@ -4,76 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from ...formats.base import Array
+from ..files import held, proto_size
 from .evaluate import MAX_NODES, Evaluator, computable
-from .points import Quantized
 from .shapes import concrete_shapes, inferred
 from .walk import attribute, attributes, captured, fresh, value_names
 
-__all__ = ["GraphIndex", "Layer", "attribute", "attributes", "concrete_shapes"]
-
-
-@dataclass
-class Layer:
-    """One Conv, Gemm or MatMul with a constant weight, and the neighbours that fold into its operator.
-
-    Attributes
-    ----------
-    kind
-        "Conv" or "MatMul": which operator family replaces it; "QConv", "QMatMul" where it computes with
-        integers.
-    transposed
-        Whether the weight is [inputs, outputs], so its transpose is what gets packed.
-    scale, bias
-        float64 [K]: per-output factors and offsets with BatchNorm, Gemm's alpha and beta folded in.
-    nodes
-        The nodes replaced, in graph order; the last one's place is taken.
-    obstacle
-        Why no packed operator fits, or None.
-    activation
-        "", "Relu" or "Clip"; "Sign" where the operator gives the packed signs of its result, "Float" where
-        one that computes with integers gives floats.
-    binary_input
-        Whether the operator takes the sign of its input (+1 for >= 0, else -1) before it multiplies.
-    packed_input
-        Whether that input is packed signs already.
-    zero_scale
-        Whether the operator takes a scale of 0; if not, a BatchNorm with a gamma of 0 stays a node.
-    quantized
-        Scales and zero points of a layer that computes with integers; its weight's are the codes.
-    """
-
-    name: str
-    kind: str
-    op_type: str
-    weight: str
-    transposed: bool
-    x: str
-    output: str
-    nodes: list[onnx.NodeProto]
-    scale: NDArray[np.float64]
-    bias: NDArray[np.float64]
-    residual: str | None = None
-    activation: str = ""
-    bounds: tuple[float, float] | None = None
-    obstacle: str | None = None
-    attributes: dict[str, object] = field(default_factory=dict)
-    binary_input: bool = False
-    packed_input: bool = False
-    zero_scale: bool = True
-    quantized: Quantized | None = None
-
-    @property
-    def reads(self) -> list[str]:
-        """The computed values that its operator reads."""
-        return [self.x, *([self.residual] if self.residual else [])]
+__all__ = ["GraphIndex", "attribute", "attributes", "concrete_shapes"]
 
 
 #: Arrays above this are read from their tensor each time: keeping them would hold every weight twice.
@@ -128,16 +68,17 @@ class GraphIndex:
             return None
         if name not in self._arrays:
             if name in self.initializers:
-                held: Array = numpy_helper.to_array(self.initializers[name])
-                if held.nbytes > LARGE:
-                    return held
-                self._arrays[name] = held
+                tensor = self.initializers[name]
+                array = held.array(tensor)
+                if held.is_held(tensor) or array.nbytes > LARGE:
+                    return array
+                self._arrays[name] = array
             else:
-                array = self._computed(name)
-                if array is None:
+                computed = self._computed(name)
+                if computed is None:
                     self.fixed.discard(name)
                     return None
-                self._arrays[name] = array
+                self._arrays[name] = computed
         return self._arrays[name]
 
     def is_computed(self, name: str) -> bool:
@@ -202,7 +143,7 @@ class GraphIndex:
             return None
         sources = self.sources(name)
         values: dict[str, onnx.TensorProto | Array] = {entry: self.initializers[entry] for entry in sources}
-        base = sum(self.initializers[entry].ByteSize() for entry in sources)
+        base = sum(proto_size.tensor_bytes(self.initializers[entry]) for entry in sources)
         last = {entry: place for place, step in enumerate(steps) for entry in step.input}
         for place, step in enumerate(steps):
             results = self._evaluator.run(step, values, base)

@@ -9,6 +9,7 @@ import onnx
 
 from ...errors import CorruptFileError, UnsupportedError
 from ...text import shown
+from ..files import held, proto_size
 from .domain import DOMAIN
 from .walk import all_nodes, constant_tensor
 
@@ -108,13 +109,13 @@ def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterable[onnx.NodeProto]:
 
 def large(tensor: onnx.TensorProto) -> bool:
     """Whether a tensor is worth storing once."""
-    return int(tensor.ByteSize()) >= SHARED_BYTES
+    return proto_size.tensor_bytes(tensor) >= SHARED_BYTES
 
 
 def digest(tensor: onnx.TensorProto) -> bytes:
     """What two tensors of the same type, shape and bytes have in common."""
     twin = onnx.TensorProto()
-    twin.CopyFrom(tensor)
+    twin.CopyFrom(held.whole(tensor))
     twin.ClearField("name")
     twin.ClearField("doc_string")
     return hashlib.blake2b(twin.SerializeToString(deterministic=True)).digest()

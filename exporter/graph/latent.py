@@ -17,6 +17,7 @@ from onnx import helper, numpy_helper
 
 from ...errors import InputError
 from ...formats.base import Array
+from ..files import held
 from .find import find
 from .index import GraphIndex
 from .walk import fresh, value_names
@@ -155,7 +156,7 @@ def lower_bipolar(model: onnx.ModelProto) -> onnx.ModelProto:
         nodes.append(helper.make_node("GreaterOrEqual", [node.input[0], zero.name], [f"{start}.cond"]))
         initializers = {tensor.name: tensor for tensor in model.graph.initializer}
         if node.input[1] in initializers:
-            minus = -numpy_helper.to_array(initializers[node.input[1]])
+            minus = -held.array(initializers[node.input[1]])
             model.graph.initializer.append(numpy_helper.from_array(minus, f"{start}.minus"))
         else:
             nodes.append(helper.make_node("Neg", [node.input[1]], [f"{start}.minus"]))

@@ -9,6 +9,7 @@ import onnx
 
 from ...notes import Note
 from ...text import counted, listed
+from ..files import proto_size
 from .census import MIN_BYTES
 from .domain import MAIN_DOMAINS
 from .hoist import hoist
@@ -142,7 +143,7 @@ def _drop_unread(model: onnx.ModelProto) -> list[Note]:
     read = read_names(graph)
     read |= {value.name for value in graph.input}  # a default that a caller may override
     unread = [place for place, tensor in enumerate(graph.initializer) if tensor.name not in read]
-    size = sum(graph.initializer[place].ByteSize() for place in unread)
+    size = sum(proto_size.tensor_bytes(graph.initializer[place]) for place in unread)
     names = [graph.initializer[place].name for place in unread]
     for place in reversed(unread):
         del graph.initializer[place]

@@ -7,8 +7,11 @@ import onnx
 from onnx import numpy_helper
 
 from ...formats.base import Array
-from .find import find, norm_factors
-from .index import GraphIndex, Layer
+from ..files import held
+from .find import find
+from .fuse import norm_factors
+from .index import GraphIndex
+from .site import Site
 from .walk import fresh, read_names, replace_nodes, value_names
 
 
@@ -19,12 +22,14 @@ def fold_norms(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     twin = onnx.ModelProto()
     twin.CopyFrom(model)
+    for tensor in twin.graph.initializer:
+        tensor.CopyFrom(held.whole(tensor))
     index, used = GraphIndex(twin), value_names(twin.graph)
     gone: set[int] = set()
     for layer in find(index):
         node = index.only_reader(layer.output)
         plain = layer.quantized is None and layer.weight in index.initializers and layer.op_type != "MatMul"
-        if node is None or not plain or index.readers[layer.weight] != [layer.nodes[0]]:
+        if node is None or not plain or index.readers[layer.weight] != [layer.node]:
             continue
         factors = norm_factors(index, node, layer.scale.size)
         array = index.constant(layer.weight)
@@ -34,7 +39,7 @@ def fold_norms(model: onnx.ModelProto) -> onnx.ModelProto:
         weight = _scaled(array, factor, layer)
         bias = ((layer.bias - mean) * factor + beta).astype(np.float32)
         index.initializers[layer.weight].CopyFrom(numpy_helper.from_array(weight, layer.weight))
-        head = layer.nodes[0]
+        head = layer.node
         name = fresh(f"{layer.weight}.bias", used)
         twin.graph.initializer.append(numpy_helper.from_array(bias, name))
         del head.input[2:]
@@ -50,7 +55,7 @@ def fold_norms(model: onnx.ModelProto) -> onnx.ModelProto:
     return twin
 
 
-def _scaled(array: Array, factor: Array, layer: Layer) -> Array:
+def _scaled(array: Array, factor: Array, layer: Site) -> Array:
     """The weight with each output's part multiplied, -0.0 kept from coming up."""
     shape = [1] * array.ndim
     shape[1 if layer.transposed else 0] = -1

@@ -9,6 +9,7 @@ from onnx import helper
 
 from ...errors import InputError
 from ...text import shown
+from ..files import streamed
 from .domain import MAIN_DOMAINS, OPSET, main_opset
 from .opset_rules import RULES, Context
 from .shapes import inferred
@@ -76,7 +77,7 @@ def _by_onnx(model: onnx.ModelProto, current: int) -> onnx.ModelProto:
     from onnx import version_converter
 
     try:
-        return version_converter.convert_version(model, OLDEST)
+        return version_converter.convert_version(streamed.whole_model(model), OLDEST)
     except Exception as error:  # whatever the converter's C++ throws
         reason = shown(str(error).strip().splitlines()[0]) if str(error).strip() else type(error).__name__
         raise InputError(

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import onnx
 from onnx import helper, numpy_helper
 
+from ..files import held
 from .domain import MAIN_DOMAINS
 from .index import GraphIndex
 from .points import EIGHT_BITS
@@ -72,8 +73,8 @@ def _merge(model: onnx.ModelProto) -> None:
     for node in graph.node:
         ends = list(node.input[1:])
         if quantizes(node) and not node.attribute and all(name in constants for name in ends):
-            held = [numpy_helper.to_array(constants[name]) for name in ends]
-            what = tuple((str(array.dtype), array.shape, array.tobytes()) for array in held)
+            arrays = [held.array(constants[name]) for name in ends]
+            what = tuple((str(array.dtype), array.shape, array.tobytes()) for array in arrays)
             same = first.setdefault((node.input[0], node.domain, *what), node.output[0])
             if same != node.output[0] and not pinned & {*node.output, *ends}:
                 aliases[node.output[0]] = same

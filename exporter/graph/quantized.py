@@ -1,7 +1,7 @@
 """Layers that compute with integers: what a QDQ model says around a Conv, Gemm or MatMul.
 
 A model in QDQ form has `DequantizeLinear` in front of each input of a layer and `QuantizeLinear` behind it:
-it means integers and is written in floats. `layer_of` reads one layer of it; what stands behind,
+it means integers and is written in floats. `site_of` reads one layer of it; what stands behind,
 `requantized` takes in.
 """
 
@@ -12,13 +12,13 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from ...formats.base import Array
-from .index import GraphIndex, Layer
-from .padding import explicit_pads
+from .index import GraphIndex
+from .padding import explicit_pads, window
 from .points import EIGHT_BITS, Quantized
 from .qdq import dequantizer, dequantizes, point
+from .site import Site
 from .walk import attribute
 
 #: A bias beyond this leaves no room for the products in 32 bits.
@@ -27,7 +27,7 @@ MAX_BIAS = 1 << 30
 _BIAS_STEPS = 1 << 20
 
 
-def layer_of(index: GraphIndex, node: onnx.NodeProto) -> Layer | None:
+def site_of(index: GraphIndex, node: onnx.NodeProto) -> Site | None:
     """A Conv, Gemm or MatMul whose weight is a constant of 8-bit integers; None for any other node.
 
     What keeps it from an operator of ours is its `obstacle`.
@@ -36,7 +36,8 @@ def layer_of(index: GraphIndex, node: onnx.NodeProto) -> Layer | None:
     codes = index.constant(behind.input[0]) if behind is not None else None
     if behind is None or codes is None or codes.dtype.name not in EIGHT_BITS or codes.size == 0:
         return None
-    if behind.input[0] not in index.initializers and dequantizer(index, node.input[0]) is None:
+    x_node = dequantizer(index, node.input[0])
+    if behind.input[0] not in index.initializers and x_node is None:
         return None  # trained with its weights rounded: the floats that they are is what it computes with
     conv = node.op_type == "Conv"
     if (conv and codes.ndim < 3) or (not conv and codes.ndim != 2):
@@ -45,26 +46,26 @@ def layer_of(index: GraphIndex, node: onnx.NodeProto) -> Layer | None:
         turned = not turned
     transposed = not conv and not turned
     outputs = codes.shape[1] if transposed else codes.shape[0]
-    layer = Layer(
-        name=node.name or node.output[0],
-        kind="QConv" if conv else "QMatMul",
-        op_type=node.op_type,
-        weight=behind.input[0],
-        transposed=transposed,
-        x=node.input[0],
-        output=node.output[0],
-        nodes=[node],
-        scale=np.ones(outputs),
-        bias=np.zeros(outputs),
-    )
+    obstacle = None
     if conv:
-        layer.attributes, layer.obstacle = _window(index, node, codes)
+        attributes, obstacle = _window(index, node, codes)
     else:
-        layer.attributes = {"shape": [outputs, codes.size // outputs]}
+        attributes = {"shape": [outputs, codes.size // outputs]}
         if attribute(node, "transA", 0) or attribute(node, "alpha", 1.0) != 1.0:
-            layer.obstacle = "its input is transposed (transA), or scaled (alpha)"
-    layer.obstacle = layer.obstacle or _read(index, node, behind, layer, codes)
-    return layer
+            obstacle = "its input is transposed (transA), or scaled (alpha)"
+    part, why = _read(index, node, behind, x_node, codes, transposed)
+    return Site(
+        node,
+        "QConv" if conv else "QMatMul",
+        behind.input[0],
+        transposed,
+        x_node.input[0] if x_node is not None else node.input[0],
+        np.ones(outputs),
+        np.zeros(outputs),
+        attributes,
+        obstacle or why,
+        part,
+    )
 
 
 def readers_beside(index: GraphIndex, name: str, heads: Collection[int]) -> list[str]:
@@ -84,27 +85,30 @@ def readers_beside(index: GraphIndex, name: str, heads: Collection[int]) -> list
     return found
 
 
-def add_bias(layer: Layer, codes: Array, bias: NDArray[np.float64]) -> bool:
-    """Give a layer this float bias too, in units of its scales; whether it fits.
+def add_bias(part: Quantized, rows: Array, bias: Array) -> Quantized | None:
+    """With this float bias too, in units of its scales; None where it does not fit.
 
     Parameters
     ----------
-    codes
-        Its weight as the model stores it.
+    rows
+        The weight's codes, outputs first.
     """
-    part = layer.quantized
-    assert part is not None
-    rows = np.ascontiguousarray(codes.T if layer.transposed else codes)
-    empty = ~part.codes(rows).reshape(rows.shape[0], -1).any(axis=1)
+    empty = ~rows.reshape(rows.shape[0], -1).any(axis=1)
     step = float(part.x.scale)
     bias = np.broadcast_to(bias, part.bias.shape) + part.bias * part.w_scale.astype(np.float64) * step
     wanted = np.maximum(np.abs(bias) / step / _BIAS_STEPS, np.finfo(np.float32).tiny)
     w_scale = np.where(empty & (bias != 0), wanted, part.w_scale).astype(np.float32)
     units = np.rint(bias / (w_scale.astype(np.float64) * step))
     if not bool((np.abs(units) <= MAX_BIAS).all()):
-        return False
-    layer.quantized = replace(part, w_scale=w_scale, bias=units.astype(np.int32))
-    return True
+        return None
+    return replace(part, w_scale=w_scale, bias=units.astype(np.int32))
+
+
+def rows_of(index: GraphIndex, site: Site) -> Array:
+    """The codes of a site's weight, outputs first."""
+    codes = index.constant(site.weight)
+    assert codes is not None and site.quantized is not None
+    return site.quantized.codes(np.ascontiguousarray(codes.T) if site.transposed else codes)
 
 
 def _behind_weight(index: GraphIndex, node: onnx.NodeProto) -> tuple[onnx.NodeProto | None, bool]:
@@ -134,51 +138,49 @@ def _window(index: GraphIndex, node: onnx.NodeProto, codes: Array) -> tuple[dict
     pads, obstacle = explicit_pads(node, codes.shape[2:], image[2:] if image else None)
     if spatial not in (1, 2):
         obstacle = f"{spatial}-D convolution has no packed operator"
-    attributes: dict[str, object] = {
-        "shape": list(codes.shape),
-        "strides": list(attribute(node, "strides", [1] * spatial)),  # type: ignore[call-overload]
-        "pads": pads,
-        "dilations": list(attribute(node, "dilations", [1] * spatial)),  # type: ignore[call-overload]
-        "group": attribute(node, "group", 1),
-    }
-    return attributes, obstacle
+    return {"shape": list(codes.shape), **window(node, spatial, pads)}, obstacle
 
 
 def _read(
-    index: GraphIndex, node: onnx.NodeProto, behind: onnx.NodeProto, layer: Layer, codes: Array
-) -> str | None:
-    """Fill in `layer.quantized`; return what stands against it, or None."""
-    outputs, named = layer.scale.size, len(behind.input) > 2 and behind.input[2]
+    index: GraphIndex,
+    node: onnx.NodeProto,
+    behind: onnx.NodeProto,
+    x_node: onnx.NodeProto | None,
+    codes: Array,
+    transposed: bool,
+) -> tuple[Quantized | None, str | None]:
+    """What a layer has beside its weight, or what stands against it."""
+    name = behind.input[0]
+    outputs = codes.shape[1] if transposed else codes.shape[0]
+    named = len(behind.input) > 2 and behind.input[2]
     scale, zero = index.constant(behind.input[1]), index.constant(behind.input[2]) if named else None
     if scale is None or (named and zero is None):
-        return "its scale is computed at run time"
+        return None, "its scale is computed at run time"
     middle = 128 if codes.dtype == np.uint8 else 0
     zeros = np.zeros(1, codes.dtype) if zero is None else zero
     if bool((zeros.astype(np.int64) != middle).any()):
-        return f"{layer.weight} is asymmetric: its zero point makes non-zeros of the zeros"
+        return None, f"{name} is asymmetric: its zero point makes non-zeros of the zeros"
     axis = attribute(behind, "axis", 1)
     assert isinstance(axis, int)
     axis += codes.ndim if axis < 0 else 0
-    per_output = scale.size == outputs and scale.ndim == 1 and axis == int(layer.transposed)
+    per_output = scale.size == outputs and scale.ndim == 1 and axis == int(transposed)
     if (scale.size != 1 and not per_output) or attribute(behind, "block_size", 0):
-        return "its scales are not one for each output"
+        return None, "its scales are not one for each output"
     if scale.dtype != np.float32 or not bool((np.isfinite(scale) & (scale > 0)).all()):
-        return "the scales of its weight are not float32, positive and finite"
-    x_node = dequantizer(index, node.input[0])
+        return None, "the scales of its weight are not float32, positive and finite"
     if x_node is None:
-        return f"{layer.weight} is quantized, the layer's activations are not"
+        return None, f"{name} is quantized, the layer's activations are not"
     x = point(index, x_node)
     if x is None:
-        return "its activations have no constant scale and zero point of 8 bits"
+        return None, "its activations have no constant scale and zero point of 8 bits"
     w_scale = np.broadcast_to(scale.reshape(-1), outputs).copy()
-    layer.quantized = Quantized(x, w_scale, np.zeros(outputs, np.int32), offset=middle)
-    layer.x = x_node.input[0]
-    name = node.input[2] if len(node.input) > 2 else ""
-    if name:
-        bias = index.constant(name)
-        if bias is None or bias.size not in (1, outputs) or (bias.size > 1 and bias.shape[-1] != outputs):
-            return "its bias is no constant vector over the outputs"
-        beta = float(attribute(node, "beta", 1.0))  # type: ignore[arg-type]
-        if not add_bias(layer, codes, bias.astype(np.float64).reshape(-1) * beta):
-            return "its bias does not fit 32 bits in units of its scales"
-    return None
+    part = Quantized(x, w_scale, np.zeros(outputs, np.int32), offset=middle)
+    if len(node.input) < 3 or not node.input[2]:
+        return part, None
+    bias = index.constant(node.input[2])
+    if bias is None or bias.size not in (1, outputs) or (bias.size > 1 and bias.shape[-1] != outputs):
+        return None, "its bias is no constant vector over the outputs"
+    beta = float(attribute(node, "beta", 1.0))  # type: ignore[arg-type]
+    rows = part.codes(np.ascontiguousarray(codes.T) if transposed else codes)
+    whole = add_bias(part, rows, bias.astype(np.float64).reshape(-1) * beta)
+    return whole, None if whole else "its bias does not fit 32 bits in units of its scales"

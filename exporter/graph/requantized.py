@@ -13,42 +13,45 @@ import numpy as np
 import onnx
 
 from .domain import MAIN_DOMAINS
-from .index import GraphIndex, Layer
-from .points import Point
+from .index import GraphIndex
+from .points import Point, Quantized
 from .qdq import dequantizer, dequantizes, point, quantizes
-from .quantized import add_bias
+from .quantized import add_bias, rows_of
+from .site import Fused
 
 
-def fold(index: GraphIndex, layer: Layer, taken: set[int], needed: Collection[str] = ()) -> None:
-    """Let the layer take in the nodes behind it, up to the integers that it gives.
+def requantized(index: GraphIndex, one: Fused, taken: set[int], needed: Collection[str]) -> Fused:
+    """The operator with the nodes behind it, up to the integers that it gives.
 
     Parameters
     ----------
-    taken, needed
-        As `find.fold` has them.
+    taken
+        Ids of nodes that operators have taken; added to.
+    needed
+        Values that something else reads.
     """
-    taken.update(id(node) for node in layer.nodes)
-    assert layer.quantized is not None
-    layer.activation = "Float"
-    steps, value = _behind(index, layer.output, taken)
-    if not steps:
-        return
+    floats = replace(one, activation="Float")
+    part = one.quantized
+    steps, value = _behind(index, one.output, taken)
+    if not steps or part is None:
+        return floats
     y = point(index, steps[-1])
     if y is None or y.zero.dtype != np.uint8:  # operators give nothing else: floats, and the node stays
-        return
-    if steps[0].op_type == "Add" and not _take_bias(index, layer, steps[0]):
-        return
-    layer.activation = ""
-    layer.quantized = replace(layer.quantized, y=y, clamp=_clamp(index, steps, y))
-    _take(layer, taken, steps, value)
-    if layer.kind == "QConv" and layer.quantized.clamp is None and value not in needed:
-        _fold_residual(index, layer, taken)
+        return floats
+    if steps[0].op_type == "Add":
+        part = _with_bias(index, one, steps[0])
+        if part is None:
+            return floats
+    part = replace(part, y=y, clamp=_clamp(index, steps, y))
+    one = _longer(replace(one, quantized=part), taken, steps, value)
+    if one.kind == "QConv" and part.clamp is None and value not in needed:
+        return _with_residual(index, one, part, taken)
+    return one
 
 
-def _take(layer: Layer, taken: set[int], nodes: list[onnx.NodeProto], output: str) -> None:
+def _longer(one: Fused, taken: set[int], nodes: list[onnx.NodeProto], output: str) -> Fused:
     taken.update(id(node) for node in nodes)
-    layer.nodes += nodes
-    layer.output = output
+    return replace(one, nodes=(*one.nodes, *nodes), output=output)
 
 
 def _behind(index: GraphIndex, name: str, taken: set[int]) -> tuple[list[onnx.NodeProto], str]:
@@ -70,15 +73,15 @@ def _behind(index: GraphIndex, name: str, taken: set[int]) -> tuple[list[onnx.No
         name = node.output[0]
 
 
-def _take_bias(index: GraphIndex, layer: Layer, node: onnx.NodeProto) -> bool:
-    """MatMul + Add of a constant vector."""
-    codes, outputs = index.constant(layer.weight), layer.scale.size
+def _with_bias(index: GraphIndex, one: Fused, node: onnx.NodeProto) -> Quantized | None:
+    """MatMul + Add of a constant vector; None where it is anything else."""
+    outputs = one.bias.size
     array = next((held for held in map(index.constant, node.input) if held is not None), None)
-    if layer.op_type != "MatMul" or array is None or codes is None or array.size not in (1, outputs):
-        return False
-    if array.ndim > 2 or (array.size > 1 and array.shape[-1] != outputs):
-        return False
-    return add_bias(layer, codes, array.astype(np.float64).reshape(-1))
+    if one.site.op_type != "MatMul" or array is None or array.size not in (1, outputs):
+        return None
+    if array.ndim > 2 or (array.size > 1 and array.shape[-1] != outputs) or one.quantized is None:
+        return None
+    return add_bias(one.quantized, rows_of(index, one.site), array.astype(np.float64).reshape(-1))
 
 
 def _bounds(index: GraphIndex, node: onnx.NodeProto) -> tuple[float, float] | None:
@@ -108,26 +111,25 @@ def _clamp(index: GraphIndex, steps: list[onnx.NodeProto], y: Point) -> tuple[in
     return None if held == y.limits else held
 
 
-def _fold_residual(index: GraphIndex, layer: Layer, taken: set[int]) -> None:
-    """Take in dequantize, Add of another dequantized value, and quantize."""
-    part, node = layer.quantized, index.only_reader(layer.output)
-    assert part is not None
+def _with_residual(index: GraphIndex, one: Fused, part: Quantized, taken: set[int]) -> Fused:
+    """With dequantize, Add of another dequantized value, and quantize, where they stand behind it."""
+    node = index.only_reader(one.output)
     if node is None or not dequantizes(node) or id(node) in taken or point(index, node) != part.y:
-        return
+        return one
     mine = node.output[0]
     steps, value = _behind(index, mine, taken)
     if not steps or steps[0].op_type != "Add" or steps[0].input[0] == steps[0].input[1]:
-        return
+        return one
     other = next(name for name in steps[0].input if name != mine)
     source = dequantizer(index, other)
     if source is None or source.input[0] in index.fixed:
-        return
+        return one
     z, total = point(index, source), point(index, steps[-1])
     shape = index.shapes.get(mine)
     if z is None or total is None or total.zero.dtype != np.uint8:
-        return
+        return one
     if shape is None or shape != index.shapes.get(other):
-        return  # it would broadcast, or nobody can tell
-    layer.quantized = replace(part, z=z, total=total, clamp=_clamp(index, steps, total))
-    layer.residual = source.input[0]
-    _take(layer, taken, [node, *steps], value)
+        return one  # it would broadcast, or nobody can tell
+    part = replace(part, z=z, total=total, clamp=_clamp(index, steps, total))
+    added = replace(one, quantized=part, residual=source.input[0])
+    return _longer(added, taken, [node, *steps], value)

@@ -50,11 +50,13 @@ def inferred(model: onnx.ModelProto) -> Inferred:
     return found
 
 
+#: The shape of each input, None for a size that nobody knows.
+Examples = Sequence[tuple[int | None, ...]]
 #: Size of an open axis behind the batch, by the rank of its input: an image, a volume; else a sequence.
 _USUAL = {4: 224, 5: 32}
 
 
-def concrete_shapes(model: onnx.ModelProto, examples: Sequence[tuple[int, ...]] | None) -> dict[str, Shape]:
+def concrete_shapes(model: onnx.ModelProto, examples: Examples | None) -> dict[str, Shape]:
     """Inferred shapes of one run: the examples fill in what the graph's inputs leave open.
 
     What no example says is a batch of 1 and elsewhere a size that nets of that rank are usually run with.
@@ -68,7 +70,8 @@ def concrete_shapes(model: onnx.ModelProto, examples: Sequence[tuple[int, ...]] 
         for axis, dim in enumerate(dims):
             if not dim.HasField("dim_value"):
                 usual = _USUAL.get(len(dims), 128) if axis else 1
-                dim.dim_value = example[axis] if axis < len(example) else usual
+                known = example[axis] if axis < len(example) else None
+                dim.dim_value = usual if known is None else known
     del slim.graph.value_info[:]
     for value in slim.graph.output:
         value.type.tensor_type.ClearField("shape")

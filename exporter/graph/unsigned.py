@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
+from ..files import held
 from .qdq import dequantizes, quantizes
 from .walk import captured, fresh, value_names
 
@@ -43,7 +44,7 @@ def make_unsigned(model: onnx.ModelProto) -> None:
         for item in (node, *ends):
             name = item.input[_ZERO]
             if name not in moved:
-                zero = numpy_helper.to_array(constants[name]).astype(np.int16) + 128
+                zero = held.array(constants[name]).astype(np.int16) + 128
                 moved[name] = fresh(f"{name}.unsigned", used)
                 graph.initializer.append(numpy_helper.from_array(zero.astype(np.uint8), moved[name]))
             item.input[_ZERO] = moved[name]

@@ -1,8 +1,8 @@
 """Weights tidied where only linear layers read them: -0.0 is 0, and a value one rounding off is that value.
 
-A product with -0.0 adds nothing to a sum, so for linear layers both zeros are one; where anything else reads
-the weight (1 / w, Sign) its signs stay. A weight that the graph computes as (q - c) + c, the straight-through
-estimator of a binary or ternary net, is q but for the last bits: it is taken for q.
+A product with -0.0 adds nothing to a sum, so for linear layers, packed or not, both zeros are one; where
+anything else reads the weight (1 / w, Sign) its signs stay. A weight that the graph computes as (q - c) + c,
+the straight-through estimator of a binary or ternary net, is q but for the last bits: it is taken for q.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 
-from ...formats.base import Array
+from ...formats.base import Array, as_bits, chunks
 from ...notes import Note
 from ...text import counted, listed
-from .index import GraphIndex, Layer
+from .domain import MAIN_DOMAINS
+from .index import GraphIndex
 from .quantized import readers_beside
+from .site import Site
 
 #: What a sum of two numbers may be off by, in parts of the larger; a few of them follow each other.
 NOISE = 4 * float(np.finfo(np.float32).eps)
@@ -24,27 +26,67 @@ NOISE = 4 * float(np.finfo(np.float32).eps)
 MAX_NOISE = 1e-4
 #: An operator that leaves such noise: without one of them a weight is taken as it is.
 _NOISY = ("Add", "Sub")
+#: Inputs that an operator multiplies and sums up.
+_LINEAR = {
+    "Conv": {1},
+    "ConvTranspose": {1},
+    "Gemm": {0, 1},
+    "MatMul": {0, 1},
+    "LSTM": {1, 2},
+    "GRU": {1, 2},
+    "RNN": {1, 2},
+}
+#: Operators that only arrange their first input anew.
+_ARRANGING = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity")
 
 
-def tidy(index: GraphIndex, layers: Sequence[Layer]) -> None:
-    """Settle the weights of these layers in the index, which keeps what that changed."""
-    groups: dict[str, list[Layer]] = {}
-    for layer in layers:
-        groups.setdefault(layer.weight, []).append(layer)
+def tidy(index: GraphIndex, sites: Sequence[Site]) -> None:
+    """Settle the weights of these sites in the index, which keeps what that changed."""
+    groups: dict[str, list[Site]] = {}
+    for site in sites:
+        groups.setdefault(site.weight, []).append(site)
+    done = set(index.overridable)
     for name, group in groups.items():
         array = index.constant(name)
         if array is None or array.dtype.kind != "f" or strangers(index, name, group) or name in index.pinned:
             continue
-        count = int(np.count_nonzero((array == 0) & np.signbit(array)))
-        if count:
-            index.negative_zeros[name] = count
-            array = np.where(array == 0, array.dtype.type(0), array)
+        done.add(name)
+        array = _without_signs(index, name, array)
         settled = _snapped(index, name, array, group)
         if settled is not None:
             index.snapped.add(name)
-            array = settled
-        if count or settled is not None:
-            index.settle(name, array)
+            index.settle(name, settled)
+    for name, tensor in index.initializers.items():
+        if len(tensor.dims) > 1 and name not in done and _only_summed(index, name):
+            array = index.constant(name)
+            if array is not None and array.dtype.kind == "f":
+                _without_signs(index, name, array)
+
+
+def _without_signs(index: GraphIndex, name: str, array: Array) -> Array:
+    """The weight with 0 for -0.0, settled in the index where there is one."""
+    count = _negative_zeros(array)
+    if not count:
+        return array
+    index.negative_zeros[name] = count
+    array = np.where(array == 0, array.dtype.type(0), array)
+    index.settle(name, array)
+    return array
+
+
+def _only_summed(index: GraphIndex, name: str) -> bool:
+    """Whether every reader multiplies a value with something and sums up, at most after arranging it anew."""
+    readers = index.readers[name]
+    return bool(readers) and name not in index.pinned and all(_sums(index, node, name) for node in readers)
+
+
+def _sums(index: GraphIndex, node: onnx.NodeProto, name: str) -> bool:
+    places = {place for place, entry in enumerate(node.input) if entry == name}
+    if node.domain not in MAIN_DOMAINS:
+        return False
+    if node.op_type in _ARRANGING:
+        return places == {0} and _only_summed(index, node.output[0])
+    return places <= _LINEAR.get(node.op_type, set())
 
 
 def notes(index: GraphIndex, packed: Sequence[str]) -> list[Note]:
@@ -63,10 +105,16 @@ def notes(index: GraphIndex, packed: Sequence[str]) -> list[Note]:
     return found
 
 
-def strangers(index: GraphIndex, name: str, group: Sequence[Layer]) -> list[str]:
-    """Operators that read a weight otherwise than as the weight of one of these layers."""
-    heads = {id(layer.nodes[0]) for layer in group}
-    if any(layer.kind.startswith("Q") for layer in group):
+def _negative_zeros(array: Array) -> int:
+    """How many elements of a float array are -0.0."""
+    sign = 1 << (array.itemsize * 8 - 1)
+    return sum(int(np.count_nonzero(bits == sign)) for bits in chunks(as_bits(array)))
+
+
+def strangers(index: GraphIndex, name: str, group: Sequence[Site]) -> list[str]:
+    """Operators that read a weight otherwise than as the weight at one of these sites."""
+    heads = {id(site.node) for site in group}
+    if any(site.kind.startswith("Q") for site in group):
         return readers_beside(index, name, heads)
     found = []
     for node in index.readers[name]:
@@ -90,7 +138,7 @@ def _transposes_for(index: GraphIndex, node: onnx.NodeProto, heads: set[int]) ->
     )
 
 
-def _snapped(index: GraphIndex, name: str, array: Array, group: Sequence[Layer]) -> Array | None:
+def _snapped(index: GraphIndex, name: str, array: Array, group: Sequence[Site]) -> Array | None:
     """The weight with the magnitudes of each row made one, where they nearly are and were computed so."""
     if not index.is_computed(name) or array.dtype != np.float32 or array.ndim < 2:
         return None

@@ -39,7 +39,7 @@ class _OnMeta(TorchFunctionMode):
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Blueprint:
     """How to build a net: its name, the factory, what it is called with and what else it takes.
 
     Only a net we `know` is built on the meta device: other code may compute with its parameters.
@@ -101,14 +101,14 @@ def compare(have: Shapes, want: Shapes) -> Difference:
     )
 
 
-def builtin(name: str) -> Recipe:
+def builtin(name: str) -> Blueprint:
     """One of the lab's nets."""
     from .cifar import MODELS
 
-    return Recipe(name, MODELS[name], {}, (1, 3, 32, 32))
+    return Blueprint(name, MODELS[name], {}, (1, 3, 32, 32))
 
 
-def torchvision_net(name: str, have: Shapes) -> Recipe:
+def torchvision_net(name: str, have: Shapes) -> Blueprint:
     """One of torchvision's classifiers, with the options its state dict shows."""
     options: dict[str, Any] = {}
     image = None
@@ -120,7 +120,9 @@ def torchvision_net(name: str, have: Shapes) -> Recipe:
         image = _vit_image(have)
         if image:
             options["image_size"] = image
-    return Recipe(name, lambda **given: vision.build(name, **given), options, vision.input_shape(name, image))
+    return Blueprint(
+        name, lambda **given: vision.build(name, **given), options, vision.input_shape(name, image)
+    )
 
 
 def _vit_image(have: Shapes) -> int | None:
@@ -132,29 +134,29 @@ def _vit_image(have: Shapes) -> int | None:
     return side * patch[-1] if side * side == positions[1] - 1 else None
 
 
-def fit(recipe: Recipe, have: Shapes, want: Shapes | None = None) -> tuple[Recipe, Difference]:
-    """`recipe` with the number of classes (and input channels) that `have` shows, and what still differs.
+def fit(blueprint: Blueprint, have: Shapes, want: Shapes | None = None) -> tuple[Blueprint, Difference]:
+    """`blueprint` with the number of classes (and input channels) that `have` shows, and what still differs.
 
     `want` are the shapes of the net as it is, if they are known already.
     """
-    want = shapes_of(recipe.empty().state_dict()) if want is None else want
+    want = shapes_of(blueprint.empty().state_dict()) if want is None else want
     difference = compare(have, want)
     if not difference.shapes:
-        return recipe, difference
-    options = dict(recipe.options)
+        return blueprint, difference
+    options = dict(blueprint.options)
     rows = {have[n][0] for n in difference.shapes if have[n] and have[n][1:] == want[n][1:]}
-    if len(rows) == 1 and "num_classes" in recipe.accepts:
+    if len(rows) == 1 and "num_classes" in blueprint.accepts:
         options["num_classes"] = rows.pop()
     first = next((n for n in want if len(want[n]) == 4), None)
-    if first in difference.shapes and "in_channels" in recipe.accepts:
+    if first in difference.shapes and "in_channels" in blueprint.accepts:
         options["in_channels"] = have[first][1]
-    if options == recipe.options:
-        return recipe, difference
-    fitted = replace(recipe, options=options)
+    if options == blueprint.options:
+        return blueprint, difference
+    fitted = replace(blueprint, options=options)
     return fitted, compare(have, shapes_of(fitted.empty().state_dict()))
 
 
-def candidates(have: Shapes) -> Iterator[Recipe]:
+def candidates(have: Shapes) -> Iterator[Blueprint]:
     """Every known net that the keys do not rule out, the built-in ones first."""
     from ...errors import MissingDependencyError
     from .cifar import MODELS
@@ -184,7 +186,7 @@ class Match:
         Prefixes under which the file holds the net too.
     """
 
-    recipe: Recipe
+    blueprint: Blueprint
     view: View
     want: Shapes
     extra: list[str]
@@ -200,22 +202,22 @@ class Near:
     have: Shapes
 
 
-def match(recipe: Recipe, have: Shapes) -> Match | Near:
-    """Where in the file the net `recipe` is, or how it differs from what comes closest."""
-    want = shapes_of(recipe.empty().state_dict())
+def match(blueprint: Blueprint, have: Shapes) -> Match | Near:
+    """Where in the file the net `blueprint` is, or how it differs from what comes closest."""
+    want = shapes_of(blueprint.empty().state_dict())
     probe = max(want, key=len, default="")
     found: list[Match] = []
     closest: Near | None = None
     for view in views(have, prefixes_of(have, probe)):
         shapes = view.shapes(have)
-        fitted, difference = fit(recipe, shapes, want)
+        fitted, difference = fit(blueprint, shapes, want)
         if difference.whole:
-            found.append(_match(fitted, view, have, want if fitted is recipe else None))
+            found.append(_match(fitted, view, have, want if fitted is blueprint else None))
         elif closest is None or len(difference.missing) < len(closest.difference.missing):
-            closest = Near(recipe.name, difference, shapes)
+            closest = Near(blueprint.name, difference, shapes)
     bare = stripped(have) if not found else None
     if bare is not None:
-        fitted, difference = fit(recipe, bare.shapes(have), want)
+        fitted, difference = fit(blueprint, bare.shapes(have), want)
         if difference.whole:
             found.append(_match(fitted, bare, have, None))
     if not found:
@@ -227,10 +229,10 @@ def match(recipe: Recipe, have: Shapes) -> Match | Near:
     return replace(found[0], others=list(others))
 
 
-def _match(recipe: Recipe, view: View, have: Shapes, want: Shapes | None) -> Match:
-    want = want or shapes_of(recipe.empty().state_dict())
+def _match(blueprint: Blueprint, view: View, have: Shapes, want: Shapes | None) -> Match:
+    want = want or shapes_of(blueprint.empty().state_dict())
     taken = {name for inner, name in view.names.items() if inner in want}
-    return Match(recipe, view, want, [name for name in have if name not in taken])
+    return Match(blueprint, view, want, [name for name in have if name not in taken])
 
 
 def recognise(have: Shapes) -> Match | Near | None:
@@ -242,9 +244,9 @@ def recognise(have: Shapes) -> Match | Near | None:
     best: Match | None = None
     for view in views(have, likely_prefixes(have)):
         shapes = view.shapes(have)
-        for recipe in candidates(shapes):
+        for blueprint in candidates(shapes):
             try:
-                fitted, difference = fit(recipe, shapes)
+                fitted, difference = fit(blueprint, shapes)
             except (AssertionError, RuntimeError, ValueError):  # no such net for options read off the shapes
                 continue
             own = _heads(set(shapes) - set(difference.unexpected))
@@ -253,7 +255,7 @@ def recognise(have: Shapes) -> Match | Near | None:
                 if best is None or len(found.extra) < len(best.extra):
                     best = found
             elif closest is None or difference.size < closest.difference.size:
-                closest = Near(recipe.name, difference, shapes)
+                closest = Near(blueprint.name, difference, shapes)
             if best is not None and not best.extra:
                 return best
     return best or closest

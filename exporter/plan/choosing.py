@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import onnx
-from onnx import numpy_helper
 
 from ... import formats
 from ...formats import TensorStats
+from ..files import held, proto_size
 from .tensor_plan import TensorPlan
 
 #: Weights below this many bytes stay dense: node and tensor headers would eat the gain.
@@ -20,7 +20,7 @@ MAX_ELEMENTS = 1 << 31
 
 def tensor_bytes(tensor: onnx.TensorProto) -> int:
     """Bytes of a tensor's data in a file."""
-    return len(tensor.raw_data) if tensor.HasField("raw_data") else int(numpy_helper.to_array(tensor).nbytes)
+    return proto_size.raw_bytes(tensor) or int(held.array(tensor).nbytes)
 
 
 def refusal(wanted: str, plan: TensorPlan) -> str:

@@ -8,21 +8,23 @@ be layers without a packed operator, a recurrent layer, an embedding, a branch, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
-from onnx import numpy_helper
 
 from ...formats import TensorStats
 from ...formats.base import Array, as_bits
+from ..files import held
 from ..graph.census import Constant
 from ..graph.index import GraphIndex
 from . import choosing
+from .encode import stored
 from .tensor_plan import TensorPlan
 from .types import decoded_exactly
 from .values import Encoded
 
 
-def expand(plan: TensorPlan, array: Array, why: str) -> None:
+def expand(index: GraphIndex, plan: TensorPlan, array: Array, why: str) -> None:
     """Let a plan store its weight in the smallest of its candidates, and expand it, because of `why`.
 
     Parameters
@@ -34,18 +36,19 @@ def expand(plan: TensorPlan, array: Array, why: str) -> None:
         plan.stay_dense(f"{why}; no decode gives {plan.dtype} bit for bit")
         return
     plan.run, plan.run_reason, plan.values = "expanded", why, "fp32"
-    plan.encoded = Encoded(array)
+    plan.encoded = Encoded(partial(stored, index, plan))
     choosing.choose(plan, TensorStats(array), plan.candidates)
     if not plan.packed:
         plan.run, plan.encoded = "dense", None
         plan.reason = f"{plan.reason}; {why}"
 
 
-def plan_constant(constant: Constant, told: Mapping[str, str], wanted: str) -> TensorPlan:
+def plan_constant(index: GraphIndex, constant: Constant, told: Mapping[str, str], wanted: str) -> TensorPlan:
     """The plan of a constant that is the weight of no layer; `told` has better reasons than its readers."""
     tensor = constant.tensor
     shape = tuple(tensor.dims)
-    array = numpy_helper.to_array(tensor)
+    settled = index.constant(constant.name) if constant.name in index.negative_zeros else None
+    array = held.array(tensor) if settled is None else settled
     nbytes = choosing.tensor_bytes(tensor)
     plan = TensorPlan(
         name=constant.name,
@@ -67,7 +70,7 @@ def plan_constant(constant: Constant, told: Mapping[str, str], wanted: str) -> T
         plan.reason = choosing.refusal(wanted, plan)
     if not plan.reason:
         plan.candidates = choosing.candidates(wanted)
-        expand(plan, array, why)
+        expand(index, plan, array, why)
     return plan
 
 
@@ -75,7 +78,7 @@ def prefer_sources(index: GraphIndex, plan: TensorPlan) -> None:
     """Take back that a computed weight is packed where what it is computed from takes less, packed itself."""
     total = 0
     for name in plan.freed:
-        array = numpy_helper.to_array(index.initializers[name])
+        array = held.array(index.initializers[name])
         sizes = [array.nbytes]
         if decoded_exactly(array) and array.nbytes >= choosing.MIN_DENSE_BYTES:
             twin = TensorPlan(

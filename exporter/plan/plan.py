@@ -9,18 +9,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 
 import numpy as np
 
 from ... import formats
 from ...errors import InputError
 from ...formats import TensorStats
-from ...formats.base import Array, as_bits
+from ...formats.base import as_bits
 from ..graph.census import others
-from ..graph.index import GraphIndex, Layer
+from ..graph.index import GraphIndex
+from ..graph.site import Site
 from ..graph.zeros import strangers
-from . import expanding, values
+from . import expanding
 from .choosing import MIN_DENSE_BYTES, candidates, choose, refusal, tensor_bytes
+from .encode import encode, stored
 from .tensor_plan import TensorPlan
 from .values import LOSSLESS, Encoded, Spec
 
@@ -45,7 +48,7 @@ def parse_overrides(pairs: Iterable[str]) -> list[tuple[str, str]]:
 
 def make(
     index: GraphIndex,
-    layers: Sequence[Layer],
+    sites: Sequence[Site],
     format_name: str,
     overrides: Sequence[tuple[str, str]] = (),
     spec: Spec = LOSSLESS,
@@ -70,9 +73,9 @@ def make(
     InputError
         If an override matches no weight.
     """
-    by_weight: dict[str, list[Layer]] = defaultdict(list)
-    for layer in layers:
-        by_weight[layer.weight].append(layer)
+    by_weight: dict[str, list[Site]] = defaultdict(list)
+    for site in sites:
+        by_weight[site.weight].append(site)
 
     def wanted(name: str) -> str:
         return next((fmt for glob, fmt in reversed(overrides) if fnmatchcase(name, glob)), format_name)
@@ -89,7 +92,7 @@ def make(
         for source in index.sources(plan.name)
     }
     for constant in others(index, covered):
-        plans.append(expanding.plan_constant(constant, told, wanted(constant.name)))
+        plans.append(expanding.plan_constant(index, constant, told, wanted(constant.name)))
     for glob, _ in overrides:
         if not any(fnmatchcase(plan.name, glob) for plan in plans):
             raise InputError(
@@ -98,38 +101,19 @@ def make(
     return plans
 
 
-def encode(index: GraphIndex, name: str, layer: Layer, spec: Spec) -> Encoded:
-    """What a packed operator takes of a weight: outputs as its first axis, its values as asked for."""
-    array = index.constant(name)
-    assert array is not None
-    outputs_first = np.ascontiguousarray(array.T) if layer.transposed else array
-    if layer.quantized is not None:
-        return Encoded(layer.quantized.codes(outputs_first))
-    return values.encode(outputs_first, spec)
-
-
-def stored(index: GraphIndex, plan: TensorPlan) -> Array:
-    """What is packed for a planned weight: as its operator takes it, or in its own shape."""
-    if plan.run == "packed":
-        return encode(index, plan.name, plan.layers[0], values.parse(plan.values)).array
-    array = index.constant(plan.name)
-    assert array is not None
-    return array
-
-
 def _plan_weight(
-    index: GraphIndex, name: str, group: list[Layer], wanted: str, spec: Spec, optimize: str
+    index: GraphIndex, name: str, group: list[Site], wanted: str, spec: Spec, optimize: str
 ) -> TensorPlan:
     array = index.constant(name)
     assert array is not None
     part = group[0].quantized
     codes = array if part is None else part.codes(array)
-    freed = [name] if name in index.initializers else index.freed(name, [layer.nodes[0] for layer in group])
+    freed = [name] if name in index.initializers else index.freed(name, [site.node for site in group])
     sizes = {entry: tensor_bytes(index.initializers[entry]) for entry in freed}
     nbytes = min(int(array.nbytes), sum(sizes.values()))
     plan = TensorPlan(
         name=name,
-        op="/".join(sorted({layer.op_type for layer in group})),
+        op="/".join(sorted({site.op_type for site in group})),
         shape=tuple(array.shape),
         dtype=str(array.dtype),
         nnz=int(np.count_nonzero(as_bits(codes))),
@@ -139,7 +123,7 @@ def _plan_weight(
         packed_bytes=nbytes,
         reason="",
         freed=tuple(freed),
-        layers=group,
+        sites=group,
     )
     large = [
         entry for entry in index.sources(name) if tensor_bytes(index.initializers[entry]) >= MIN_DENSE_BYTES
@@ -150,20 +134,24 @@ def _plan_weight(
     if index.is_computed(name) and set(large) - set(freed):
         obstacle = obstacle or "its constants are read elsewhere too: packed, it would be a second copy"
     plan.candidates = () if plan.reason else candidates(wanted)
+    if part is not None:
+        spec = LOSSLESS
     if part is not None and not obstacle:
         plan.candidates = tuple(name for name in plan.candidates if not formats.get(name).scale_component)
     if obstacle and index.is_computed(name):
         plan.reason = obstacle
     elif obstacle:
-        expanding.expand(plan, array, obstacle)
+        expanding.expand(index, plan, array, obstacle)
     elif not plan.reason:
-        plan.encoded = encode(index, name, group[0], spec)
-        plan.values = str(LOSSLESS if part else spec)
+        encoded = encode(index, name, group[0], spec)
+        del array, codes  # a copy, where the source has it as it is not packed
+        plan.encoded = encoded if spec.lossy else Encoded(partial(stored, index, plan))
+        plan.values = str(spec)
         plan.run = "packed"
         quick = wanted == "auto" and optimize in ("speed", "measure")
-        fast = [fmt.name for fmt in formats.with_kernel() if fmt.name in plan.candidates]
+        fast = [fmt.name for fmt in formats.with_kernel() if fmt.name in plan.candidates or part is None]
         names = fast if quick else list(plan.candidates)
-        choose(plan, TensorStats(plan.encoded.array), names)
+        choose(plan, TensorStats(encoded.array), names)
         if index.is_computed(name):
             expanding.prefer_sources(index, plan)
     if not plan.packed:
@@ -173,16 +161,16 @@ def _plan_weight(
     return plan
 
 
-def _obstacle(index: GraphIndex, name: str, group: list[Layer]) -> str | None:
+def _obstacle(index: GraphIndex, name: str, group: list[Site]) -> str | None:
     """Why the weight must stay as it is, or None."""
-    for layer in group:
-        if layer.obstacle:
-            return layer.obstacle
+    for site in group:
+        if site.obstacle:
+            return site.obstacle
     if name in index.pinned:
         return "read by a subgraph or an output"
     others_reading = strangers(index, name, group)
     if others_reading:
         return f"shared with {others_reading[0]}"
-    if len({layer.transposed for layer in group}) > 1:
+    if len({site.transposed for site in group}) > 1:
         return "shared by layers that read it in two orientations"
     return None

@@ -7,15 +7,19 @@ on the processor. Where nothing is known, expanded is never slower than dense.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
+from functools import partial
 
+import numpy as np
 import onnx
 
+from ...formats.base import Array
 from ...runtime import cost
 from ...runtime.target import kernel_target
 from ..graph.index import GraphIndex, concrete_shapes
 from . import expanding, works
 from .tensor_plan import TensorPlan
-from .values import parse
+from .values import Encoded, parse
 
 #: What "speed" asks of a packed layer: it must win by this much before it is believed.
 MARGIN = 1.15
@@ -26,7 +30,7 @@ def decide(
     model: onnx.ModelProto,
     plans: Sequence[TensorPlan],
     optimize: str,
-    examples: Sequence[tuple[int, ...]] | None,
+    examples: Sequence[tuple[int | None, ...]] | None,
     signed: Collection[str] = (),
     target: str | None = None,
 ) -> None:
@@ -68,14 +72,34 @@ def expand(index: GraphIndex, plan: TensorPlan, why: str) -> None:
     """Let a weight that an operator would take be expanded instead, in its own shape."""
     array = index.constant(plan.name)
     assert array is not None
-    expanding.expand(plan, array, why)
+    expanding.expand(index, plan, array, why)
+
+
+def expand_all(index: GraphIndex, plans: Sequence[TensorPlan]) -> None:
+    """Let no weight be taken by an operator: the file is for runtimes that have none of ours."""
+    for plan in plans:
+        if plan.runs_packed:
+            turned = replace(plan, turned=True)
+            expand(index, plan, "portable")
+            if plan.sites[0].transposed:  # alphas and patterns lie along the outputs
+                expanding.expand(index, turned, _turned(index, plan.name), "portable")
+                if turned.packed_bytes < plan.packed_bytes:
+                    turned.encoded = Encoded(partial(_turned, index, plan.name))
+                    vars(plan).update(vars(turned))
+
+
+def _turned(index: GraphIndex, name: str) -> Array:
+    """A weight with its axes the other way round."""
+    array = index.constant(name)
+    assert array is not None
+    return np.ascontiguousarray(array.T)
 
 
 def _slower(plan: TensorPlan, shapes: works.Shapes, here: str, margin: float) -> tuple[bool, str]:
     """Whether the layers of a weight are expected to be slower packed, and what that is taken from."""
-    if any(works.is_depthwise(layer) for layer in plan.layers):
+    if any(works.is_depthwise(site) for site in plan.sites):
         return True, "depthwise, where the dense kernel is faster"
-    known = works.works_of(plan.layers, *works.counts(plan), shapes)
+    known = works.works_of(plan.sites, *works.counts(plan), shapes)
     if known is None:
         return True, "its output size is not known, so neither is its cost"
     found = cost.total(known, works.kernel_of(plan.format), here)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ... import formats
-from ..graph.index import Layer
+from ..graph.site import Site
 from .values import Encoded
 
 #: Of csr's stream in memory: a value and a narrow gap for every non-zero, an end for every row.
@@ -25,7 +25,8 @@ class TensorPlan:
     so that the file holds not it but what it is computed from. The last two count neither as packed nor as
     kept. `freed` are the tensors of the model that packing makes needless: the weight itself, or what it is
     computed from. `sizes` are the bytes of every format that may hold it, "dense" among them; none where it
-    must stay. `origin` says what the weight is computed from, where it is.
+    must stay. `origin` says what the weight is computed from, where it is. `turned` tells that an expanded
+    weight is stored outputs first and transposed when it is expanded.
     """
 
     name: str
@@ -44,9 +45,10 @@ class TensorPlan:
     runner_up: tuple[str, int] | None = None
     sizes: dict[str, int] = field(default_factory=dict, repr=False)
     origin: str = ""
+    turned: bool = False
     role: str = "weight"
     freed: tuple[str, ...] = ()
-    layers: list[Layer] = field(default_factory=list, repr=False)
+    sites: list[Site] = field(default_factory=list, repr=False)
     encoded: Encoded | None = field(default=None, repr=False)
     candidates: tuple[str, ...] = field(default=(), repr=False)
 
@@ -81,7 +83,7 @@ class TensorPlan:
             return self.dense_bytes
         if formats.get(self.format).kernels:
             return self.packed_bytes
-        rows = self.layers[0].scale.size if self.layers else 0
+        rows = self.sites[0].scale.size if self.sites else 0
         return self.packed_bytes + ENTRY_BYTES * self.nnz + ROW_BYTES * (rows + 1)
 
     def stay_dense(self, reason: str) -> None:
@@ -91,14 +93,14 @@ class TensorPlan:
         self.run, self.run_reason = "dense", ""
         self.values, self.encoded, self.sizes = "fp32", None, {}
 
-    def with_layers(self, layers: list[Layer]) -> TensorPlan:
-        """The same decision for other layers."""
-        return replace(self, layers=layers)
+    def at(self, sites: list[Site]) -> TensorPlan:
+        """The same decision for the sites of another graph."""
+        return replace(self, sites=sites)
 
     def to_json(self) -> dict[str, Any]:
         """The plan of this weight as JSON-able values."""
-        row = asdict(replace(self, layers=[], encoded=None))
-        for name in ("layers", "encoded", "freed", "sizes", "origin", "candidates"):
+        row = asdict(replace(self, sites=[], encoded=None))
+        for name in ("sites", "encoded", "freed", "sizes", "origin", "turned", "candidates"):
             del row[name]
         why = f"{self.run}: {self.run_reason}" if self.packed and self.run_reason else ""
         row["reason"] = "; ".join(text for text in (self.reason, self.origin, why) if text)

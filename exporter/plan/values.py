@@ -7,6 +7,7 @@ that brings it back: the operator's `scale` input takes it.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,17 +48,22 @@ class Encoded:
 
     Attributes
     ----------
-    array
-        Of the weight's shape: float32, float16, bfloat16 or int8 codes.
+    given
+        The array, or what gives it each time: a weight that is packed as it is lies in its source already.
     scale
         float64 [rows]: factor of each output channel; None for ones.
     max_error
         Largest difference to the weight, in the weight's units.
     """
 
-    array: Array
+    given: Array | Callable[[], Array]
     scale: NDArray[np.float64] | None = None
     max_error: float = 0.0
+
+    @property
+    def array(self) -> Array:
+        """Of the weight's shape: float32, float16, bfloat16 or int8 codes."""
+        return self.given() if callable(self.given) else self.given
 
     def decode(self) -> NDArray[np.float32]:
         """The float32 weight that the operator computes with."""

@@ -9,7 +9,7 @@ import numpy as np
 from ... import formats
 from ...formats.base import Array
 from ...runtime.cost import DEPTHWISE, INTEGERS, Work
-from ..graph.index import Layer
+from ..graph.site import Site
 from .tensor_plan import TensorPlan
 
 #: Shapes of values by name, as `concrete_shapes` gives them.
@@ -21,16 +21,16 @@ def kernel_of(format_name: str) -> str:
     return format_name if formats.get(format_name).kernels else "csr"
 
 
-def works_of(layers: list[Layer], nnz: int, size: int, shapes: Shapes) -> list[Work] | None:
+def works_of(sites: list[Site], nnz: int, size: int, shapes: Shapes) -> list[Work] | None:
     """The works of the layers that share a weight; None where the shapes of one are not known."""
-    works = [work_of(layer, nnz, size, shapes) for layer in layers]
+    works = [work_of(site, nnz, size, shapes) for site in sites]
     known = [work for work in works if work is not None]
     return known if len(known) == len(works) else None
 
 
 def counts(plan: TensorPlan) -> tuple[int, int]:
     """Non-zeros and elements of a planned weight; of integers, groups of four input channels."""
-    if plan.encoded is None or not plan.layers or plan.layers[0].quantized is None:
+    if plan.encoded is None or not plan.sites or plan.sites[0].quantized is None:
         return plan.nnz, plan.size
     return groups(plan.encoded.array)
 
@@ -51,7 +51,7 @@ def groups(codes: Array) -> tuple[int, int]:
     return int(np.count_nonzero(any_of_four)), int(any_of_four.size)
 
 
-def work_of(layer: Layer, nnz: int, size: int, shapes: Shapes) -> Work | None:
+def work_of(site: Site, nnz: int, size: int, shapes: Shapes) -> Work | None:
     """The work of a layer of the graph, None where its shapes are not known.
 
     Parameters
@@ -61,13 +61,13 @@ def work_of(layer: Layer, nnz: int, size: int, shapes: Shapes) -> Work | None:
     shapes
         Of the values of one run, by name.
     """
-    y, x = (_elements(shapes.get(name)) for name in (layer.nodes[0].output[0], layer.x))
-    if is_depthwise(layer):
+    y, x = (_elements(shapes.get(name)) for name in (site.output, site.x))
+    if is_depthwise(site):
         y, x = y or 0, x or 0
     if y is None or x is None:
         return None
-    rows = max(1, layer.scale.size)
-    return Work(_kind(layer), size, nnz, rows, y // rows, x)
+    rows = max(1, site.scale.size)
+    return Work(_kind(site), size, nnz, rows, y // rows, x)
 
 
 def _elements(shape: tuple[object, ...] | None) -> int | None:
@@ -76,14 +76,14 @@ def _elements(shape: tuple[object, ...] | None) -> int | None:
     return math.prod(int(dim) for dim in shape if isinstance(dim, int))
 
 
-def _kind(layer: Layer) -> str:
-    if is_depthwise(layer):
+def _kind(site: Site) -> str:
+    if is_depthwise(site):
         return DEPTHWISE
-    if layer.quantized is not None:
+    if site.quantized is not None:
         return INTEGERS
-    if layer.kind == "MatMul":
+    if site.kind == "MatMul":
         return "linear"
-    shape = layer.attributes["shape"]
+    shape = site.attributes["shape"]
     assert isinstance(shape, list)
     kernel = shape[2:]
     if len(kernel) == 1:
@@ -91,7 +91,7 @@ def _kind(layer: Layer) -> str:
     return {0: "pointwise", 1: "thin"}.get(sum(dim > 1 for dim in kernel), "square")
 
 
-def is_depthwise(layer: Layer) -> bool:
+def is_depthwise(site: Site) -> bool:
     """Whether every output channel reads one input channel: measured slower packed at every size."""
-    shape, group = layer.attributes["shape"], layer.attributes.get("group", 1)
+    shape, group = site.attributes["shape"], site.attributes.get("group", 1)
     return isinstance(shape, list) and group != 1 and shape[1] == 1

@@ -13,6 +13,7 @@ from ...runtime.inputs import FAMILIES, Feeds, InputSpec, given, named_shapes, r
 from ...runtime.stock import LoadError, Session
 from ...text import shown
 from ..files import sandbox
+from ..graph.shapes import Examples
 from ..reference import OnnxReference
 from .demands import inputs_of
 
@@ -40,23 +41,23 @@ class Evidence:
     """
 
     specs: tuple[InputSpec, ...]
-    recipe: trials.Recipe
+    sampling: trials.Sampling
     given: Feeds = field(default_factory=dict)
     seed: int = 0
     branches: bool = False
 
     def samples(self) -> list[Feeds]:
         """The inputs that are run: several batch sizes where the source takes them."""
-        return trials.samples(self.specs, self.recipe, self.given, self.seed)
+        return trials.samples(self.specs, self.sampling, self.given, self.seed)
 
     def strays(self) -> list[Feeds]:
         """Inputs of every other size and sign, for graphs that branch: one for each part they may run."""
         if not self.branches:
             return []
-        batch = (self.recipe.batches or (1,))[0]
-        others = [family for family in FAMILIES if family != self.recipe.family]
+        batch = (self.sampling.batches or (1,))[0]
+        others = [family for family in FAMILIES if family != self.sampling.family]
         return [
-            replace(self.recipe, family=family).feeds(self.specs, self.given, self.seed + 1, batch)
+            replace(self.sampling, family=family).feeds(self.specs, self.given, self.seed + 1, batch)
             for family in others
         ]
 
@@ -70,11 +71,21 @@ class Evidence:
         return [tuple(getattr(value, "shape", ())) for value in self.one().values()]
 
     @property
+    def known_shapes(self) -> list[tuple[int | None, ...]]:
+        """`shapes`, but None for a size that was guessed: the smallest that runs is not what will be run."""
+        guessed = () if self.given else self.sampling.guessed
+        shapes: list[tuple[int | None, ...]] = []
+        for spec, shape in zip(self.specs, self.shapes, strict=True):
+            known = [None if spec.key(axis) in guessed else size for axis, size in enumerate(shape)]
+            shapes.append(tuple(known))
+        return shapes
+
+    @property
     def told(self) -> str:
         """What had to be guessed, or is fixed, for the user; empty where nothing had."""
         if self.given:
             return ""
-        return trials.told(self.recipe)
+        return trials.told(self.sampling)
 
 
 def gather(source: Source, seed: int = 0) -> Evidence:
@@ -94,18 +105,18 @@ def gather(source: Source, seed: int = 0) -> Evidence:
     if source.arch is not None and not arrays:
         sizes |= _sizes_of_examples(specs, source.example_shapes or ())
     try:
-        recipe = _searched(source, specs, arrays, sizes, seed)
+        sampling = _searched(source, specs, arrays, sizes, seed)
     except LoadError as error:
         raise InputError(
             f"{error}; nothing can be compared with (--no-verify exports without proof)"
         ) from error
-    if not recipe.finite:
+    if not sampling.finite:
         raise InputError(
             f"{shown(source.path)}: every output is NaN or infinite on every input tried: nothing can be "
             "compared; give inputs it is made for with --input data.npz (--no-verify exports without proof)"
         )
     branches = source.original is not None and any(map(_branches, source.original.graph.node))
-    return Evidence(tuple(specs), recipe, arrays, seed, branches)
+    return Evidence(tuple(specs), sampling, arrays, seed, branches)
 
 
 def _branches(node: Any) -> bool:
@@ -117,7 +128,7 @@ def _branches(node: Any) -> bool:
 
 def _searched(
     source: Source, specs: list[InputSpec], arrays: Feeds, sizes: dict[str, int], seed: int
-) -> trials.Recipe:
+) -> trials.Sampling:
     """What `trials.search` finds, for a file in a process of its own."""
     reference = source.reference
     if isinstance(reference, OnnxReference) and reference.path is not None:
@@ -141,7 +152,7 @@ def _searched(
 
 def _search_file(
     path: Path, specs: list[InputSpec], arrays: Feeds, sizes: dict[str, int], seed: int
-) -> trials.Recipe:
+) -> trials.Sampling:
     session = Session(path, threads=1)
     return trials.search(
         specs, lambda feeds: session.run(feeds, _ONE_RUN), given=arrays, sizes=sizes, seed=seed
@@ -168,12 +179,13 @@ def _free_batch(spec: InputSpec) -> InputSpec:
     return replace(spec, shape=("batch", *spec.shape[1:])) if spec.shape else spec
 
 
-def _sizes_of_examples(specs: Sequence[InputSpec], examples: Sequence[tuple[int, ...]]) -> dict[str, int]:
+def _sizes_of_examples(specs: Sequence[InputSpec], examples: Examples) -> dict[str, int]:
     """Open dimensions but the batch, from the inputs that a module was traced with."""
     sizes: dict[str, int] = {}
     for spec, shape in zip(specs, examples, strict=False):
         for axis in range(1, min(len(shape), len(spec.shape))):
             key = spec.key(axis)
-            if isinstance(key, str) and key != "batch":
-                sizes[key] = shape[axis]
+            size = shape[axis]
+            if isinstance(key, str) and key != "batch" and size is not None:
+                sizes[key] = size
     return sizes

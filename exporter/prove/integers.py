@@ -21,6 +21,7 @@ from ...formats.base import Array
 from ...runtime.inputs import Feeds
 from ...runtime.stock import Session
 from ...text import shown
+from ..files import streamed
 from ..files.onnx_write import MAX_INLINE_TOTAL, data_bytes
 from ..graph.walk import copied
 from ..rewrite.packed_nodes import PackedNode, find
@@ -177,7 +178,7 @@ def _alone(
 def _run(
     model: onnx.ModelProto, feeds: Feeds, optimize: bool = True, registered: bool = False
 ) -> dict[str, Array]:
-    session = Session(model.SerializeToString(), optimize=optimize, registered=registered)
+    session = Session(streamed.serialized(model), optimize=optimize, registered=registered)
     names = [name for name, _, _ in session.outputs]
     return dict(zip(names, session.run(feeds), strict=True))
 

@@ -24,9 +24,11 @@ from ...runtime.inputs import Feeds
 from ...runtime.session import library_path
 from ...runtime.stock import LoadError, RunError, Session
 from ...text import shown
+from ..files import held
+from ..files.onnx_read import reread
 from ..graph.domain import DOMAIN
 from ..graph.index import GraphIndex
-from ..plan.plan import stored as stored_array
+from ..plan.encode import stored as stored_array
 from ..plan.tensor_plan import TensorPlan
 from ..plan.values import Encoded, parse
 from ..reference import OnnxReference, Reference
@@ -67,21 +69,22 @@ class Proof:
         InputError
             If no input shows what the source computes.
         """
-        written = onnx.load(str(path))
+        written = reread(path, tensors := held.Tensors())
         planned = {plan.name: plan for plan in plans if plan.packed}
 
         def dense(name: str) -> Array:
             return stored_array(index, planned[name])
 
-        tensors = compare.check_tensors(written, packed, dense)
+        compared = compare.check_tensors(written, packed, dense)
+        del tensors
         lossy = {name: plan for name, plan in planned.items() if parse(plan.values).lossy}
         encoded = {
-            name: (plan.encoded, plan.layers[0].transposed) for name, plan in lossy.items() if plan.encoded
+            name: (plan.encoded, plan.sites[0].transposed) for name, plan in lossy.items() if plan.encoded
         }
         values = next((plan.values for plan in lossy.values()), "")
         values = compare.ACTIVATIONS if source.activations else values
         result = self._of_outputs(source, evidence, written, path, values, encoded)
-        result.tensors = tensors
+        result.tensors = compared
         if result.unproven and (self.tolerance.given or not _constant(result)):
             raise InputError(_nothing_shown(source, result))
         return result

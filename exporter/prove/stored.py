@@ -12,7 +12,7 @@ from ...errors import VerificationError
 from ...text import shown
 from ..graph.find import find
 from ..graph.index import GraphIndex
-from ..plan.plan import encode
+from ..plan.encode import encode
 from ..plan.values import LOSSLESS, Encoded, parse
 from ..rewrite.packed_nodes import packed_tensor
 from . import compare
@@ -52,19 +52,19 @@ def encodings(index: GraphIndex, written: onnx.ModelProto, values: str) -> dict[
     VerificationError
         Naming a tensor that is not the source's weight stored so.
     """
-    layers = {layer.weight: layer for layer in find(index)}
+    sites = {site.weight: site for site in find(index)}
     found = {}
     for name, (one, arrays) in compare.packed_nodes(written).items():
         if one.run == "expanded" or one.fmt.scale_component or one.fmt.sign_operator:
             continue  # exact, as 1-bit weights are: the outputs show whether they are the source's
-        layer = layers.get(name)
-        if layer is None or index.constant(name) is None:
+        site = sites.get(name)
+        if site is None or index.constant(name) is None:
             raise VerificationError(f"{shown(name)}: the file packs it, the source has no such weight")
         held = one.fmt.unpack(packed_tensor(one, arrays)).tobytes()
         for spec in (parse(values), LOSSLESS):
-            encoding = encode(index, name, layer, spec)
+            encoding = encode(index, name, site, spec)
             if encoding.array.tobytes() == held:
-                found[name] = (encoding, layer.transposed)
+                found[name] = (encoding, site.transposed)
                 break
         else:
             raise VerificationError(f"{shown(name)}: is not the source's weight stored as {values}")

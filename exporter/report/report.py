@@ -112,9 +112,10 @@ class Report:
         compare
             Also run `gzip -6` and `zstd -19` over the dense weights: some seconds for each 10 MB.
         """
-        from onnx import TensorProto, numpy_helper
+        from onnx import TensorProto
 
-        from ..files.onnx_size import dense_bytes, file_bytes, held
+        from ..files import held
+        from ..files.onnx_size import dense_bytes, file_bytes, tensors
         from ..plan.choosing import tensor_bytes
         from .waterfall import waterfall
 
@@ -124,8 +125,8 @@ class Report:
             self.source_bytes = file_bytes(source)
             self.dense_file_bytes = min(self.dense_file_bytes, self.source_bytes)
         planned = {row["name"] for row in self.layers}
-        kept = [tensor for tensor in held(model) if tensor.data_type != TensorProto.STRING]
-        arrays = (numpy_helper.to_array(tensor) for tensor in kept)
+        kept = [tensor for tensor in tensors(model) if tensor.data_type != TensorProto.STRING]
+        arrays = (held.array(tensor) for tensor in kept)
         rest = sum(tensor_bytes(tensor) for tensor in kept if tensor.name not in planned)
         self.waterfall = waterfall(
             arrays, positions=self.packed_bytes + rest, file=self.file_bytes, compare=compare

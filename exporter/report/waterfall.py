@@ -7,17 +7,14 @@ The lab's formula for a pruned net is "non-zeros x 32". That is bits, of values 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...formats.base import Array, as_bits
-
-#: Elements looked at together: what is held beside the tensor itself.
-CHUNK = 1 << 20
+from ...formats.base import Array, as_bits, chunks
 
 
 @dataclass
@@ -105,7 +102,7 @@ def entropy_of(array: Array) -> Entropy:
     kind = kind_of(array.dtype)
     planes = np.zeros((array.dtype.itemsize, 256), np.int64)
     nonzeros = 0
-    for bits in _chunks(array):
+    for bits in chunks(as_bits(array)):
         kept = bits[bits != 0]
         nonzeros += int(kept.size)
         _count_planes(kept, kind, planes)
@@ -128,13 +125,6 @@ def _bits(counts: NDArray[np.int64]) -> float:
     return float(-(found * np.log2(found / found.sum())).sum()) if found.size else 0.0
 
 
-def _chunks(array: Array) -> Iterator[Array]:
-    """The bit patterns of an array, flat, `CHUNK` of them at a time."""
-    flat = as_bits(array).reshape(-1)
-    for start in range(0, flat.size, CHUNK):
-        yield flat[start : start + CHUNK]
-
-
 class _Squeezed:
     """Bytes of a stream under `gzip -6` and `zstd -19`; nothing of it is kept."""
 
@@ -151,7 +141,7 @@ class _Squeezed:
 
     def add(self, array: Array) -> None:
         """Put a tensor behind those before it."""
-        for bits in _chunks(array):
+        for bits in chunks(as_bits(array)):
             for place, coder in enumerate(self._coders):
                 self._sizes[place] += len(coder.compress(bits.data))
 

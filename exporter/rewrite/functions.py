@@ -15,6 +15,8 @@ from functools import cache
 import onnx
 import onnx.parser
 
+from ...formats import Format
+from ..graph.activations import ACTIVATIONS, NO_ACTIVATION
 from ..graph.domain import DOMAIN, OPSET
 from . import quantized_functions
 from .op_spec import POOL, SIGN, OpSpec
@@ -51,29 +53,28 @@ _ROW_SCALE = """
 NO_SCALE = "    row_scale = Constant <value = float {1.0}> ()\n"
 # What onnxruntime folds stays in memory until the whole graph is folded, so a decode makes as few arrays as
 # it can: entries are scaled and turned before they are placed, and the dense array exists three times, as
-# zeros, filled, and in shape.
-_PLACE = """
+# zeros, filled, and in shape. MaxUnpool would fill and place in one step, but from 1.27 on onnxruntime folds
+# only what it can tell the size of beforehand.
+_SCALED = """
     w_row = Div (position, cols_i)
     w_scale = Gather <axis = 0> (scale, w_row)
     w_values = Mul (entries, w_scale)
-    {turn}
-    w_zeros = ConstantOfShape <value = float[1] {{0.0}}> (size)
-    w_line = ScatterElements (w_zeros, w_place, w_values)
-    weight = Reshape (w_line, w_shape)
 """
 # [rows, cols] to [cols, rows]
-_TURN = """
-    w_start = Mul (w_row, cols_i)
-    w_column = Sub (position, w_start)
+_TURNED = """
+    w_column = Mod (position, cols_i)
     w_column_start = Mul (w_column, rows_i)
     w_place = Add (w_column_start, w_row)
     w_shape = Concat <axis = 0> (cols, rows)
 """
-_WEIGHTS = {
-    ("Conv", True): _PLACE.format(turn="w_place = Identity (position)\n    w_shape = Identity (shape)"),
-    ("Conv", False): "    weight = Reshape (dense, shape)\n",
-    ("MatMul", True): _PLACE.format(turn=_TURN),
-    ("MatMul", False): "    weight = Transpose <perm = [1, 0]> (dense)\n",
+_PLACED = """
+    w_zeros = ConstantOfShape <value = float[1] {{0.0}}> (size)
+    w_line = ScatterElements (w_zeros, {place}, {values})
+    weight = Reshape (w_line, {shape})
+"""
+_DENSE = {
+    "Conv": "    weight = Reshape (dense, shape)\n",
+    "MatMul": "    weight = Transpose <perm = [1, 0]> (dense)\n",
 }
 # Gemm would pin the rank to two; MatMul + Add is what onnxruntime turns into Gemm by itself.
 _LAYERS = {
@@ -125,15 +126,6 @@ _SIGN_LAYERS = {
     layer = Add (scaled, bias)
 """,
 }
-_ACTIVATIONS = {
-    "": "Y = Identity ({input})",
-    "Relu": "Y = Relu ({input})",
-    "Clip": """
-    clip_min = Constant <value_float: float = @min> ()
-    clip_max = Constant <value_float: float = @max> ()
-    Y = Clip ({input}, clip_min, clip_max)
-""",
-}
 
 
 @cache
@@ -141,28 +133,41 @@ def build(spec: OpSpec, opset: int = OPSET) -> onnx.FunctionProto:
     """The function of one operator; `opset` of the model that will hold it: a runtime inlines the body."""
     fmt, layer = spec.fmt, spec.layer
     if spec.quantized:
-        body = quantized_functions.body(fmt, layer, spec.residual, spec.activation)
-        return _parsed(spec, opset, SIZES + body)
+        return _parsed(spec, opset, quantized_functions.body(fmt, layer, spec.residual, spec.activation))
     if spec.binary_input:
         signs = UNPACK_INPUT[layer] if spec.packed_input else _SIGNS
         decode = NO_SCALE + fmt.operator_decode + signs + _SIGN_LAYERS[layer]
     else:
-        scale = "" if fmt.operator_entries else _ROW_SCALE
-        decode = scale + fmt.operator_decode + _WEIGHTS[layer, fmt.operator_entries] + _LAYERS[layer]
+        decode = _decode(fmt, layer) + _LAYERS[layer]
     constants = CONSTANTS if spec.packed_input or spec.activation == SIGN else ""
     total = "total = Add (layer, Z)" if spec.residual else ""
     if spec.activation == SIGN:
         last = PACK_OUTPUT[layer]
     else:
-        last = _ACTIVATIONS[spec.activation].format(input="total" if spec.residual else "layer")
-    return _parsed(spec, opset, f"{SIZES}{constants}{decode}{total}\n{last}\n")
+        activated = ACTIVATIONS[spec.activation].text if spec.activation else NO_ACTIVATION
+        last = activated.format(input="total" if spec.residual else "layer")
+    return _parsed(spec, opset, f"{constants}{decode}{total}\n{last}\n")
 
 
 def _parsed(spec: OpSpec, opset: int, body: str) -> onnx.FunctionProto:
     return onnx.parser.parse_function(
         f'<domain: "{DOMAIN}", opset_import: ["": {opset}]>\n'
-        f"{spec.name} <{', '.join(spec.attributes)}> ({', '.join(spec.inputs)}) => (Y)\n{{{body}}}"
+        f"{spec.name} <{', '.join(spec.attributes)}> ({', '.join(spec.inputs)}) => (Y)\n{{{SIZES}{body}}}"
     )
+
+
+def placed(place: str, values: str, shape: str) -> str:
+    """ONNX text of float `weight` in that shape: zeros, but `values` [n] at `place` (int32 [n])."""
+    return _PLACED.format(place=place, values=values, shape=shape)
+
+
+def _decode(fmt: Format, layer: str) -> str:
+    """The text that gives `weight`, as the layer takes it, of a format's components and `scale`."""
+    if not fmt.operator_entries:
+        return _ROW_SCALE + fmt.operator_decode + _DENSE[layer]
+    if layer == "Conv":
+        return fmt.operator_decode + _SCALED + placed("position", "w_values", "shape")
+    return fmt.operator_decode + _SCALED + _TURNED + placed("w_place", "w_values", "w_shape")
 
 
 @cache

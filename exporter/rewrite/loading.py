@@ -16,16 +16,18 @@ from ...runtime.choice import MEASURED_KEY, WORK_KEY
 from ...runtime.cost import Estimate
 from ...runtime.target import kernel_target
 from ..graph.domain import DOMAIN
-from ..graph.index import concrete_shapes
+from ..graph.index import GraphIndex, concrete_shapes
 from ..plan import works
 from ..plan.tensor_plan import TensorPlan
+from .layout import operators
 
 
 def tell(
+    index: GraphIndex,
     packed: onnx.ModelProto,
     model: onnx.ModelProto,
     plans: Sequence[TensorPlan],
-    examples: Sequence[tuple[int, ...]] | None,
+    examples: Sequence[tuple[int | None, ...]] | None,
     measured: Mapping[str, Estimate],
     target: str | None = None,
 ) -> None:
@@ -35,6 +37,8 @@ def tell(
 
     Parameters
     ----------
+    index
+        Index over `model`.
     packed, model
         The packed model, changed in place, and the one that it was made of.
     examples
@@ -44,17 +48,17 @@ def tell(
     target
         Instruction set that was measured on; by default the one that the library's kernels use here.
     """
-    layers = {layer.output: (plan, layer) for plan in plans if plan.runs_packed for layer in plan.layers}
+    plan_of = {plan.name: plan for plan in plans if plan.runs_packed}
+    layers = {layer.output: layer.site for layer in operators(index, plans) if not layer.binary_input}
     found = [
-        (node.name, *layers[node.output[0]])
+        (node.name, plan_of[layers[node.output[0]].weight], layers[node.output[0]])
         for node in packed.graph.node
         if node.domain == DOMAIN and node.output[0] in layers
     ]
-    found = [(name, plan, layer) for name, plan, layer in found if not layer.binary_input]
     if not found:
         return
     shapes = concrete_shapes(model, examples)
-    told = {name: works.work_of(layer, *works.counts(plan), shapes) for name, plan, layer in found}
+    told = {name: works.work_of(site, *works.counts(plan), shapes) for name, plan, site in found}
     _add(packed, WORK_KEY, {name: astuple(work) for name, work in told.items() if work is not None})
     microseconds = {
         name: [round(measured[plan.name].packed * 1e6, 1), round(measured[plan.name].dense * 1e6, 1)]

@@ -5,13 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...formats import Format
-from ..graph.index import Layer
+from ..graph.activations import ACTIVATIONS
+from ..graph.site import Fused
 from . import quantized_functions
 
 #: What follows the prefix where signs arrive packed, and the suffix where they leave so.
 PACKED, SIGN = "Packed", "Sign"
 #: Max pooling of packed signs, the one operator without a weight.
 POOL = "XnorMaxPool"
+_WINDOW = ("strides", "pads", "dilations", "group")
+#: Kinds of layers, with their attributes beside the weight's shape; longer names first.
+LAYERS: dict[str, tuple[str, ...]] = {"QConv": _WINDOW, "QMatMul": (), "Conv": _WINDOW, "MatMul": ()}
+
+
+def prefix_of(operator: str) -> str:
+    """What stands before the kind of layer in an operator's name; all of it where there is none.
+
+    Examples
+    --------
+    >>> prefix_of("XnorPackedConvSign")
+    'XnorPacked'
+    >>> prefix_of("TightQMatMul")
+    'Tight'
+    """
+    for layer in LAYERS:
+        operator = operator.partition(layer)[0]
+    return operator
 
 
 @dataclass(frozen=True)
@@ -23,11 +42,11 @@ class OpSpec:
     fmt
         Format of its weight, as the file holds it.
     layer
-        "Conv" or "MatMul"; "QConv" or "QMatMul" computes with integers.
+        One of `LAYERS`.
     residual
         Whether a last input Z is added before the activation.
     activation
-        "", "Relu" or "Clip"; "Sign" gives the packed signs of the result, "Float" floats instead of
+        "" or one of `ACTIVATIONS`; "Sign" gives the packed signs of the result, "Float" floats instead of
         integers.
     packed_input
         Whether X is packed signs.
@@ -40,7 +59,7 @@ class OpSpec:
     packed_input: bool = False
 
     @classmethod
-    def of(cls, layer: Layer, fmt: Format) -> OpSpec:
+    def of(cls, layer: Fused, fmt: Format) -> OpSpec:
         """What a layer asks for, its weight in that format."""
         return cls(fmt, layer.kind, layer.residual is not None, layer.activation, layer.packed_input)
 
@@ -71,5 +90,5 @@ class OpSpec:
     @property
     def attributes(self) -> tuple[str, ...]:
         """Names of its attributes."""
-        window = ("strides", "pads", "dilations", "group") if self.layer.endswith("Conv") else ()
-        return ("shape", *window, *(("min", "max") if self.activation == "Clip" else ()))
+        parameters = ACTIVATIONS[self.activation].parameters if self.activation in ACTIVATIONS else ()
+        return ("shape", *LAYERS[self.layer], *parameters)

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import onnx
 
 from ...formats import Packed
-from ..files.onnx_read import read_onnx
 from ..files.onnx_size import dense_bytes, file_bytes, model_bytes
 from ..graph.index import GraphIndex
 from ..plan.tensor_plan import TensorPlan
-from . import packed_nodes
+from .portable import spelled_out
 from .settle import settled
 from .write import rewrite
 
@@ -31,6 +30,7 @@ def outcome(
     packed: dict[str, Packed],
     *,
     given: bool,
+    portable: bool = False,
 ) -> tuple[onnx.ModelProto, list[tuple[str, str]]]:
     """The model to write, never bigger than its source or than the dense model, and notes for the report.
 
@@ -42,11 +42,14 @@ def outcome(
         Turned back to dense, all of them, where together they save nothing.
     given
         Whether the source is an .onnx file whose own model may be written: no weight was replaced on request.
+    portable
+        Whether the weights are expanded by standard operators.
     """
     model, sparse, path = source.model, source.sparse, source.path
     if any(plan.packed for plan in plans):
         small = rewrite(index, model, plans, packed, sparse)
-        _forget_folded(small, plans, packed)
+        if portable:
+            small = spelled_out(small)
         dense = file_bytes(path) if given else dense_bytes(settled(index, model, plans))
         if model_bytes(small) < dense:
             return small, []
@@ -55,14 +58,6 @@ def outcome(
             plan.stay_dense("with all headers and decoders the packed file would be no smaller")
     packed.clear()
     if given:
-        return read_onnx(path), [("info", AS_GIVEN)]
+        assert source.read is not None, "only an .onnx file has a model of its own"
+        return source.read, [("info", AS_GIVEN)]
     return rewrite(index, model, plans, packed, sparse), [("info", DENSE)]
-
-
-def _forget_folded(model: onnx.ModelProto, plans: Sequence[TensorPlan], packed: dict[str, Packed]) -> None:
-    """Take back what was to be expanded for a node that a packed layer took in: the file needs it no more."""
-    held = {one.name for one in packed_nodes.find(model.graph)}
-    for plan in plans:
-        if plan.packed and plan.run == "expanded" and plan.name not in held:
-            plan.stay_dense("folded into the scale and bias of the layer before it")
-            packed.pop(plan.name, None)

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from ... import formats
 from ...errors import InputError
 from ...formats import Format, Packed
 from ...formats.base import Array
+from ..files import held
 from ..graph.domain import DOMAIN
 from ..graph.walk import all_nodes, attribute, attributes
 from . import quantized_functions, weight_functions
-from .op_spec import PACKED, POOL
+from .op_spec import PACKED, POOL, prefix_of
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,8 @@ def find(graph: onnx.GraphProto) -> list[PackedNode]:
             fmt = prefixes.get(weight_functions.prefix_of(node.op_type))
             names, inputs = weight_functions.parts(fmt) if fmt else [], list(node.input)
         else:
-            prefix = node.op_type.partition("Conv")[0].partition("MatMul")[0]
-            first = 1
-            if is_quantized(node):
-                prefix, first = prefix.removesuffix("Q"), 1 + len(quantized_functions.INPUTS_X)
-            fmt = packed.get(prefix)
+            fmt = packed.get(prefix_of(node.op_type))
+            first = 1 + len(quantized_functions.INPUTS_X) * is_quantized(node)
             names, inputs = list(fmt.operator_inputs) if fmt else [], list(node.input[first:])
         if fmt is None:
             raise InputError(f"node '{node.name}': operator {node.op_type} is not known to this version")
@@ -111,7 +108,7 @@ def components(one: PackedNode, initializers: Mapping[str, onnx.TensorProto]) ->
     missing = [name for name in one.parts.values() if name not in initializers]
     if missing:
         raise InputError(f"node '{one.node.name}': packed input {missing} is not an initializer")
-    return {part: numpy_helper.to_array(initializers[name]) for part, name in one.parts.items()}
+    return {part: held.array(initializers[name]) for part, name in one.parts.items()}
 
 
 def packed_tensor(one: PackedNode, arrays: Mapping[str, Array]) -> Packed:

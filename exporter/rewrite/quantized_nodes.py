@@ -11,8 +11,8 @@ from onnx import helper
 
 from ...formats.base import Array
 from ..graph.domain import DOMAIN
-from ..graph.index import Layer
 from ..graph.points import Point
+from ..graph.site import Fused
 from .op_spec import OpSpec
 
 #: Of an array and a wished name, the name of an initializer that holds it.
@@ -20,7 +20,7 @@ Store = Callable[[Array, str], str]
 
 
 def nodes(
-    layer: Layer, spec: OpSpec, components: list[str], title: str, store: Store, fresh: Callable[[str], str]
+    layer: Fused, spec: OpSpec, components: list[str], title: str, store: Store, fresh: Callable[[str], str]
 ) -> list[onnx.NodeProto]:
     """The packed node, and behind it a Clip where the integers are held to less than their type.
 

@@ -8,8 +8,8 @@ bias, and where it turns the order round the smallest sign is taken.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx
@@ -19,12 +19,21 @@ from onnx import helper
 from ...formats.base import Array
 from ...formats.parts.bits import pack_rows
 from ..graph.domain import DOMAIN, MAIN_DOMAINS
-from ..graph.find import norm_factors
-from ..graph.index import GraphIndex, Layer, attribute
+from ..graph.fuse import norm_factors
+from ..graph.index import GraphIndex, attribute
+from ..graph.site import Fused
 from .op_spec import POOL, SIGN
 
-#: Of an array, the name of the initializer that holds it; the name is a wish.
-AddConstant = Callable[[Array, str], str]
+Node = onnx.NodeProto | Fused
+
+
+@dataclass(frozen=True)
+class Chains:
+    """What passes packed signs, instead of what did not, by the id of that; and the constants it needs."""
+
+    layers: dict[int, Fused]
+    pools: dict[int, onnx.NodeProto]
+    constants: dict[str, Array]
 
 
 @dataclass
@@ -39,35 +48,33 @@ class _Link:
     pools: list[onnx.NodeProto] = field(default_factory=list)
     turned: list[NDArray[np.bool_]] = field(default_factory=list)
     value: str = ""
-    readers: list[Layer] = field(default_factory=list)
+    readers: list[Fused] = field(default_factory=list)
 
 
-def link(
-    index: GraphIndex, nodes: Sequence[onnx.NodeProto | Layer], outputs: set[str], add_constant: AddConstant
-) -> dict[int, onnx.NodeProto]:
-    """Let the layers of every chain pass packed signs; return new pooling nodes by the id of the old ones.
+def link(index: GraphIndex, nodes: Sequence[Node], outputs: set[str]) -> Chains:
+    """Let the layers of every chain pass packed signs.
 
     Parameters
     ----------
     nodes
-        The live nodes and packed layers, in graph order; layers are changed in place.
+        The live nodes and packed layers, in graph order.
     outputs
         Values that something other than a node reads.
     """
-    readers: dict[str, list[onnx.NodeProto | Layer]] = defaultdict(list)
+    readers: dict[str, list[Node]] = defaultdict(list)
     for node in nodes:
-        for name in node.reads if isinstance(node, Layer) else node.input:
+        for name in node.reads if isinstance(node, Fused) else node.input:
             readers[name].append(node)
-    pools: dict[int, onnx.NodeProto] = {}
+    chains = Chains({}, {}, {})
     for layer in nodes:
-        if isinstance(layer, Layer) and layer.binary_input and _gives_signs(layer):
+        if isinstance(layer, Fused) and layer.binary_input and _gives_signs(layer):
             found = _follow(index, layer, readers, outputs)
             if found is not None:
-                pools |= _apply(index, layer, found, add_constant)
-    return pools
+                _apply(index, layer, found, chains)
+    return chains
 
 
-def _gives_signs(layer: Layer) -> bool:
+def _gives_signs(layer: Fused) -> bool:
     """Whether an operator gives the signs of what this layer computes."""
     group = layer.attributes.get("group", 1)
     assert isinstance(group, int)
@@ -75,13 +82,13 @@ def _gives_signs(layer: Layer) -> bool:
         return False
     if layer.kind == "Conv" and len(layer.attributes["shape"]) != 4:  # type: ignore[arg-type]
         return False  # packed signs are images [N, H, W, bytes] or rows
-    if layer.activation == "Clip" and layer.bounds is not None:
-        return layer.bounds[0] < 0 <= layer.bounds[1]  # such bounds change no sign
+    if layer.activation == "Clip":
+        return layer.parameters["min"] < 0 <= layer.parameters["max"]  # such bounds change no sign
     return layer.activation == ""
 
 
 def _follow(
-    index: GraphIndex, layer: Layer, readers: dict[str, list[onnx.NodeProto | Layer]], outputs: set[str]
+    index: GraphIndex, layer: Fused, readers: dict[str, list[Node]], outputs: set[str]
 ) -> _Link | None:
     """The way from a layer to those that read its signs, or None where something else reads its result."""
     found = _Link(layer.scale, layer.bias, value=layer.output)
@@ -89,20 +96,20 @@ def _follow(
         nodes = readers[found.value]
         if not nodes or found.value in outputs or found.value in index.pinned:
             return None
-        if all(isinstance(node, Layer) and _takes_signs(node, layer, found.value) for node in nodes):
-            found.readers = [node for node in nodes if isinstance(node, Layer)]
+        if all(isinstance(node, Fused) and _takes_signs(node, layer, found.value) for node in nodes):
+            found.readers = [node for node in nodes if isinstance(node, Fused)]
             return found
         node = nodes[0]
-        if len(nodes) > 1 or isinstance(node, Layer) or not _pass(index, node, layer, found):
+        if len(nodes) > 1 or isinstance(node, Fused) or not _pass(index, node, layer, found):
             return None
         found.value = node.output[0]
 
 
-def _takes_signs(layer: Layer, source: Layer, value: str) -> bool:
+def _takes_signs(layer: Fused, source: Fused, value: str) -> bool:
     return layer.kind == source.kind and layer.binary_input and layer.x == value and layer.residual != value
 
 
-def _pass(index: GraphIndex, node: onnx.NodeProto, layer: Layer, found: _Link) -> bool:
+def _pass(index: GraphIndex, node: onnx.NodeProto, layer: Fused, found: _Link) -> bool:
     """Go past a max pooling or a normalisation."""
     if node.domain not in MAIN_DOMAINS or layer.kind != "Conv":
         return False
@@ -141,19 +148,20 @@ def _plain_pool(node: onnx.NodeProto) -> bool:
     )
 
 
-def _apply(
-    index: GraphIndex, layer: Layer, found: _Link, add_constant: AddConstant
-) -> dict[int, onnx.NodeProto]:
-    layer.scale, layer.bias = found.scale, found.bias
-    layer.activation, layer.bounds = SIGN, None
-    value = layer.output = index.fresh(f"{layer.output}.signs")
-    pools = {}
+def _apply(index: GraphIndex, layer: Fused, found: _Link, chains: Chains) -> None:
+    """Add to the chains what lies between this layer and those that read its signs."""
+    value = index.fresh(f"{layer.output}.signs")
+    begins = chains.layers.get(id(layer), layer)
+    chains.layers[id(layer)] = replace(
+        begins, scale=found.scale, bias=found.bias, activation=SIGN, parameters={}, output=value
+    )
     for node, turned in zip(found.pools, found.turned, strict=True):
         kernel = attribute(node, "kernel_shape")
         assert isinstance(kernel, list)
-        falling = add_constant(pack_rows(turned), f"{node.output[0]}.falling")
+        falling = index.fresh(f"{node.output[0]}.falling")
+        chains.constants[falling] = pack_rows(turned)
         output = index.fresh(f"{node.output[0]}.signs")
-        pools[id(node)] = helper.make_node(
+        chains.pools[id(node)] = helper.make_node(
             POOL,
             [value, falling],
             [output],
@@ -165,5 +173,4 @@ def _apply(
         )
         value = output
     for reader in found.readers:
-        reader.x, reader.packed_input = value, True
-    return pools
+        chains.layers[id(reader)] = replace(chains.layers.get(id(reader), reader), x=value, packed_input=True)

@@ -1,4 +1,4 @@
-"""Layers whose input passes through a sign: the 1-bit x 1-bit operators take the sign themselves.
+"""What a value of the graph is the sign of: the rules by which a sign is known, however it is written.
 
 The operators' sign is +1 for x >= 0 (-0 included) and -1 for everything else (NaN included). A graph's
 sign that treats 0 otherwise (ONNX `Sign` gives 0; `x > 0` gives -1) is taken only where its input cannot
@@ -8,17 +8,14 @@ takes floats.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
 
-from ... import formats
 from ..graph.domain import MAIN_DOMAINS
-from ..graph.find import norm_factors
-from ..graph.index import GraphIndex, Layer, attribute
-from ..plan.tensor_plan import TensorPlan
+from ..graph.fuse import norm_factors
+from ..graph.index import GraphIndex
 
 #: A sign is looked for at most this many nodes up.
 _DEPTH = 8
@@ -48,89 +45,6 @@ class Signs:
     exact: bool = True
 
 
-@dataclass(frozen=True)
-class _Input:
-    """The signs that a layer reads, through zero padding after them or through a change of their shape."""
-
-    signs: Signs
-    pads: list[int] | None = None
-    shaper: onnx.NodeProto | None = None
-
-
-def signed_weights(index: GraphIndex, plans: Sequence[TensorPlan]) -> set[str]:
-    """The binary weights in `plans` whose layers would take the signs of their inputs; nothing is changed."""
-    found = set()
-    for plan in plans:
-        if plan.runs_packed and formats.get(plan.format).sign_format:
-            copies = [replace(layer) for layer in plan.layers]
-            take_signs(index, copies, {})
-            if all(layer.binary_input for layer in copies):
-                found.add(plan.name)
-    return found
-
-
-def take_signs(index: GraphIndex, layers: Sequence[Layer], shapers: dict[int, onnx.NodeProto]) -> None:
-    """Let the layers of one weight take their inputs before the sign, if all have one: they share its bits.
-
-    Parameters
-    ----------
-    shapers
-        Nodes that change the shape before the sign, by the id of the node that does so behind it; added to.
-    """
-    found = [_input(index, layer) for layer in layers]
-    for taken in found:
-        if taken is None or not (taken.signs.exact or _rarely_zero(index, taken.signs.x)):
-            return
-    for layer, taken in zip(layers, found, strict=True):
-        assert taken is not None
-        layer.x = taken.signs.x
-        layer.scale = layer.scale * taken.signs.factor
-        layer.binary_input = True
-        if taken.pads is not None:
-            layer.attributes = layer.attributes | {"pads": taken.pads}
-        if taken.shaper is not None:
-            if id(taken.shaper) not in shapers:
-                shapers[id(taken.shaper)] = twin = onnx.NodeProto()
-                twin.CopyFrom(taken.shaper)
-                twin.output[0] = index.fresh(f"{twin.output[0]}.unsigned")
-                twin.name = f"{twin.name}.unsigned" if twin.name else ""
-                twin.input[0] = taken.signs.x
-            layer.x = shapers[id(taken.shaper)].output[0]
-
-
-def _input(index: GraphIndex, layer: Layer) -> _Input | None:
-    signs = find_signs(index, layer.x)
-    if signs is not None:
-        return _Input(signs)
-    node = index.makers.get(layer.x)
-    if node is None or node.domain not in MAIN_DOMAINS:
-        return None
-    signs = find_signs(index, node.input[0])
-    if signs is None:
-        return None
-    if layer.kind == "MatMul" and node.op_type in ("Flatten", "Reshape"):
-        return _Input(signs, shaper=node)
-    pads = _zero_padding(index, node, layer) if layer.kind == "Conv" and node.op_type == "Pad" else None
-    return None if pads is None else _Input(signs, pads=pads)
-
-
-def _zero_padding(index: GraphIndex, node: onnx.NodeProto, layer: Layer) -> list[int] | None:
-    """The layer's own padding and that of a Pad node with zeros around the image; None for any other."""
-    own = layer.attributes["pads"]
-    assert isinstance(own, list)
-    pads = index.constant(node.input[1])
-    value = _scalar(index, node.input[2]) if len(node.input) > 2 and node.input[2] else 0.0
-    plain = attribute(node, "mode", b"constant") == b"constant" and not (
-        len(node.input) > 3 and node.input[3]
-    )
-    if pads is None or value != 0 or not plain or pads.size != len(own) + 4:
-        return None
-    begins, ends = (half.tolist() for half in np.split(pads.reshape(-1), 2))
-    if any(begins[:2]) or any(ends[:2]) or pads.min() < 0:
-        return None
-    return [a + int(b) for a, b in zip(own, [*begins[2:], *ends[2:]], strict=True)]
-
-
 def find_signs(index: GraphIndex, name: str, depth: int = 0) -> Signs | None:
     """What a value is the sign of, or None where it is not seen to be one."""
     node = index.makers.get(name)
@@ -153,7 +67,8 @@ def find_signs(index: GraphIndex, name: str, depth: int = 0) -> Signs | None:
     return None
 
 
-def _scalar(index: GraphIndex, name: str) -> float | None:
+def scalar(index: GraphIndex, name: str) -> float | None:
+    """A constant of one element."""
     array = index.constant(name)
     return float(array.reshape(-1)[0]) if array is not None and array.size == 1 else None
 
@@ -163,7 +78,7 @@ def _bounds(index: GraphIndex, node: onnx.NodeProto) -> tuple[float, float]:
     bounds = [-np.inf, np.inf]
     for place, name in enumerate(node.input[1:3]):
         if name:
-            value = _scalar(index, name)
+            value = scalar(index, name)
             bounds[place] = np.nan if value is None else value
     return bounds[0], bounds[1]
 
@@ -179,9 +94,9 @@ def _condition(index: GraphIndex, name: str) -> tuple[str, bool, bool] | None:
     if node.op_type not in _COMPARISONS:
         return None
     op, x = node.op_type, node.input[0]
-    if _scalar(index, node.input[0]) == 0:
+    if scalar(index, node.input[0]) == 0:
         op, x = _MIRRORED[op], node.input[1]
-    elif _scalar(index, node.input[1]) != 0:
+    elif scalar(index, node.input[1]) != 0:
         return None
     positive, zero_with_true = _COMPARISONS[op]
     return x, positive, zero_with_true == positive
@@ -190,7 +105,7 @@ def _condition(index: GraphIndex, name: str) -> tuple[str, bool, bool] | None:
 def _where(index: GraphIndex, node: onnx.NodeProto) -> Signs | None:
     """Where(x >= 0, a, -a) and its relatives."""
     condition = _condition(index, node.input[0])
-    yes, no = _scalar(index, node.input[1]), _scalar(index, node.input[2])
+    yes, no = scalar(index, node.input[1]), scalar(index, node.input[2])
     if condition is None or yes is None or no is None or yes != -no or yes == 0 or not np.isfinite(yes):
         return None
     x, positive, exact = condition
@@ -199,11 +114,11 @@ def _where(index: GraphIndex, node: onnx.NodeProto) -> Signs | None:
 
 def _doubled(index: GraphIndex, node: onnx.NodeProto) -> Signs | None:
     """2 * Cast(x >= 0) - 1."""
-    one = _scalar(index, node.input[1])
+    one = scalar(index, node.input[1])
     product = index.makers.get(node.input[0])
     if one != (1 if node.op_type == "Sub" else -1) or product is None or product.op_type != "Mul":
         return None
-    values = [_scalar(index, name) for name in product.input]
+    values = [scalar(index, name) for name in product.input]
     if 2.0 not in values:
         return None
     cast = index.makers.get(product.input[1 - values.index(2.0)])
@@ -216,7 +131,7 @@ def _doubled(index: GraphIndex, node: onnx.NodeProto) -> Signs | None:
 
 def _multiplied(index: GraphIndex, node: onnx.NodeProto, depth: int) -> Signs | None:
     for place in (0, 1):
-        factor = _scalar(index, node.input[place])
+        factor = scalar(index, node.input[place])
         if factor is not None and factor != 0 and np.isfinite(factor):
             inner = find_signs(index, node.input[1 - place], depth + 1)
             return inner and replace(inner, factor=inner.factor * factor)
@@ -252,7 +167,7 @@ def _before(index: GraphIndex, name: str) -> str:
     return name
 
 
-def _rarely_zero(index: GraphIndex, name: str) -> bool:
+def rarely_zero(index: GraphIndex, name: str) -> bool:
     """Whether a value comes from a normalisation or a layer with a bias: zero only by coincidence.
 
     A channel that is always the same (pruned, or of a gamma of 0) is no coincidence where that is zero.

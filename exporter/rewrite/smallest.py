@@ -9,8 +9,9 @@ each weight.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -21,13 +22,16 @@ from onnx import helper
 
 from ... import formats
 from ...formats import Format
-from ..graph import find
+from ..files import proto_size
 from ..graph.domain import DOMAIN, main_opset
-from ..graph.index import GraphIndex, Layer
+from ..graph.fuse import fuse
+from ..graph.index import GraphIndex
+from ..graph.site import Fused
 from ..plan import runs
 from ..plan.tensor_plan import TensorPlan
 from . import functions, weight_functions
 from .op_spec import OpSpec
+from .portable import decode_bytes
 from .weight_functions import WEIGHT, Twin, twin_of
 
 #: Bytes of a tensor in a file beside its data and its name: dimensions, type, and the lengths of its fields.
@@ -45,7 +49,7 @@ class _Weight:
     """A weight that may be packed, and what its layers ask of an operator."""
 
     plan: TensorPlan
-    layers: list[Layer]
+    layers: list[Fused]
 
     @property
     def shapes(self) -> set[Shape]:
@@ -58,12 +62,16 @@ class _Weight:
     @property
     def twin(self) -> Twin:
         """Which function of a format gives it, expanded."""
-        assert self.plan.encoded is not None
-        return twin_of(self.plan.encoded.array.dtype)
+        return twin_of(np.dtype(self.plan.dtype))
 
 
 def settle(
-    index: GraphIndex, model: onnx.ModelProto, plans: Sequence[TensorPlan], *, measured: bool = False
+    index: GraphIndex,
+    model: onnx.ModelProto,
+    plans: Sequence[TensorPlan],
+    *,
+    measured: bool = False,
+    portable: bool = False,
 ) -> None:
     """Give every weight in `plans` that has candidates the format with which the file gets smallest.
 
@@ -75,20 +83,22 @@ def settle(
         Changed in place: `format`, `packed_bytes`, `reason`, `runner_up`; `sizes` has the candidates.
     measured
         What runs packed takes no other format than the one it was measured in.
+    portable
+        Every weight brings its own decoder, spelled out.
     """
     if measured:
         for plan in plans:
             if plan.runs_packed:
                 plan.sizes = {n: plan.sizes[n] for n in (plan.format, "dense") if n in plan.sizes}
     opset = main_opset(model.opset_import)
-    weights = _folded(index, plans)
-    for group in _groups(weights):
+    weights = _weights(index, plans)
+    for group in [[weight] for weight in weights] if portable else _groups(weights):
         names = _contenders(index, group)
         if not names:
             continue
         sizes = np.array([_sizes(index, weight, names) for weight in group])
         decoders = {
-            (name, shape): _function_bytes(formats.get(name), shape, opset)
+            (name, shape): _function_bytes(formats.get(name), shape, opset, portable)
             for name in names
             for shape in set().union(*(weight.shapes for weight in group))
         }
@@ -99,7 +109,7 @@ def settle(
 
 def expand_the_rest(index: GraphIndex, model: onnx.ModelProto, plans: Sequence[TensorPlan]) -> None:
     """Try once more, expanded, what no operator of its own holds or pays for."""
-    rest = [plan for plan in plans if plan.layers and not plan.packed and plan.candidates]
+    rest = [plan for plan in plans if plan.sites and not plan.packed and plan.candidates]
     for plan in rest:
         told = plan.reason, plan.runner_up
         if index.is_computed(plan.name):
@@ -111,18 +121,14 @@ def expand_the_rest(index: GraphIndex, model: onnx.ModelProto, plans: Sequence[T
         settle(index, model, plans)
 
 
-def _folded(index: GraphIndex, plans: Sequence[TensorPlan]) -> list[_Weight]:
-    """The weights with candidates, their layers folded as they would be if all of them were packed."""
-    weights = [
-        _Weight(plan, [replace(layer, nodes=list(layer.nodes)) for layer in plan.layers if plan.runs_packed])
-        for plan in plans
-        if any(name != "dense" for name in plan.sizes)
-    ]
-    taken: set[int] = set()
-    layers = [layer for weight in weights for layer in weight.layers]
-    for layer in sorted(layers, key=lambda layer: index.position[id(layer.nodes[0])]):
-        find.fold(index, layer, taken)
-    return weights
+def _weights(index: GraphIndex, plans: Sequence[TensorPlan]) -> list[_Weight]:
+    """The weights with candidates, their layers as they would be if all of them were packed."""
+    tried = [plan for plan in plans if any(name != "dense" for name in plan.sizes)]
+    layers = fuse(index, [site for plan in tried if plan.runs_packed for site in plan.sites])
+    of_weight: dict[str, list[Fused]] = defaultdict(list)
+    for layer in layers:
+        of_weight[layer.weight].append(layer)
+    return [_Weight(plan, of_weight[plan.name] if plan.runs_packed else []) for plan in tried]
 
 
 def _groups(weights: Iterable[_Weight]) -> list[list[_Weight]]:
@@ -169,7 +175,7 @@ def _sizes(index: GraphIndex, weight: _Weight, names: Sequence[str]) -> list[flo
     return [*sizes, float(plan.sizes["dense"] + len(plan.name) + TENSOR_HEADER)]
 
 
-def _layer_bytes(index: GraphIndex, plan: TensorPlan, layer: Layer, fmt: Format) -> int:
+def _layer_bytes(index: GraphIndex, plan: TensorPlan, layer: Fused, fmt: Format) -> int:
     """Bytes of the packed node and its vectors, less those of the nodes and tensors that go."""
     parts = [f"{plan.name}.{part}" for part in (*fmt.operator_inputs, "scale", "bias")]
     attributes: dict[str, Any] = dict(layer.attributes)
@@ -177,7 +183,7 @@ def _layer_bytes(index: GraphIndex, plan: TensorPlan, layer: Layer, fmt: Format)
         OpSpec.of(layer, fmt).name,
         [*layer.reads, *parts],
         [layer.output],
-        name=layer.name,
+        name=layer.site.name,
         domain=DOMAIN,
         **attributes,
     )
@@ -195,8 +201,8 @@ def _layer_bytes(index: GraphIndex, plan: TensorPlan, layer: Layer, fmt: Format)
         and all(id(reader) in mine for reader in index.readers[entry])
         and entry not in index.pinned
     }
-    saved = [*layer.nodes, *(index.initializers[entry] for entry in gone)]
-    return int(added) - sum(int(item.ByteSize()) for item in saved)
+    saved = sum(int(item.ByteSize()) for item in layer.nodes)
+    return int(added) - saved - sum(proto_size.tensor_bytes(index.initializers[entry]) for entry in gone)
 
 
 def _weight_bytes(weight: _Weight, fmt: Format) -> int:
@@ -209,9 +215,11 @@ def _weight_bytes(weight: _Weight, fmt: Format) -> int:
     return int(node.ByteSize()) + 4
 
 
-def _function_bytes(fmt: Format, shape: Shape, opset: int) -> int:
+def _function_bytes(fmt: Format, shape: Shape, opset: int, portable: bool) -> int:
     if shape[0] == WEIGHT:
         twin = Twin(shape[1], int(bool(shape[2])))
+        if portable:
+            return decode_bytes(fmt, twin, opset)
         return int(weight_functions.build(fmt, twin, opset).ByteSize()) + 4
     return int(functions.build(OpSpec(fmt, *shape), opset).ByteSize()) + 4
 

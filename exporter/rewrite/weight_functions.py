@@ -23,16 +23,11 @@ from onnx import helper
 from ...formats import Format
 from ..graph.domain import DOMAIN, OPSET
 from ..plan.types import WIDE
-from .functions import NO_SCALE, SIZES
+from .functions import NO_SCALE, SIZES, placed
 
 #: What stands in an operator's name between its format's prefix and the type that it decodes in.
 WEIGHT = "Weight"
 
-_PLACE = """
-    w_zeros = ConstantOfShape <value = float[1] {{0.0}}> (size)
-    w_line = ScatterElements (w_zeros, position, {values})
-    weight = Reshape (w_line, shape)
-"""
 _ALPHA = "    w_alpha = Cast <to = 1> (scale)\n"
 # One alpha may stand for all rows.
 _SCALED = """
@@ -114,7 +109,8 @@ def build(fmt: Format, twin: Twin, opset: int = OPSET) -> onnx.FunctionProto:
     body = _ALPHA if alphas else ""
     if fmt.operator_entries:
         body += fmt.operator_decode + (_SCALED if alphas else "")
-        body += _PLACE.format(values="w_values" if alphas else "entries")
+        values = "w_values" if alphas else "entries"
+        body += placed("position", values, "shape")
     else:
         body += (_ROW_SCALE if alphas else NO_SCALE) + fmt.operator_decode
         body += "    weight = Reshape (dense, shape)\n"

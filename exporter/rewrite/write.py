@@ -13,27 +13,25 @@ from onnx import helper, numpy_helper
 from ... import formats
 from ...formats import Packed
 from ...formats.base import Array
-from ..graph import find as match
+from ..files import held, proto_size
 from ..graph.domain import DOMAIN, VERSION, main_opset
 from ..graph.hoist import MARK, moved, sink
-from ..graph.index import GraphIndex, Layer
-from ..graph.walk import all_graphs, captured, copied, fresh
+from ..graph.index import GraphIndex
+from ..graph.site import Fused
+from ..graph.walk import all_graphs, copied, fresh
 from ..plan.tensor_plan import TensorPlan
-from . import functions, quantized_nodes, sign_chains, weight_functions
+from . import functions, quantized_nodes, weight_functions
+from .layout import alive, lay_out, reads
 from .op_spec import POOL, OpSpec
 from .sign_bits import signs
-from .sign_rules import take_signs
 from .weight_functions import twin_of
-
-#: A node, or a layer that will be one.
-Node = onnx.NodeProto | Layer
 
 
 def rewrite(
     index: GraphIndex,
     model: onnx.ModelProto,
     plans: Sequence[TensorPlan],
-    packed: dict[str, Packed],
+    packed: Mapping[str, Packed],
     sparse: Mapping[str, onnx.SparseTensorProto] | None = None,
 ) -> onnx.ModelProto:
     """A new model in which every planned layer is one packed node.
@@ -47,38 +45,17 @@ def rewrite(
     sparse
         Initializers that the source holds sparse: those that stay as they are stay so.
     """
-    layers = [layer for plan in plans if plan.runs_packed for layer in plan.layers]
-    layers.sort(key=lambda layer: index.position[id(layer.nodes[0])])
-    index.free_names()
-    taken: set[int] = set()
+    layout = lay_out(index, plans)
     plan_of = {plan.name: plan for plan in plans if plan.runs_packed}
-    shapers: dict[int, onnx.NodeProto] = {}
-    for plan in plans:
-        if plan.runs_packed and formats.get(plan.format).sign_format:
-            take_signs(index, plan.layers, shapers)
-            for layer in plan.layers:
-                layer.zero_scale = False
-    signed = {layer.x for layer in layers if layer.binary_input}
-    for layer in layers:
-        match.fold(index, layer, taken, signed)
-    last = {id(layer.nodes[-1]): layer for layer in layers}
-    nodes: list[Node] = []
-    for node in index.nodes:
-        if id(node) in shapers:
-            nodes.append(shapers[id(node)])
-        if id(node) in last or id(node) not in taken:
-            nodes.append(last.get(id(node), node))
-    writer = _Writer(model, index)
-    outputs = {value.name for value in model.graph.output}
-    pools = sign_chains.link(index, _drop_dead(nodes, outputs), outputs, writer.constant)
+    writer = _Writer(model, index, layout.constants)
     expanded = {plan.name: plan for plan in plans if plan.expanded}
-    written: list[Node] = [writer.weight(plan, packed[name]) for name, plan in expanded.items()]
-    for item in nodes:
-        if isinstance(item, Layer):
+    written = [node for name, plan in expanded.items() for node in writer.weight(plan, packed[name])]
+    for item in layout.nodes:
+        if isinstance(item, Fused):
             written += writer.nodes(item, plan_of[item.weight], packed[item.weight])
         else:
-            written.append(without_results(pools.get(id(item), item), expanded, index))
-    if pools:
+            written.append(without_results(item, expanded, index))
+    if layout.pools:
         writer.functions[POOL] = functions.pool(writer.opset)
     return writer.finish(written, sparse or {})
 
@@ -94,11 +71,11 @@ def _key(array: Array) -> bytes:
 class _Writer:
     """Collects what the packed nodes need: initializers, functions, imports."""
 
-    def __init__(self, model: onnx.ModelProto, index: GraphIndex) -> None:
+    def __init__(self, model: onnx.ModelProto, index: GraphIndex, constants: Mapping[str, Array]) -> None:
         self.source = model
         self._fresh = index.fresh
         self.opset = main_opset(model.opset_import)
-        self.initializers: dict[str, onnx.TensorProto] = {}
+        self.initializers = {name: numpy_helper.from_array(array, name) for name, array in constants.items()}
         self.functions: dict[str, onnx.FunctionProto] = {}
         self._vectors: dict[bytes, str] = {}
         self._held: dict[bytes, str] = {}
@@ -107,7 +84,7 @@ class _Writer:
         self._node_names = {node.name for node in model.graph.node}
         self._made: set[str] = set()
 
-    def nodes(self, layer: Layer, plan: TensorPlan, packed: Packed) -> list[onnx.NodeProto]:
+    def nodes(self, layer: Fused, plan: TensorPlan, packed: Packed) -> list[onnx.NodeProto]:
         """The packed node of a layer, and what it needs behind it; its components become initializers."""
         fmt = formats.get(plan.format)
         alpha = packed.components[fmt.scale_component].astype(np.float64) if fmt.scale_component else 1.0
@@ -118,16 +95,14 @@ class _Writer:
         if spec.name not in self.functions:
             self.functions[spec.name] = functions.build(spec, self.opset)
         components = [self._component(layer, part, packed) for part in fmt.operator_inputs]
-        title = layer.nodes[0].name or fresh(layer.name, self._node_names)
+        title = layer.site.node.name or fresh(layer.site.name, self._node_names)
         if layer.quantized is not None:
             return quantized_nodes.nodes(layer, spec, components, title, self._held_or_new, self._fresh)
         factor = plan.encoded.scale if plan.encoded and plan.encoded.scale is not None else 1.0
         scale = self._vector(layer.scale * alpha * factor, f"{layer.weight}.scale")
         bias = self._vector(layer.bias, f"{layer.weight}.bias")
         inputs = [layer.x, *components, scale, bias, *([layer.residual] if layer.residual else [])]
-        attributes: dict[str, Any] = dict(layer.attributes)
-        if layer.bounds is not None:
-            attributes["min"], attributes["max"] = layer.bounds
+        attributes: dict[str, Any] = {**layer.attributes, **layer.parameters}
         return [helper.make_node(spec.name, inputs, [layer.output], name=title, domain=DOMAIN, **attributes)]
 
     def _signs_of(self, weight: str, packed: Packed) -> Packed:
@@ -135,8 +110,8 @@ class _Writer:
             self._signs[weight] = signs(packed)
         return self._signs[weight]
 
-    def weight(self, plan: TensorPlan, packed: Packed) -> onnx.NodeProto:
-        """The node that gives an expanded weight under the name it has."""
+    def weight(self, plan: TensorPlan, packed: Packed) -> list[onnx.NodeProto]:
+        """The nodes that give an expanded weight under the name it has."""
         fmt, twin = formats.get(plan.format), twin_of(packed.dtype)
         name = weight_functions.operator_name(fmt, twin)
         if name not in self.functions:
@@ -148,9 +123,13 @@ class _Writer:
         attributes: dict[str, Any] = {"shape": list(packed.shape)}
         if twin.to:
             attributes["to"] = twin.to
-        return helper.make_node(name, inputs, [plan.name], name=title, domain=DOMAIN, **attributes)
+        result = self._fresh(f"{plan.name}.turned") if plan.turned else plan.name
+        nodes = [helper.make_node(name, inputs, [result], name=title, domain=DOMAIN, **attributes)]
+        if plan.turned:
+            nodes.append(helper.make_node("Transpose", [result], [plan.name], perm=[1, 0]))
+        return nodes
 
-    def _component(self, layer: Layer, part: str, packed: Packed) -> str:
+    def _component(self, layer: Fused, part: str, packed: Packed) -> str:
         key = (layer.weight, part)
         if key not in self._parts:
             self._parts[key] = self.constant(packed.components[part], f"{layer.weight}.{part}")
@@ -178,19 +157,21 @@ class _Writer:
         if not self._held:
             inputs = {value.name for value in self.source.graph.input}
             for tensor in self.source.graph.initializer:
-                if tensor.ByteSize() < _SMALL and tensor.name not in inputs:
-                    self._held.setdefault(_key(numpy_helper.to_array(tensor)), tensor.name)
+                if proto_size.tensor_bytes(tensor) < _SMALL and tensor.name not in inputs:
+                    self._held.setdefault(_key(held.array(tensor)), tensor.name)
         return self._held.get(_key(array)) or self._small(array, name)
 
     def _own(self) -> set[tuple[str, str]]:
         return {(DOMAIN, name) for name in self.functions}
 
-    def finish(self, nodes: Sequence[Node], sparse: Mapping[str, onnx.SparseTensorProto]) -> onnx.ModelProto:
+    def finish(
+        self, nodes: Sequence[onnx.NodeProto], sparse: Mapping[str, onnx.SparseTensorProto]
+    ) -> onnx.ModelProto:
         """The model of these nodes, without the initializers nobody reads any more."""
         source = self.source
         outputs = {value.name for value in source.graph.output}
-        alive = _drop_dead(nodes, outputs)
-        needed = {name for node in alive for name in _reads(node)} | outputs
+        kept = alive(nodes, outputs)
+        needed = {name for node in kept for name in reads(node)} | outputs
         needed |= {value.name for value in source.graph.input}  # of an initializer: a caller may override it
         model = onnx.ModelProto()
         model.ir_version = max(source.ir_version, 8)
@@ -203,13 +184,13 @@ class _Writer:
         model.functions.extend(self.functions.values())
         graph = model.graph
         graph.name = source.graph.name
-        graph.node.extend(node for node in alive if not isinstance(node, Layer))
+        graph.node.extend(kept)
         graph.input.extend(source.graph.input)
         graph.output.extend(source.graph.output)
         for tensor in source.graph.initializer:
             if tensor.name not in needed or tensor.name in self._made:
                 continue
-            if tensor.name in sparse and sparse[tensor.name].ByteSize() < tensor.ByteSize():
+            if tensor.name in sparse and sparse[tensor.name].ByteSize() < proto_size.tensor_bytes(tensor):
                 graph.sparse_initializer.append(sparse[tensor.name])
             else:
                 graph.initializer.append(tensor)
@@ -230,20 +211,3 @@ def without_results(node: onnx.NodeProto, names: Collection[str], index: GraphIn
         if name in names:
             twin.output[place] = index.fresh(name)
     return twin
-
-
-def _drop_dead(nodes: Sequence[Node], outputs: set[str]) -> list[Node]:
-    """Without the nodes (a weight's Transpose, a sign) whose only readers were layers that are packed now."""
-    read = set(outputs)
-    alive = []
-    for node in reversed(nodes):
-        if read & set([node.output] if isinstance(node, Layer) else node.output):
-            alive.append(node)
-            read.update(_reads(node))
-    return alive[::-1]
-
-
-def _reads(node: Node) -> list[str]:
-    if isinstance(node, Layer):
-        return node.reads
-    return [*node.input, *captured(node)]

@@ -20,7 +20,7 @@ from ..nets import torchvision as vision
 from ..nets.recognise import Match, Near
 
 if TYPE_CHECKING:
-    from ..nets.recognise import Recipe
+    from ..nets.recognise import Blueprint
 
 _WAYS = "name it with --arch NAME, give --arch FILE.py:FACTORY, or give an .onnx or .pt2 file"
 
@@ -52,14 +52,14 @@ def find(checkpoint: Checkpoint, arch: str | None, strict: bool) -> tuple[Match,
             raise InputError(
                 f"{shown(checkpoint.path)}: no known architecture has these weights{near}; {_WAYS}"
             )
-        options = found.recipe.options
+        options = found.blueprint.options
         classes = f" with {options['num_classes']} classes" if "num_classes" in options else ""
-        notes = [Note("info", f"architecture recognised: {found.recipe.name}{classes}")]
+        notes = [Note("info", f"architecture recognised: {found.blueprint.name}{classes}")]
     extra = [name for name in found.extra if name not in checkpoint.parts]
     if strict and extra:
         raise InputError(
-            f"{shown(checkpoint.path)}: {counted(len(extra), 'tensor')} not of '{shown(found.recipe.name)}'"
-            f" (--strict): {listed(extra)}"
+            f"{shown(checkpoint.path)}: {counted(len(extra), 'tensor')} not of "
+            f"'{shown(found.blueprint.name)}' (--strict): {listed(extra)}"
         )
     return found, notes + _view_notes(found, extra)
 
@@ -108,8 +108,8 @@ def _told(near: Near) -> str:
     return "; ".join(parts)
 
 
-def _named(arch: str, have: Mapping[str, tuple[int, ...]]) -> Recipe:
-    """The recipe that `--arch` asks for."""
+def _named(arch: str, have: Mapping[str, tuple[int, ...]]) -> Blueprint:
+    """The blueprint that `--arch` asks for."""
     from ..nets.cifar import MODELS
 
     if arch in MODELS:
@@ -117,7 +117,7 @@ def _named(arch: str, have: Mapping[str, tuple[int, ...]]) -> Recipe:
     if ":" in arch:
         make = user_code.load(arch)
         accepts = frozenset(inspect.signature(make).parameters)
-        return recognise.Recipe(arch, make, accepts=accepts, known=False)
+        return recognise.Blueprint(arch, make, accepts=accepts, known=False)
     known = vision.names()
     if arch in known:
         return recognise.torchvision_net(arch, have)
@@ -132,8 +132,8 @@ def _named(arch: str, have: Mapping[str, tuple[int, ...]]) -> Recipe:
 
 def filled(found: Match, checkpoint: Checkpoint, notes: list[Note]) -> torch.nn.Module:
     """The net with the checkpoint's tensors as its parameters: assigned, so shared and not copied."""
-    recipe = found.recipe
-    module = recipe.empty()
+    blueprint = found.blueprint
+    module = blueprint.empty()
     want = module.state_dict()
     have = {**checkpoint.parts, **checkpoint.tensors}
     tensors = {inner: have[found.view.names[inner]] for inner in want if inner in found.view.names}
@@ -149,7 +149,8 @@ def filled(found: Match, checkpoint: Checkpoint, notes: list[Note]) -> torch.nn.
         module.load_state_dict(state, strict=True, assign=True)
     except Exception as error:  # a module's own loading hooks may raise anything
         raise InputError(
-            f"{shown(checkpoint.path)} does not load into '{shown(recipe.name)}': {user_code.reason(error)}"
+            f"{shown(checkpoint.path)} does not load into '{shown(blueprint.name)}': "
+            f"{user_code.reason(error)}"
         ) from error
     if absent:
         notes.append(
@@ -157,8 +158,8 @@ def filled(found: Match, checkpoint: Checkpoint, notes: list[Note]) -> torch.nn.
                 "info", f"{counted(len(absent), 'missing BatchNorm counter')} (num_batches_tracked) set to 0"
             )
         )
-    if recipe.known and recipe.name in ("googlenet", "inception_v3"):
-        text = f"{recipe.name} is built without transform_input, which torchvision's own weights switch on"
+    if blueprint.known and blueprint.name in ("googlenet", "inception_v3"):
+        text = f"{blueprint.name} is built without transform_input, which torchvision's own weights switch on"
         notes.append(Note("warn", f"{text}: if yours did, give --arch FILE.py:FACTORY"))
     _tie(module)
     return module

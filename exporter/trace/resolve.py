@@ -56,7 +56,7 @@ def resolve(
         default = _module_input(module)
     else:
         found, notes = find(checkpoint, arch, strict)
-        name, default = found.recipe.name, found.recipe.input_shape
+        name, default = found.blueprint.name, found.blueprint.input_shape
         module = filled(found, checkpoint, notes)
     module = _float32(module.eval())
     own = getattr(module, "example_input_array", None)  # the convention of Lightning modules

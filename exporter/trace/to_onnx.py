@@ -29,6 +29,7 @@ import torch
 from ...errors import UnsupportedError
 from ...notes import Note
 from ...text import shown
+from ..files import held
 from . import computed
 from .dynamic import BATCH
 
@@ -41,10 +42,17 @@ if TYPE_CHECKING:
 OPSET = 18
 
 
-def to_onnx(resolved: Resolved, verbose: bool = False) -> onnx.ModelProto:
+def to_onnx(
+    resolved: Resolved, verbose: bool = False, tensors: held.Tensors | None = None
+) -> onnx.ModelProto:
     """The net as an ONNX model, with a dynamic batch where it can be traced so.
 
     A net that cannot is exported with the batch of its example inputs, and `resolved.notes` says so.
+
+    Parameters
+    ----------
+    tensors
+        Keeps the large weights, which are then the net's own memory; without it they are in the model.
 
     Raises
     ------
@@ -89,7 +97,26 @@ def to_onnx(resolved: Resolved, verbose: bool = False) -> onnx.ModelProto:
     with _muted(verbose):
         weights |= set(computed.fix(exported))
         simplify(model, weights)
-        return exported.model_proto  # type: ignore[no-any-return]
+        return _model(model, tensors)
+
+
+def _model(model: Any, tensors: held.Tensors | None) -> onnx.ModelProto:
+    """The protobuf of an onnx_ir model."""
+    import onnx_ir as ir
+
+    arrays = {}
+    for name, value in model.graph.initializers.items() if tensors is not None else ():
+        const = value.const_value
+        if const is not None and const.nbytes >= held.LEAST_BYTES and held.can_hold(int(const.dtype)):
+            arrays[name] = const.numpy()
+            value.const_value = ir.ExternalTensor(
+                "held", None, None, const.dtype, shape=const.shape, name=name, doc_string=const.doc_string
+            )
+    proto: onnx.ModelProto = ir.to_proto(model)
+    for tensor in proto.graph.initializer:
+        if tensors is not None and tensor.name in arrays:
+            tensors.hold(tensor, arrays[tensor.name])
+    return proto
 
 
 def _free(graph: Any) -> bool:

@@ -13,13 +13,13 @@ BIT_TABLE = """
         {target}_to = Constant <value = int32 {{256}}> ()
         {target}_by = Constant <value = int32 {{1}}> ()
         {target}_range = Range ({target}_from, {target}_to, {target}_by)
-        {target}_bytes = Cast <to = 2> ({target}_range)
         {target}_last = Constant <value_ints = [1]> ()
-        {target}_column = Unsqueeze ({target}_bytes, {target}_last)
-        {target}_places = Constant <value = uint8[8] {{0, 1, 2, 3, 4, 5, 6, 7}}> ()
-        {target}_shifted = BitShift <direction = "RIGHT"> ({target}_column, {target}_places)
-        {target}_two = Constant <value = uint8 {{2}}> ()
-        {target}_table = Mod ({target}_shifted, {target}_two)
+        {target}_column = Unsqueeze ({target}_range, {target}_last)
+        {target}_places = Constant <value = int32[8] {{1, 2, 4, 8, 16, 32, 64, 128}}> ()
+        {target}_shifted = Div ({target}_column, {target}_places)
+        {target}_two = Constant <value = int32 {{2}}> ()
+        {target}_bit = Mod ({target}_shifted, {target}_two)
+        {target}_table = Cast <to = 2> ({target}_bit)
 """
 
 #: ONNX text: turns uint8 `{source}` [n, b] into uint8 `{target}` [n, 8 b] of zeros and ones. A look-up makes
@@ -45,9 +45,7 @@ UNPACK_PLANES = (
         {target}_width = Slice ({target}_dims, zero1, {target}_one1)
         {target}_powers = Constant <value = uint8[8] {{1, 2, 4, 8, 16, 32, 64, 128}}> ()
         {target}_power = Slice ({target}_powers, zero1, {target}_width)
-        {target}_power_row = Unsqueeze ({target}_power, zero1)
-        {target}_matrix = MatMulInteger ({target}_power_row, {target}_bits)
-        {target} = Squeeze ({target}_matrix, zero1)
+        {target} = MatMulInteger ({target}_power, {target}_bits)
         {target}_power_i = Cast <to = 6> ({target}_power)
         {target}_escape = ReduceSum <keepdims = 0> ({target}_power_i)
 """

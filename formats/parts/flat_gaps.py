@@ -16,8 +16,8 @@ from . import bits
 WIDTHS = range(2, 9)
 
 #: ONNX text: from `gaps`, for every code but the padding: int32 `position` of its entry in the flat tensor,
-#: bool `is_entry`, int32 `entry` (which of the values it has). A code that says "no entry" has the position
-#: of a zero between two entries, so whoever writes 0 there need not leave such codes out.
+#: bool `is_entry`, int32 `entry`: which of the values it, or else the next one, has. A code that says "no
+#: entry" has the position of a zero between two entries: whoever writes 0 there need not leave it out.
 POSITIONS_DECODE = (
     bits.UNPACK_PLANES.format(source="gaps", target="codes")
     + """
@@ -35,14 +35,12 @@ POSITIONS_DECODE = (
         padding_count = ReduceSum <keepdims = 1> (tail_padding)
         codes_used = Sub (codes_size, padding_count)
         code = Slice (codes, zero1, codes_used)
-        is_escape = Equal (code, codes_escape)
-        is_entry = Not (is_escape)
+        is_entry = Less (code, codes_escape)
         entry_one = Cast <to = 6> (is_entry)
         step = Add (code, entry_one)
         walk = CumSum (step, axis0)
         position = Sub (walk, code_one)
-        entry_rank = CumSum (entry_one, axis0)
-        entry = Sub (entry_rank, code_one)
+        entry = CumSum <exclusive = 1> (entry_one, axis0)
 """
 )
 

@@ -18,31 +18,34 @@ GAP_DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.uint32))
 INDPTR_DTYPES = (np.dtype(np.uint16), np.dtype(np.uint32), np.dtype(np.uint64))
 BLOCK = 1 << 15  # entries decoded at a time, so that the decoder's temporaries stay in the cache
 
-#: ONNX text: int32 `{out}_row` and `{out}_column` [entries] in a matrix of `{rows}` rows, from `indptr` and
-#: `gaps`. Rows are counted up where they begin, so no entry looks for its own.
+#: ONNX text: int32 `{position}` [entries], row-major in a matrix of `{rows}` (int64 [1]) rows of `{cols}`
+#: (int32 scalar) columns, from `indptr` and `gaps`. A walk over all gaps says how far each row's beginning is
+#: from where the row before it ends; with these jumps added where rows begin, a second walk needs no rows. An
+#: entry is put behind the last, so that rows without entries at the end begin somewhere.
 POSITIONS_DECODE = """
         {out}_one = Constant <value = int32 {{1}}> ()
-        {out}_one1 = Constant <value_ints = [1]> ()
-        {out}_none1 = Constant <value = int32[1] {{0}}> ()
-        {out}_gaps = Cast <to = 6> (gaps)
-        {out}_steps = Add ({out}_gaps, {out}_one)
-        {out}_walk = CumSum ({out}_steps, axis0)
-        {out}_walk0 = Concat <axis = 0> ({out}_none1, {out}_walk)
+        {out}_none = Constant <value = int32 {{0}}> ()
+        {out}_one1 = Constant <value = int32[1] {{1}}> ()
+        {out}_end1 = Constant <value_ints = [-1]> ()
+        {out}_more = CastLike ({out}_one1, gaps)
+        {out}_gaps = Concat <axis = 0> (gaps, {out}_more)
+        {out}_gaps_i = Cast <to = 6> ({out}_gaps)
+        {out}_steps = Add ({out}_gaps_i, {out}_one)
+        {out}_walk = CumSum <exclusive = 1> ({out}_steps, axis0)
         {out}_pointers = Cast <to = 6> (indptr)
         {out}_begins = Slice ({out}_pointers, zero1, {rows})
-        {out}_walked = Gather <axis = 0> ({out}_walk0, {out}_begins)
-        {out}_next = Slice ({out}_pointers, {out}_one1, {rows})
-        {out}_marks_shape = Shape ({out}_walk0)
-        {out}_blank = ConstantOfShape <value = int32[1] {{0}}> ({out}_marks_shape)
-        {out}_next_shape = Shape ({out}_next)
-        {out}_ones = ConstantOfShape <value = int32[1] {{1}}> ({out}_next_shape)
-        {out}_marks = ScatterElements <reduction = "add"> ({out}_blank, {out}_next, {out}_ones)
-        {out}_length = Shape ({out}_walk)
-        {out}_marked = Slice ({out}_marks, zero1, {out}_length)
-        {out}_row = CumSum ({out}_marked, axis0)
-        {out}_before1 = Add ({out}_walked, {out}_one)
-        {out}_before = Gather <axis = 0> ({out}_before1, {out}_row)
-        {out}_column = Sub ({out}_walk, {out}_before)
+        {out}_walked = Gather <axis = 0> ({out}_walk, {out}_begins)
+        {out}_rows0 = Squeeze ({rows})
+        {out}_rows_i = Cast <to = 6> ({out}_rows0)
+        {out}_range = Range ({out}_none, {out}_rows_i, {out}_one)
+        {out}_starts = Mul ({out}_range, {cols})
+        {out}_ahead = Sub ({out}_starts, {out}_walked)
+        {out}_before = Slice ({out}_ahead, zero1, {out}_end1)
+        {out}_behind = Concat <axis = 0> ({out}_one1, {out}_before)
+        {out}_jumps = Sub ({out}_ahead, {out}_behind)
+        {out}_jumping = ScatterElements <reduction = "add"> ({out}_steps, {out}_begins, {out}_jumps)
+        {out}_landed = CumSum ({out}_jumping, axis0)
+        {position} = Slice ({out}_landed, zero1, {out}_end1)
 """
 
 

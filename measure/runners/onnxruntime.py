@@ -21,16 +21,20 @@ def onnx_inputs(session: Any) -> list[InputSpec]:
 
 
 class OnnxRuntime:
-    """onnxruntime, with the operators of sparse-export registered (`stock=False`) or without them."""
+    """onnxruntime, as `sparse_export.InferenceSession` runs a file (`stock=False`) or as it is."""
 
     def __init__(self, path: str, threads: int, stock: bool, provider: str = "CPUExecutionProvider") -> None:
         self._path, self._provider = path, provider
         self._options = stock_options(threads=threads, severity=3)
         self._options.inter_op_num_threads = 1
-        self._target = None if stock else _register(self._options)
+        self._packed = None if stock else _packed_session()
+        self._target = None if stock else _target()
 
     def load(self) -> None:
-        self._session = opened(self._path, self._options, self._provider)
+        if self._packed is None:
+            self._session = opened(self._path, self._options, self._provider)
+        else:  # as a program does it: what would lose here is expanded
+            self._session = self._packed(self._path, self._options, [self._provider], packed="cpu")
         self._run = self._session.run
 
     def target(self) -> str | None:
@@ -45,13 +49,19 @@ class OnnxRuntime:
         return outputs
 
 
-def _register(options: Any) -> str | None:
-    """Add the operator library to the session options; the instruction set that its kernels use."""
+def _packed_session() -> Any:
+    """The session that registers our operators, imported before anything is measured."""
+    from ...runtime.inference import InferenceSession
+
+    return InferenceSession
+
+
+def _target() -> str | None:
+    """The instruction set that our kernels use."""
     import ctypes
 
     from ...runtime import session
 
-    session.register(options)
     try:
         name = ctypes.CDLL(str(session.library_path())).SparseExportTarget
     except (AttributeError, OSError):

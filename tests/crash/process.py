@@ -41,7 +41,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Ending:
     """How a command ended: exit code (-9: killed), what it said on stderr, calls counted."""
 
     code: int
@@ -61,7 +61,7 @@ def build_shim(folder: Path) -> Path | None:
 
 
 def preloaded_environment(library: Path) -> dict[str, str]:
-    """Environment of a Python that runs a campaign."""
+    """Environment of a Python that runs the writers."""
     # One thread: pools of threads would not survive a fork.
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NO_COLOR": "1", "COLUMNS": "80"}
     return {**os.environ, **threads, "LD_PRELOAD": str(library)}
@@ -87,7 +87,7 @@ def warm_up(commands: list[Callable[[], int]], folder: Path) -> None:
         names.unlink()
 
 
-def forked(action: Callable[[], int], folder: Path, fault: Fault | None = None) -> Outcome:
+def forked(action: Callable[[], int], folder: Path, fault: Fault | None = None) -> Ending:
     """Run `action` in a child with the fault armed for `folder`."""
     with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as counted:
         child = os.fork()
@@ -96,7 +96,7 @@ def forked(action: Callable[[], int], folder: Path, fault: Fault | None = None) 
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         said.seek(0)
         counted.seek(0)
-        return Outcome(code, said.read().decode(errors="replace"), int(counted.read() or 0))
+        return Ending(code, said.read().decode(errors="replace"), int(counted.read() or 0))
 
 
 def _run_in_child(action: Callable[[], int], folder: Path, fault: Fault, said: int, counted: int) -> None:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 def test_no_kill_or_fault_tears_a_file_or_leaves_one(scenario: str, tmp_path: Path) -> None:
     result = tmp_path / "result.json"
     amount = ["--kills", "3", "--faults", "3", "--stride", "23"]
-    program = [sys.executable, "-m", "tests.crash.campaign"]
+    program = [sys.executable, "-m", "tests.crash.every_call"]
     command = [*program, *amount, "--only", scenario, "--json", str(result)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode == 77:

@@ -98,26 +98,26 @@ def test_a_saved_name_runs_no_code(tmp_path: Path, vgg: dict[str, torch.Tensor],
     ],
 )
 def test_recognises_every_family_of_torchvision_from_shapes(name: str) -> None:
-    recipe = recognise.Recipe(name, lambda **o: vision.build(name, **o), {"num_classes": 12})
-    have = recognise.shapes_of(recipe.empty().state_dict())
+    blueprint = recognise.Blueprint(name, lambda **o: vision.build(name, **o), {"num_classes": 12})
+    have = recognise.shapes_of(blueprint.empty().state_dict())
     found = recognise.recognise(have)
     assert isinstance(found, Match)
-    assert found.recipe.name == name
-    assert found.recipe.options["num_classes"] == 12
+    assert found.blueprint.name == name
+    assert found.blueprint.options["num_classes"] == 12
 
 
 def test_a_vision_transformer_tells_its_image_size() -> None:
-    recipe = recognise.Recipe("vit", lambda: vision.build("vit_b_16", image_size=96))
-    found = recognise.recognise(recognise.shapes_of(recipe.empty().state_dict()))
-    assert isinstance(found, Match) and found.recipe.name == "vit_b_16"
-    assert found.recipe.input_shape == (1, 3, 96, 96)
+    blueprint = recognise.Blueprint("vit", lambda: vision.build("vit_b_16", image_size=96))
+    found = recognise.recognise(recognise.shapes_of(blueprint.empty().state_dict()))
+    assert isinstance(found, Match) and found.blueprint.name == "vit_b_16"
+    assert found.blueprint.input_shape == (1, 3, 96, 96)
 
 
 def test_inception_without_its_auxiliary_head_is_recognised() -> None:
-    recipe = recognise.Recipe("i", lambda: vision.build("inception_v3", aux_logits=False))
-    found = recognise.recognise(recognise.shapes_of(recipe.empty().state_dict()))
-    assert isinstance(found, Match) and found.recipe.name == "inception_v3"
-    assert found.recipe.input_shape == (1, 3, 299, 299)
+    blueprint = recognise.Blueprint("i", lambda: vision.build("inception_v3", aux_logits=False))
+    found = recognise.recognise(recognise.shapes_of(blueprint.empty().state_dict()))
+    assert isinstance(found, Match) and found.blueprint.name == "inception_v3"
+    assert found.blueprint.input_shape == (1, 3, 299, 299)
 
 
 def test_factory_in_a_file_gets_the_class_count(factory: Path) -> None:

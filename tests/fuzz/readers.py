@@ -153,7 +153,7 @@ def guarded(kind: str, data: bytes, folder: Path) -> str:
     return "guarded" if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0 else "unguarded"
 
 
-def campaign(cases: int, workers: int, first: int, found: Path, say: Any) -> dict[str, Any]:
+def run_cases(cases: int, workers: int, first: int, found: Path, say: Any) -> dict[str, Any]:
     """Run the cases; what was found lies in the folder `found`."""
     context = mp.get_context("fork")
     counts: Counter[str] = Counter()
@@ -241,7 +241,7 @@ def main() -> int:
                 print(kind, outcome(kind, path))
         return 0
     say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
-    result = campaign(options.cases, options.workers, options.first, options.found, say)
+    result = run_cases(options.cases, options.workers, options.first, options.found, say)
     print(json.dumps(result, indent=1))
     return 1 if result["unguarded"] else 0
 

@@ -42,7 +42,7 @@ def test_mutated_files_are_read_or_refused(tmp_path: Path, files: dict[str, byte
     assert set(counts) <= {"read", "refused"} and counts["refused"] > 1
 
 
-def test_campaign_counts_its_cases_and_finds_crashes_hangs_and_foreign_errors(
+def test_run_counts_its_cases_and_finds_crashes_hangs_and_foreign_errors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import os
@@ -61,7 +61,7 @@ def test_campaign_counts_its_cases_and_finds_crashes_hangs_and_foreign_errors(
     monkeypatch.setattr(readers, "read", planted)
     monkeypatch.setattr(readers, "case", lines)
     monkeypatch.setattr(readers.seeds, "make", lambda folder: dict.fromkeys(seeds.KINDS, b""))
-    result: dict[str, Any] = readers.campaign(9, 1, 0, tmp_path / "found", said.append)
+    result: dict[str, Any] = readers.run_cases(9, 1, 0, tmp_path / "found", said.append)
     assert result["cases"] == 9 and result["unguarded"] == 2
     whats = {finding["case"]: finding["what"] for finding in result["findings"]}
     assert whats[3] == "crash: exit code -11" and "KeyError" in whats[5]

@@ -24,7 +24,7 @@ from ..nets import pruned
 
 Array = NDArray[np.float32]
 FORMATS = [fmt.name for fmt in formats.all_formats() if fmt.operator]
-NETS = ["csr", "auto", "one-bit"]
+NETS = ["csr", "auto", "one-bit", "expanded"]
 
 
 @dataclass
@@ -83,13 +83,14 @@ def weight_for(name: str, rng: np.random.Generator, size: int = 64) -> Array:
 
 @pytest.fixture(scope="session")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> Cases:
-    """The demo's net as csr and auto, a net with 1-bit layers, and one linear layer in every format."""
+    """The demo's net as csr, auto and portable, a 1-bit net, every format in a layer, a bare weight."""
     folder = tmp_path_factory.mktemp("js")
     made = Cases(folder)
     net = pruned(cifar.vgg11_cifar)
     torch.save(net.state_dict(), folder / "vgg11.pt")
     for form in ("csr", "auto"):
-        made.add(form, folder / "vgg11.pt", form, arch="vgg11-cifar")
+        made.add(form, folder / "vgg11.pt", form, arch="vgg11-cifar", optimize="memory")
+    made.add("portable", folder / "vgg11.pt", "auto", arch="vgg11-cifar", portable=True)
     source = folder / "source.onnx"
     export_to_onnx(one_bit_net(), source)
     made.add("one-bit", source, "auto")
@@ -97,7 +98,15 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Cases:
     for name in FORMATS:
         node = onnx.helper.make_node("MatMul", ["h0", "w"], ["y"], name="layer")
         weight = onnx.numpy_helper.from_array(weight_for(name, rng).T.copy(), "w")
-        made.add(f"layer-{name}", save(source, [node], [weight], ["N", 64], "y", ["N", 64]), name)
+        made.add(
+            f"layer-{name}",
+            save(source, [node], [weight], ["N", 64], "y", ["N", 64]),
+            name,
+            optimize="memory",
+        )
+    weight = onnx.numpy_helper.from_array(weight_for("csr", rng), "w")
+    node = onnx.helper.make_node("Einsum", ["h0", "w"], ["y"], equation="ab,bc->ac")
+    made.add("expanded", save(source, [node], [weight], ["N", 64], "y", ["N", 64]), "csr")
     return made
 
 

@@ -22,7 +22,8 @@ needs_node = pytest.mark.skipif(
     reason="onnxruntime for JavaScript is not installed (make js)",
 )
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-ALL = [*NETS, *(f"layer-{name}" for name in FORMATS)]
+PACKED = [*NETS, *(f"layer-{name}" for name in FORMATS)]
+ALL = [*PACKED, "portable"]
 
 
 def script(name: str, *words: str | Path) -> str:
@@ -53,13 +54,15 @@ def close(cases: Cases, name: str, where: str) -> None:
 
 
 @needs_node
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", PACKED)
 def test_the_file_holds_packed_layers(cases: Cases, name: str) -> None:
     nodes = onnx.load(cases.folder / f"{name}.onnx").graph.node
     packed = {node.op_type for node in nodes if node.domain == "sparse_export"}
     assert packed
     if name == "one-bit":
         assert any(op.startswith("Xnor") for op in packed)
+    if name == "expanded":
+        assert packed == {"SparseWeight"}
     if name.startswith("layer-"):
         assert packed == {f"{formats.get(name.removeprefix('layer-')).operator}MatMul"}
 

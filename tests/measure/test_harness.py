@@ -33,8 +33,8 @@ def test_all_models_of_a_setting_run_within_each_round(models: dict[str, Path]) 
 
 
 def test_measures_load_memory_and_latency(models: dict[str, Path]) -> None:
-    outcome = harness.measure(from_paths([models["dense"]], None, None), QUICK)
-    (series,) = outcome.series
+    measured = harness.measure(from_paths([models["dense"]], None, None), QUICK)
+    (series,) = measured.series
     assert series.error is None
     assert len(series.rounds) == 2
     first = series.rounds[0]
@@ -46,8 +46,8 @@ def test_measures_load_memory_and_latency(models: dict[str, Path]) -> None:
 
 
 def test_one_round_is_cold_and_the_next_is_warm(models: dict[str, Path]) -> None:
-    outcome = harness.measure(from_paths([models["dense"]], None, None), QUICK)
-    cold, warm = (r["load"] for r in outcome.series[0].rounds)
+    measured = harness.measure(from_paths([models["dense"]], None, None), QUICK)
+    cold, warm = (r["load"] for r in measured.series[0].rounds)
     assert cold["cold"] or cold["cold_refused"]
     assert not warm["cold"]
     assert not warm["cold_refused"]
@@ -70,8 +70,8 @@ def test_crash_becomes_a_row(
     script.write_text(f"#!/bin/sh\n{ending}\n")
     script.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(script))
-    outcome = harness.measure(from_paths([models["dense"]], None, None), QUICK)
-    assert said in str(outcome.series[0].error)
+    measured = harness.measure(from_paths([models["dense"]], None, None), QUICK)
+    assert said in str(measured.series[0].error)
 
 
 def test_process_that_hangs_is_stopped(
@@ -112,6 +112,6 @@ def test_interrupt_keeps_what_is_measured(models: dict[str, Path], monkeypatch: 
             raise KeyboardInterrupt from None
 
     monkeypatch.setattr(harness, "run_worker", worker)
-    outcome = harness.measure(from_paths([models["dense"], models["sparse"]], None, None), QUICK)
-    assert outcome.interrupted
-    assert [len(s.rounds) for s in outcome.series] == [1, 1]
+    measured = harness.measure(from_paths([models["dense"], models["sparse"]], None, None), QUICK)
+    assert measured.interrupted
+    assert [len(s.rounds) for s in measured.series] == [1, 1]

@@ -48,6 +48,16 @@ def test_gemm_becomes_4_bit(tmp_path: Path) -> None:
     assert np.abs(y - (x @ weight.T + 1)).max() < 0.3 * np.abs(y).max()
 
 
+def test_openvino_runs_the_model_dense_and_packed(made: dict[str, Path]) -> None:
+    openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install openvino")
+    x = np.random.default_rng(0).standard_normal((3, 256), dtype=np.float32)
+    options = {"INFERENCE_PRECISION_HINT": "f32"}
+    dense, packed = made["OpenVINO (default precision)"], made["OpenVINO, packed (--portable)"]
+    assert packed.stat().st_size < dense.stat().st_size / 4
+    wanted, got = (openvino.Core().compile_model(str(p), "CPU", options)(x)[0] for p in (dense, packed))
+    assert np.array_equal(got, wanted)
+
+
 def test_peer_that_cannot_be_made_is_a_note(models: dict[str, Path], tmp_path: Path) -> None:
     notes = [note for subject, note in peers.make(models["dense"], tmp_path, 0, None) if subject is None]
     assert any(n == "sparse_initializer: not made (no weight has two thirds of zeros)" for n in notes)

@@ -107,7 +107,7 @@ class Layer:
         self.operator, self.shape = operator, shape
         self.signs = operator.prefix in SIGN_PREFIXES
         self.format = format_of(operator)
-        weight = weight_of(self.format, shape.weight, rng)
+        self.weight = weight = weight_of(self.format, shape.weight, rng)
         rows = shape.weight[0]
         # Powers of two and multiples of 1/4: exact again.
         self.scale = rng.choice(np.array([-2, -1, 0.5, 1, 2], np.float32), rows)

@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 
 from sparse_export.exporter.rewrite import functions
@@ -16,6 +17,8 @@ from sparse_export.exporter.rewrite.op_spec import OpSpec
 from sparse_export.formats import get
 from sparse_export.runtime import session as runtime
 
+from ..native.layers import SIGN_PREFIXES, Layer, Shape
+from ..native.tables import OPERATORS
 from .binary_builder import BinaryCase, pack_signs
 from .builder import Array, Case, pack, sparse_weight
 
@@ -91,6 +94,22 @@ def check_zero_weight_in_a_stock_runtime() -> None:
     np.testing.assert_array_equal(native(model, x=x), np.array([[2, np.nan], [np.inf, 3]], F32))
 
 
+def check_formats(rng: np.random.Generator) -> None:
+    """Whatever form a format runs in: a weight that is zero hands nothing on, for few rows and for many."""
+    for operator in OPERATORS:
+        if operator.layer != "MatMul" or operator.suffix or operator.prefix in SIGN_PREFIXES:
+            continue
+        for batch in (1, 5, 40):
+            layer = Layer(operator, Shape((24, 70), batch=(batch,)), rng)
+            for special in SPECIALS:
+                x = layer.feeds["x"].copy()
+                x[0, 41] = special
+                found = native(onnx.load_from_string(layer.model()), x=x)
+                reached = (layer.weight[:, 41] != 0) & (layer.scale != 0)
+                assert (np.isfinite(found[0]) == ~reached).all(), (operator.name, batch, special)
+                np.testing.assert_array_equal(found[1:], layer.expected[1:])
+
+
 def check_filler() -> None:
     """A stored zero is multiplied; the zeros beside it are not."""
     weight = np.zeros((16, 2048), F32)
@@ -160,6 +179,7 @@ def main() -> int:
         check_specials(kind, rng)
         check_batches(kind, rng)
     check_zero_weight_in_a_stock_runtime()
+    check_formats(rng)
     check_filler()
     check_bounds()
     check_range(rng)

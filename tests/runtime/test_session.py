@@ -96,11 +96,11 @@ def test_runs_on_the_oldest_onnxruntime() -> None:
     path = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))
     variables = {"PYTHONPATH": path, "SPARSE_EXPORT_LIBRARY": str(runtime.library_path())}
     alone = [str(HERE / f"test_{name}.py") for name in ("drop_in", "accelerators", "choice")]
-    for campaign in (
-        [str(HERE / "campaign.py"), "--cases", "40", "--expect-onnxruntime", "1.20"],
-        ["-m", "tests.runtime.binary_campaign", "--cases", "40"],  # its functions in the stock runtime too
+    for program in (
+        [str(HERE / "random_layers.py"), "--cases", "40", "--expect-onnxruntime", "1.20"],
+        ["-m", "tests.runtime.random_bit_layers", "--cases", "40"],  # its functions in the stock runtime too
         ["-m", "pytest", "-q", *alone],
     ):
-        command = [sys.executable, *campaign]
+        command = [sys.executable, *program]
         done = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -27,7 +27,7 @@ def subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
 
 
 def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Every tensor of a graph and its subgraphs."""
+    """Every tensor of a graph and its subgraphs, its own initializers first."""
     for found in graphs(graph):
         yield from found.initializer
         for sparse in found.sparse_initializer:

@@ -13,9 +13,9 @@ namespace fuzz {
 
 using Pair = std::array<int64_t, 2>;  // vertical, horizontal
 
-// rows: f32_csr, from a format of kernels/rows.
-enum class Family { f32_csr, rows, f32_bit, bit_bit };
-inline constexpr std::array<const char*, 4> family_names = {"f32_csr", "rows", "f32_bit", "bit_bit"};
+// rows: a format of kernels/rows, in the form that runs it; f32_codes: sign bits.
+enum class Family { f32_csr, rows, f32_codes, bit_bit };
+inline constexpr std::array<const char*, 4> family_names = {"f32_csr", "rows", "f32_codes", "bit_bit"};
 
 // What a shape is made for.
 enum class Kind { any, pointwise, window, tiny_map, vector, many_rows, many_columns, depthwise, huge_window, far_taps };

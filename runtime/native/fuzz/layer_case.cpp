@@ -185,7 +185,7 @@ Case random_case(Random& random) {
   Case made;
   Layer& layer = made.layer;
   // Half of the cases are for sparse weights, whose kernels have the most ways.
-  layer.family = pick(random, {Family::f32_csr, Family::f32_csr, Family::rows, Family::f32_bit, Family::bit_bit});
+  layer.family = pick(random, {Family::f32_csr, Family::f32_csr, Family::rows, Family::f32_codes, Family::bit_bit});
   if (layer.family == Family::rows) {
     layer.format = random_format(random);
   }

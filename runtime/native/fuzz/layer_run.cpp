@@ -3,9 +3,9 @@
 #include <thread>
 
 #include "kernels/bit_bit/call.h"
-#include "kernels/f32_bit/call.h"
+#include "kernels/f32_codes/call.h"
 #include "kernels/f32_csr/call.h"
-#include "kernels/rows/rows.h"
+#include "kernels/rows/packed.h"
 #include "layer.h"
 
 namespace fuzz {
@@ -77,10 +77,10 @@ ConvGeometry geometry_of(const Layer& layer) {
   return conv_geometry(attributes);
 }
 
-rows::Rows read_rows(const std::string& format, const std::vector<Tensor>& components, const rows::Extent& extent) {
-#define SPARSE_EXPORT_SOURCE(name, prefix, ...)   \
-  if (format == #name) {                          \
-    return rows::read_##name(components, extent); \
+rows::Packed::Read reader_of(const std::string& format) {
+#define SPARSE_EXPORT_SOURCE(name, prefix, ...) \
+  if (format == #name) {                        \
+    return rows::read_##name;                   \
   }
 #include "kernels/rows/sources.def"
 #undef SPARSE_EXPORT_SOURCE
@@ -124,16 +124,18 @@ void run_case(const Case& made, const Input& input, const Buffer& x, const float
     return;
   }
   if (layer.family == Family::rows) {
-    const rows::Rows read = read_rows(layer.format, components, rows::extent_of(geometry));
-    run_csr(pool, input.threads, call, read.weights);
-    path = layer.format;
+    const rows::Packed packed(layer.format.c_str(), reader_of(layer.format), components, geometry, !layer.conv);
+    packed.run(pool, input.threads, call);
+    constexpr const char* forms[] = {"csr", "masked", "codes"};
+    path = layer.format + ":" + forms[static_cast<int>(packed.form_for(size.batch * size.output[0] * size.output[1]))];
+    return;
+  }
+  if (layer.family == Family::f32_codes) {
+    const auto weights = f32_codes::read_bits(components, geometry.outputs, geometry.columns(), geometry.groups);
+    f32_codes::run(pool, {call, weights});
     return;
   }
   const bit::Weights weights = bit::read_weights(components, geometry.outputs, geometry.columns());
-  if (layer.family == Family::f32_bit) {
-    f32_bit::run(pool, {call, weights});
-    return;
-  }
   std::vector<bit_bit::SignRule> rules;
   if (layer.packed_y) {
     rules = bit_bit::sign_rules(weights, layer.scale.data(), layer.bias.data());

@@ -186,10 +186,11 @@ bool run_one(uint64_t seed, int64_t index, Tally& tally) {
   return true;
 }
 
-// Of a long run: every way through the sparse kernels must have been taken.
+// Of a long run: every way through the sparse kernels, and every form, must have been taken.
 bool complete(const Tally& tally) {
   bool all = true;
-  for (const char* path : {"vector", "direct", "pixels", "narrow", "strips", "plain"}) {
+  for (const char* path : {"vector", "direct", "pixels", "narrow", "strips", "plain", "bitmask:masked", "nm:masked",
+                           "ternary:codes", "codebook:codes", "bitmask:csr"}) {
     if (tally.paths.count(path) == 0) {
       std::printf("no case took the way '%s'\n", path);
       all = false;

@@ -8,6 +8,7 @@
 #
 # A new kernel is its folder, ops/<folder>.cpp and one row here.
 sparse_export_kernel(f32_csr kernel.cpp scalar avx2 avx512)
-sparse_export_kernel(f32_bit kernel.cpp scalar avx2 AND tables.cpp avx512)
+sparse_export_kernel(f32_codes kernel.cpp scalar avx2 avx512)
+sparse_export_kernel(f32_masked kernel.cpp scalar avx2 avx512)
 sparse_export_kernel(bit_bit ROUNDING exact kernel.cpp scalar avx2 avx512 avx512vnni)
 sparse_export_kernel(s8_csr ROUNDING exact kernel.cpp scalar avx2 avx512 avx512vnni)

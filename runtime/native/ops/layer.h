@@ -3,7 +3,7 @@
 // A family has
 //   static constexpr std::array<const char*, n> components;   // in the order of the operators' inputs
 //   using Weights;                                            // views into the components, checked
-//   static Weights read(const std::vector<Tensor>& components, const ConvGeometry& geometry);
+//   static Weights read(const std::vector<Tensor>& components, const ConvGeometry& geometry);  // or with bool matrix
 //   static void prepare();                                    // throws where the CPU lacks the target
 //   static constexpr bool sized_by_scale;                     // optional: `scale` must be an initializer
 #pragma once
@@ -56,7 +56,7 @@ class Layer {
  protected:
   Layer(const Variant& variant, const KernelInfo& info)
       : geometry_(read_sized(variant, info)),
-        weights_(Family::read(read_components(info, components.data(), components.size()), geometry_)),
+        weights_(read_weights(info, geometry_)),
         activation_(read_activation(variant, info)),
         inputs_(input_layout<Layer>(variant.residual)),
         residual_(variant.residual) {
@@ -71,6 +71,15 @@ class Layer {
       require(scale.count == geometry.outputs, "input 'scale' must have one entry for each output");
     }
     return geometry;
+  }
+
+  static auto read_weights(const KernelInfo& info, const ConvGeometry& geometry) {
+    const std::vector<Tensor> parts = read_components(info, components.data(), components.size());
+    if constexpr (requires { Family::read(parts, geometry, twin == Twin::matmul); }) {
+      return Family::read(parts, geometry, twin == Twin::matmul);
+    } else {
+      return Family::read(parts, geometry);
+    }
   }
 
   const float* residual(const Context& context, const Shape& shape) const {

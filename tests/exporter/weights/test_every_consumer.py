@@ -30,7 +30,7 @@ def expanded(dense: onnx.ModelProto, format_name: str) -> tuple[onnx.ModelProto,
     index = GraphIndex(model)
     plans = plan.make(index, find(index), format_name)
     for one in plans:
-        if one.layers and one.run != "expanded":
+        if one.sites and one.run != "expanded":
             runs.expand(index, one, "asked for")
     return rewrite(index, model, plans, pack.pack(plans)), plans
 

@@ -39,6 +39,19 @@ def tagger(rng: Rng) -> onnx.ModelProto:
     return made(nodes, constants, [7, 1], x_type=TensorProto.INT64)
 
 
+def classifier(rng: Rng) -> onnx.ModelProto:
+    """A text classifier: the mean of its words' embeddings, two linear layers."""
+    constants = {"table": pruned(rng, 800, 48), "a": pruned(rng, 48, 64), "b": pruned(rng, 64, 20)}
+    nodes = [
+        node("Gather", ["table", "X"], ["e"]),
+        node("ReduceMean", ["e"], ["m"], keepdims=0, axes=[1]),
+        node("MatMul", ["m", "a"], ["h"]),
+        node("Relu", ["h"], ["r"]),
+        node("MatMul", ["r", "b"], ["Y"]),
+    ]
+    return made(nodes, constants, [3, 9], x_type=TensorProto.INT64, opset=17)
+
+
 def unet(rng: Rng, axes: int) -> onnx.ModelProto:
     """Down by a stride, up by a ConvTranspose, a skip between them."""
     kernel, stride = [3] * axes, [2] * axes
@@ -117,6 +130,7 @@ def quantized(rng: Rng) -> onnx.ModelProto:
 
 NETS: dict[str, Callable[[Rng], onnx.ModelProto]] = {
     "LSTM tagger": tagger,
+    "text classifier": classifier,
     "U-Net": lambda rng: unet(rng, 2),
     "3-D U-Net": lambda rng: unet(rng, 3),
     "float16 residual block": half_resnet,

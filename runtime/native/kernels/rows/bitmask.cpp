@@ -3,11 +3,18 @@
 
 namespace sparse_export::rows {
 
+void check_bitmask(const std::vector<Tensor>& components, const Extent& extent) {
+  const Mask mask(components[0], extent);
+  value_bytes(components[1], "input 'values' must be float32, float16, bfloat16 or int8");
+  require(components[1].shape == Shape{mask.entries()},
+          "input 'values' must have one element for each bit set in 'mask'");
+}
+
 Rows read_bitmask(const std::vector<Tensor>& components, const Extent& extent) {
+  check_bitmask(components, extent);
   const Mask mask(components[0], extent);
   const Tensor& values = components[1];
-  return with_bits(values, "input 'values' must be float32, float16, bfloat16 or int8", [&](const auto* bits) {
-    require(values.shape == Shape{mask.entries()}, "input 'values' must have one element for each bit set in 'mask'");
+  return with_bits(values, "input 'values'", [&](const auto* bits) {
     return build_flat(extent, mask, values.type, [&](int64_t entry) { return bits[entry]; });
   });
 }

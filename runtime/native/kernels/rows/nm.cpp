@@ -1,4 +1,6 @@
 // `nm`: one or two values of every four input channels, and their places; channels lie last, inside every tap.
+#include <algorithm>
+
 #include "parts.h"
 
 namespace sparse_export::rows {
@@ -18,7 +20,7 @@ void check_places(const Tensor& places, int64_t count, int64_t chosen) {
 
 }  // namespace
 
-Rows read_nm(const std::vector<Tensor>& components, const Extent& extent) {
+void check_nm(const std::vector<Tensor>& components, const Extent& extent) {
   const Tensor &values = components[0], &places = components[1];
   const int64_t of_tap = (extent.channels + 3) / 4, of_row = of_tap * extent.taps;
   require(values.shape.size() == 2 && values.shape[0] == extent.rows * of_row && values.shape[1] >= 1 &&
@@ -26,8 +28,24 @@ Rows read_nm(const std::vector<Tensor>& components, const Extent& extent) {
           "input 'values' must have shape [groups of four channels, 1 or 2]");
   const int64_t chosen = values.shape[1];
   check_places(places, values.count, chosen);
-  const auto* bits_of_places = places.as<uint8_t>();
-  return with_bits(values, "input 'values' must be float32, float16, bfloat16 or int8", [&](const auto* bits) {
+  const auto* bytes = static_cast<const uint8_t*>(values.data);
+  const int64_t width = value_bytes(values, "input 'values' must be float32, float16, bfloat16 or int8");
+  // Of every tap the last group.
+  for (int64_t group = of_tap - 1; group < extent.rows * of_row && extent.channels % 4 != 0; group += of_tap) {
+    for (int64_t i = group * chosen; i < (group + 1) * chosen; ++i) {
+      const bool zero = std::all_of(bytes + i * width, bytes + (i + 1) * width, [](uint8_t byte) { return byte == 0; });
+      require(zero || place_at(places.as<uint8_t>(), i) < extent.channels % 4,
+              "input 'values' outside the channels must be zero");
+    }
+  }
+}
+
+Rows read_nm(const std::vector<Tensor>& components, const Extent& extent) {
+  check_nm(components, extent);
+  const Tensor& values = components[0];
+  const int64_t of_tap = (extent.channels + 3) / 4, of_row = of_tap * extent.taps, chosen = values.shape[1];
+  const auto* bits_of_places = components[1].as<uint8_t>();
+  return with_bits(values, "input 'values'", [&](const auto* bits) {
     return build(extent, values.type, [&](auto&& visit) {
       for (int64_t row = 0; row < extent.rows; ++row) {
         for (int64_t group = 0; group < of_tap; ++group) {
@@ -36,7 +54,6 @@ Rows read_nm(const std::vector<Tensor>& components, const Extent& extent) {
               const int64_t at = (row * of_row + tap * of_tap + group) * chosen;
               for (int64_t i = at; i < at + chosen; ++i) {
                 if (place_at(bits_of_places, i) == lane && bits[i] != 0) {
-                  require(group * 4 + lane < extent.channels, "input 'values' outside the channels must be zero");
                   visit(row, (group * 4 + lane) * extent.taps + tap, [&] { return bits[i]; });
                 }
               }

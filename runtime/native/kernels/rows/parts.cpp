@@ -50,7 +50,7 @@ FlatGaps::FlatGaps(const Tensor& gaps, const Extent& extent) : planes_{gaps.as<u
   });
   uint8_t codes[8] = {};
   if (planes_.bytes > 0) {
-    eight(planes_.bytes - 1, codes);
+    planes_.eight(planes_.bytes - 1, codes);
     const uint32_t escape = (1U << planes_.width) - 1;
     require(std::any_of(codes, codes + 8, [&](uint8_t code) { return code != escape; }),
             "input 'gaps' must end with the last entry and its padding");

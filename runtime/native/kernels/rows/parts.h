@@ -27,6 +27,20 @@ struct Planes {
     }
     return number;
   }
+
+  // Numbers [8 byte, 8 byte + 8).
+  void eight(int64_t byte, uint8_t (&numbers)[8]) const {
+    uint64_t all = 0;
+    for (int64_t plane = 0; plane < width; ++plane) {
+      // One bit into each byte: bit i of the plane's byte to the lowest bit of byte i.
+      const uint64_t spread = data[plane * bytes + byte] * 0x0101010101010101U & 0x8040201008040201U;
+      // No byte is above 0x80: the sum carries into its highest bit unless it is zero.
+      all |= ((spread + 0x7F7F7F7F7F7F7F7FU) >> 7 & 0x0101010101010101U) << plane;
+    }
+    for (int i = 0; i < 8; ++i) {
+      numbers[i] = static_cast<uint8_t>(all >> (8 * i));
+    }
+  }
 };
 
 // `indices` of `count` numbers below `limit` <= 256: as many planes as they need, no number too large.
@@ -50,7 +64,7 @@ class FlatGaps {
     int64_t position = 0;
     for (int64_t byte = 0; byte < planes_.bytes; ++byte) {
       uint8_t codes[8];
-      eight(byte, codes);
+      planes_.eight(byte, codes);
       for (const uint8_t code : codes) {
         position += code;
         if (code != escape) {
@@ -61,20 +75,6 @@ class FlatGaps {
   }
 
  private:
-  // Codes [8 byte, 8 byte + 8).
-  void eight(int64_t byte, uint8_t (&codes)[8]) const {
-    uint64_t all = 0;
-    for (int64_t plane = 0; plane < planes_.width; ++plane) {
-      // One bit into each byte: bit i of the plane's byte to the lowest bit of byte i.
-      const uint64_t spread = planes_.data[plane * planes_.bytes + byte] * 0x0101010101010101U & 0x8040201008040201U;
-      // No byte is above 0x80: the sum carries into its highest bit unless it is zero.
-      all |= ((spread + 0x7F7F7F7F7F7F7F7FU) >> 7 & 0x0101010101010101U) << plane;
-    }
-    for (int i = 0; i < 8; ++i) {
-      codes[i] = static_cast<uint8_t>(all >> (8 * i));
-    }
-  }
-
   Planes planes_;
   int64_t entries_ = 0;
 };
@@ -99,6 +99,10 @@ class Mask {
   const uint8_t* bits_;
   int64_t bytes_, entries_ = 0;
 };
+
+// Check every rule of these formats' components, for kernels of their own.
+void check_bitmask(const std::vector<Tensor>& components, const Extent& extent);
+void check_nm(const std::vector<Tensor>& components, const Extent& extent);
 
 // Rows of entries at flat positions; `value(entry)` gives the bits of each.
 template <class Positions, class Value>

@@ -1,7 +1,7 @@
 """Random shapes through the sparse operators of one target, against float64.
 
-Run as ``SPARSE_EXPORT_TARGET=avx2 python tests/runtime/campaign.py --cases 2000``. `test_kernels.py` runs
-a few dozen per target; a release runs thousands.
+Run as ``SPARSE_EXPORT_TARGET=avx2 python tests/runtime/random_layers.py --cases 2000``. `test_kernels.py`
+runs a few dozen per target; a release runs thousands.
 """
 
 from __future__ import annotations

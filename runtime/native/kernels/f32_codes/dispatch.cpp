@@ -1,6 +1,6 @@
 #include "call.h"
 
-namespace sparse_export::f32_bit {
+namespace sparse_export::f32_codes {
 namespace {
 
 // A window whose padded copy would pass this many floats goes to the reference: no real layer has one.
@@ -22,7 +22,7 @@ bool ordinary(const Call& call, const Cut& cut) {
 }  // namespace
 
 const Kernels& kernels() {
-  static const Kernels& chosen = SPARSE_EXPORT_PICK(f32_bit, Kernels);
+  static const Kernels& chosen = SPARSE_EXPORT_PICK(f32_codes, Kernels);
   return chosen;
 }
 
@@ -36,4 +36,4 @@ void run(const Pool& pool, const Call& call) {
   pool.run_units(cut.units(), [&](size_t unit) { return chosen.run(call, cut, unit); });
 }
 
-}  // namespace sparse_export::f32_bit
+}  // namespace sparse_export::f32_codes

@@ -26,7 +26,7 @@ from .tree import Leaf, Tree, build, leaves
 
 
 @dataclass
-class SourceTensor:
+class SavedTensor:
     """One tensor: `read(start, stop)` gives the bit patterns of a range of its elements, row-major.
 
     `layout` is how torch held a sparse one (`sparse.py`).
@@ -41,7 +41,7 @@ class SourceTensor:
 
 
 @dataclass
-class Source:
+class Saved:
     """A checkpoint opened for archiving.
 
     Attributes
@@ -52,13 +52,13 @@ class Source:
         What was changed or could not be kept, one line each.
     """
 
-    tensors: list[SourceTensor]
+    tensors: list[SavedTensor]
     tree: Tree
     notes: list[str] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
 
 
-def open_source(path: Path, *, trust_checkpoint: bool = False) -> Source:
+def open_saved(path: Path, *, trust_checkpoint: bool = False) -> Saved:
     """Open a `.pt`, `.safetensors` or sharded `*.index.json` checkpoint.
 
     Raises
@@ -83,14 +83,14 @@ def open_source(path: Path, *, trust_checkpoint: bool = False) -> Source:
     return _torch(loaded, path, mapped=kind == "torch-zip" and not trust_checkpoint)
 
 
-def _safetensors(path: Path) -> Source:
+def _safetensors(path: Path) -> Saved:
     container = Container(path)
     tensors = [_entry(container, name) for name in container.entries]
     tree = {name: Leaf(i) for i, name in enumerate(container.entries)}
-    return Source(tensors, tree, metadata=container.metadata)
+    return Saved(tensors, tree, metadata=container.metadata)
 
 
-def _entry(container: Container, name: str) -> SourceTensor:
+def _entry(container: Container, name: str) -> SavedTensor:
     entry = container.entries[name]
 
     def read(start: int, stop: int) -> Array:
@@ -98,17 +98,17 @@ def _entry(container: Container, name: str) -> SourceTensor:
 
     if entry.dtype.kind == "c":
         raise UnsupportedError(f"{container.path}: tensor '{name}': complex tensors are not supported")
-    return SourceTensor(DTYPE_NAMES[entry.dtype], entry.shape, read)
+    return SavedTensor(DTYPE_NAMES[entry.dtype], entry.shape, read)
 
 
-def _sharded(path: Path, trust: bool) -> Source:
+def _sharded(path: Path, trust: bool) -> Saved:
     """All shards that the index names, in its order; every shard must hold exactly what it says."""
     index = shards.read_index(path)
-    opened = {name: open_source(file, trust_checkpoint=trust) for name, file in index.files.items()}
-    held = {name: dict(leaves(source.tree)) for name, source in opened.items()}
+    opened = {name: open_saved(file, trust_checkpoint=trust) for name, file in index.files.items()}
+    held = {name: dict(leaves(saved.tree)) for name, saved in opened.items()}
     index.check({name: list(tensors) for name, tensors in held.items()})
     places: dict[tuple[str, int], int] = {}
-    tensors: list[SourceTensor] = []
+    tensors: list[SavedTensor] = []
     layout: dict[str, Tree] = {}
     for name, file in index.weight_map.items():
         key = (file, held[file][name])
@@ -117,11 +117,11 @@ def _sharded(path: Path, trust: bool) -> Source:
             tensors.append(opened[file].tensors[key[1]])
         layout[name] = Leaf(places[key])
     notes = [f"{len(opened)} shards become one archive; unpack writes one file"]
-    notes += [note for source in opened.values() for note in source.notes]
-    return Source(tensors, layout, notes, next(iter(opened.values())).metadata)
+    notes += [note for saved in opened.values() for note in saved.notes]
+    return Saved(tensors, layout, notes, next(iter(opened.values())).metadata)
 
 
-def _torch(loaded: Any, path: Path, *, mapped: bool) -> Source:
+def _torch(loaded: Any, path: Path, *, mapped: bool) -> Saved:
     """Everything inside an object that torch loaded; the same tensor twice is one tensor."""
     import torch
 
@@ -155,7 +155,7 @@ def _torch(loaded: Any, path: Path, *, mapped: bool) -> Source:
         _torch_tensor(t, where, maps) if t.layout == torch.strided else _sparse_tensor(t, where, size, notes)
         for t in found
     ]
-    return Source(made, layout, notes)
+    return Saved(made, layout, notes)
 
 
 def _note_overlaps(tensors: list[Any], notes: list[str]) -> None:
@@ -165,7 +165,7 @@ def _note_overlaps(tensors: list[Any], notes: list[str]) -> None:
         notes.append(f"{views} tensors are views of others' memory: archived by value, no longer shared")
 
 
-def _torch_tensor(tensor: Any, where: str, maps: list[tuple[int, int]]) -> SourceTensor:
+def _torch_tensor(tensor: Any, where: str, maps: list[tuple[int, int]]) -> SavedTensor:
     import torch
 
     names = {str(getattr(torch, name)): code for name, code in _TORCH_DTYPES.items()}
@@ -186,10 +186,10 @@ def _torch_tensor(tensor: Any, where: str, maps: list[tuple[int, int]]) -> Sourc
 
     storage = tensor.untyped_storage()
     release = _releaser(storage.data_ptr(), storage.nbytes(), maps)
-    return SourceTensor(code, tuple(tensor.shape), read, release, strides)
+    return SavedTensor(code, tuple(tensor.shape), read, release, strides)
 
 
-def _sparse_tensor(tensor: Any, where: str, size: int, notes: list[str]) -> SourceTensor:
+def _sparse_tensor(tensor: Any, where: str, size: int, notes: list[str]) -> SavedTensor:
     """A sparse tensor as its dense values, and the layout that unpack gives it back in."""
     try:
         refuse_growth("a tensor", tensor, size)

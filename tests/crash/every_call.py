@@ -1,4 +1,4 @@
-"""Kills and faults at every system call of every writer: python -m tests.crash.campaign --help.
+"""Kills and faults at every system call of every writer: python -m tests.crash.every_call --help.
 
 After each case every file must be the old one or the new one, whole; the exit code must fit; and the next run
 must leave exactly what an undisturbed run leaves.
@@ -158,7 +158,7 @@ def _is_new(stage: Stage, found: Files, name: str) -> bool:
     return data == new or name.endswith(".resume")
 
 
-def _fits(stage: Stage, fault: Fault, outcome: process.Outcome, found: Files) -> Iterator[str]:
+def _fits(stage: Stage, fault: Fault, outcome: process.Ending, found: Files) -> Iterator[str]:
     """The exit code says what happened, in one line of ours where it is not 0."""
     if outcome.code == 0:
         if not all(_is_new(stage, found, name) for name in stage.new):
@@ -177,7 +177,7 @@ def _fits(stage: Stage, fault: Fault, outcome: process.Outcome, found: Files) ->
         yield f"does not say which file: {lines[0]}"
 
 
-def run_campaign(
+def run_rounds(
     kills: int, faults: int, root: Path, only: str = "", stride: int = 1, first: int = 0
 ) -> Findings:
     """At least so many kills and faults, in rounds over all scenarios with models of other sizes.
@@ -187,7 +187,7 @@ def run_campaign(
     stride
         Take every so many-th case of a scenario.
     first
-        Seed of the first round: two campaigns of stride 2 that begin with 0 and 1 share the work of one.
+        Seed of the first round: two runs of stride 2 that begin with 0 and 1 share the work of one.
     """
     findings = Findings()
     scenarios = [scenario for scenario in SCENARIOS if only in scenario.name]
@@ -211,7 +211,7 @@ def _progress(stage: Stage, findings: Findings) -> None:
 
 
 def main() -> int:
-    """Run a campaign; the exit code is 1 if anything was wrong."""
+    """Run the rounds; the exit code is 1 if anything was wrong."""
     parser = argparse.ArgumentParser(prog="crash-test", description=__doc__)
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--faults", type=int, default=1000)
@@ -222,7 +222,7 @@ def main() -> int:
     given = parser.parse_args()
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="crash-") as root:
-        findings = run_campaign(given.kills, given.faults, Path(root), given.only, given.stride, given.seed)
+        findings = run_rounds(given.kills, given.faults, Path(root), given.only, given.stride, given.seed)
     result = {
         "kills": findings.kills,
         "faults": findings.faults,
@@ -248,7 +248,7 @@ def start() -> int:
             print("crash-test: needs Linux and a C compiler (cc, or CC)", file=sys.stderr)
             return 77
         environment = process.preloaded_environment(library) | {"SPARSE_EXPORT_SHIM": str(library)}
-        command = [sys.executable, "-m", "tests.crash.campaign", *sys.argv[1:]]
+        command = [sys.executable, "-m", "tests.crash.every_call", *sys.argv[1:]]
         return subprocess.run(command, env=environment, check=False).returncode
 
 

@@ -1,6 +1,6 @@
 """Random shapes through the 1-bit operators of one target, against numpy and against stock onnxruntime.
 
-Run as ``SPARSE_EXPORT_TARGET=avx2 python -m tests.runtime.binary_campaign --cases 2000``;
+Run as ``SPARSE_EXPORT_TARGET=avx2 python -m tests.runtime.random_bit_layers --cases 2000``;
 `test_binary_kernels.py` runs a few dozen per target, a release runs thousands.
 """
 
@@ -17,7 +17,7 @@ from sparse_export.runtime.stock import Session
 
 from .binary_builder import BinaryCase, pack_signs, pool_model, signs
 from .builder import Array, Case, check_close, model_of
-from .campaign import random_conv, random_matmul
+from .random_layers import random_conv, random_matmul
 
 
 def binary(case: Case, rng: np.random.Generator) -> BinaryCase:

@@ -6,7 +6,7 @@
 
 #include "call.h"
 
-namespace sparse_export::f32_bit {
+namespace sparse_export::f32_codes {
 namespace {
 
 constexpr int64_t most_columns = 256, most_pixels = 128;
@@ -116,4 +116,4 @@ inline void fill_block(const Call& call, const Part& part, int64_t first, int64_
 }
 
 }  // namespace
-}  // namespace sparse_export::f32_bit
+}  // namespace sparse_export::f32_codes

@@ -1,0 +1,1 @@
+"""What exporting takes in memory, as the operating system counts it."""
