@@ -12,11 +12,13 @@ import onnx
 
 from ..errors import InputError
 from ..formats.base import Array, chunks
-from ..runtime.inputs import read_npz
+from ..runtime.inputs import Feeds, read_npz
 from ..text import clean, shown
 from .files import held, shards
 from .graph.index import GraphIndex
 from .graph.normalize import normalized
+from .graph.propagate import prepare
+from .graph.unsigned import make_unsigned
 from .reference import OnnxReference, Reference, TorchReference
 from .trace import dynamic as dynamic_axes
 
@@ -54,6 +56,10 @@ class Source:
         The model of an .onnx file exactly as it was read.
     tensors
         Keeps the large weights of these models: views of what was read.
+    activations
+        "int8" where the model was made one of integers, which the reference is not; else empty.
+    calibration
+        Then: a batch of what it was calibrated with.
     """
 
     path: Path
@@ -68,6 +74,8 @@ class Source:
     sparse: Mapping[str, onnx.SparseTensorProto] = field(default_factory=dict)
     read: onnx.ModelProto | None = None
     tensors: held.Tensors = field(default_factory=held.Tensors, repr=False)
+    activations: str = ""
+    calibration: Feeds = field(default_factory=dict)
 
 
 class SourceOptions(TypedDict, total=False):
@@ -184,6 +192,8 @@ def _from_onnx(
         reference = OnnxReference(given, "onnxruntime, its BipolarQuant spelled out", shown(path))
     normal = normalized(original)
     model = normal.model
+    prepare(model)
+    make_unsigned(model)
     notes = [(note.level, note.text) for note in normal.notes]
     if binarize:
         notes += latent.binarize_model(model, binarize, alpha)
