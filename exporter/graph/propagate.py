@@ -40,7 +40,9 @@ def _fold_codes(model: onnx.ModelProto) -> None:
         name = node.input[0] if dequantizes(node) else ""
         if name and name not in made and index.is_computed(name) and name not in index.pinned:
             array = index.constant(name)
-            if array is not None and array.dtype.name in EIGHT_BITS and index.makers[name].output[0] == name:
+            if array is None or array.dtype.name not in EIGHT_BITS or index.makers[name].output[0] != name:
+                continue
+            if not quantizes(index.makers[name]) or _meets_integers(index, node.output[0]):
                 made[name] = array
     if not made:
         return
@@ -58,6 +60,19 @@ def _fold_codes(model: onnx.ModelProto) -> None:
         if model.graph.initializer[place].name not in read:
             del model.graph.initializer[place]
     model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in made.items())
+
+
+def _meets_integers(index: GraphIndex, weight: str) -> bool:
+    """Whether a layer multiplies a rounded weight with rounded activations: else floats are what it reads."""
+    for reader in index.readers[weight]:
+        if reader.op_type == "Transpose" and _meets_integers(index, reader.output[0]):
+            return True
+        maker = index.makers.get(reader.input[0])
+        while maker is not None and _carries(maker):
+            maker = index.makers.get(maker.input[0])
+        if maker is not None and dequantizes(maker) and reader.input[0] != weight:
+            return True
+    return False
 
 
 def _merge(model: onnx.ModelProto) -> None:
