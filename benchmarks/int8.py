@@ -165,12 +165,12 @@ def main() -> None:
         if arguments.only in what:
             todo.append((what, net_file(name, kind, x, sparsity, structure), x, wanted))
     rows = []
-    for what, path, x, wanted in todo:
+    for what, path, x, goal in todo:
         files = Files.of(path)
         for threads in arguments.threads if files else ():
             assert files is not None
             row = measured(what, files, x, threads, arguments.rounds)
-            row |= {"wanted": wanted} if wanted is not None else {}
+            row |= {"wanted": goal} if goal is not None else {}
             print(line(row), flush=True)
             rows.append(row)
     if not arguments.only:

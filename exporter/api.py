@@ -19,7 +19,8 @@ from .settling import Progress
 
 if TYPE_CHECKING:
     from .prove.compare import Verification
-    from .source import Source, SourceOptions
+    from .source import Source
+    from .source_options import SourceOptions
 
 
 def _silent(text: str, done: int, total: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -20,14 +20,12 @@ from .graph.normalize import normalized
 from .graph.propagate import prepare
 from .graph.unsigned import make_unsigned
 from .reference import OnnxReference, Reference, TorchReference
+from .source_options import Shape
 from .trace import dynamic as dynamic_axes
 
 if TYPE_CHECKING:
     from .checkpoint import Checkpoint
     from .trace.resolved import Resolved
-
-#: `1x3x32x32` for the next input, or a pair of a name and a shape.
-Shape = tuple[int, ...] | tuple[str, tuple[int, ...]]
 
 
 @dataclass
@@ -76,23 +74,6 @@ class Source:
     tensors: held.Tensors = field(default_factory=held.Tensors, repr=False)
     activations: str = ""
     calibration: Feeds = field(default_factory=dict)
-
-
-class SourceOptions(TypedDict, total=False):
-    """How a source is read: what everything that opens one hands on to `open_source`."""
-
-    arch: str | None
-    input_shape: Sequence[Shape] | None
-    input_dtype: Sequence[str] | None
-    input: str | Path | None
-    trust_checkpoint: bool
-    weights: str | None
-    prefix: str | None
-    strict: bool
-    dynamic: Sequence[str]
-    binarize: Sequence[str]
-    binarize_alpha: str
-    verbose: bool
 
 
 def open_source(
