@@ -1,10 +1,12 @@
 """Single layers: the packed operators against onnxruntime's dense float32 on the same pruned weights.
 
-``python benchmarks/kernels.py [--density 0.1] [--threads 1] [--only 3x3] [--linear-time]``. Prints one
-line a layer and writes results/kernels.json; with ``--only`` it writes nothing. Beside linear layers stands
-the same weight in 4 bits (MatMulNBits, block 128, accuracy level 4). ``SPARSE_EXPORT_TARGET=avx2`` measures
-another instruction set. ``--formats`` has linear layers of one to sixteen rows in every format instead
-(few_rows.py), and writes results/kernels-formats.json.
+``python benchmarks/kernels.py [--density 0.1] [--threads 1] [--only 3x3] [--linear-time]
+[--int8]``. Prints one line a layer and writes results/kernels.json; with ``--only`` it writes nothing.
+Beside linear layers stands the same weight in 4 bits (MatMulNBits, block 128, accuracy level 4).
+``SPARSE_EXPORT_TARGET=avx2`` measures another instruction set. ``--formats`` has linear layers of one to
+sixteen rows in every format instead (few_rows.py), and writes results/kernels-formats.json. ``--int8``
+compares the quantized operators with dense INT8 instead (results/kernels-int8.json), with ``--blocks`` on
+weights pruned in blocks of four input channels.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Any
 import common
 import few_rows
 import numpy as np
+import quantized
 from numpy.typing import NDArray
 
 Geometry = tuple[tuple[int, ...], tuple[int, ...], int, int]  # weight, input, stride, pad
@@ -58,6 +61,35 @@ def run(name: str, layer: Geometry, density: float, threads: int, with_peers: bo
     return row
 
 
+def run_int8(name: str, layer: Geometry, density: float, threads: int, blocks: bool) -> dict[str, Any]:
+    """One line of the table of quantized layers."""
+    shape, x_shape, stride, pad = layer
+    common.MODELS.mkdir(parents=True, exist_ok=True)
+    kept = shape if not blocks else (shape[0], -(-shape[1] // 4), *shape[2:])
+    weight = common.pruned(np.random.default_rng(0), kept, density)
+    if blocks:
+        weight = np.repeat(weight, 4, axis=1)[:, : shape[1]]
+    stem = f"layer {name} {density}{' blocks' if blocks else ''}".replace(" ", "-")
+    found: dict[str, common.Runnable] = {
+        kind: (path, "onnxruntime")
+        for kind, path in quantized.write(common.MODELS, stem, weight, stride, pad).items()
+    }
+    if len(shape) == 2 and x_shape[0] == 1:
+        path = common.MODELS / f"{stem}.onnx"
+        path.write_bytes(common.layer_model(weight, stride, pad).SerializeToString())
+        found |= common.four_bits(path)
+    row: dict[str, Any] = {"layer": name, "density": density, "blocks": blocks, "threads": threads}
+    row |= common.measure(found, x_shape, threads, 0.3)
+    row["ratio"] = row["dense int8"] / row["sparse int8"]
+    print(
+        f"{name:22s} density {density:.2f}{' 1x4' if blocks else ''}  dense int8 {row['dense int8']:8.3f} ms"
+        f"  sparse int8 {row['sparse int8']:8.3f} ms  {row['ratio']:5.2f}x"
+        + (f"  4 bits {row['4bit']:8.3f} ms" if "4bit" in row else ""),
+        flush=True,
+    )
+    return row
+
+
 def linear_fit(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
     """R^2 of the best line."""
     slope, base = np.polyfit(x, y, 1)
@@ -93,6 +125,8 @@ def main() -> None:
     parser.add_argument("--linear-time", action="store_true", help="time over density instead, with a plot")
     parser.add_argument("--formats", action="store_true", help="linear layers in every format instead")
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 4, 16], help="of X, with --formats")
+    parser.add_argument("--int8", action="store_true", help="quantized layers instead")
+    parser.add_argument("--blocks", action="store_true", help="with --int8: blocks of four input channels")
     arguments = parser.parse_args()
     if arguments.formats:
         lines = few_rows.table(tuple(arguments.rows), arguments.threads, arguments.only)
@@ -103,6 +137,15 @@ def main() -> None:
         common.save("kernels-density", plot_linear_time(arguments.threads))
         return
     chosen = {name: layer for name, layer in LAYERS.items() if arguments.only in name}
+    if arguments.int8:
+        rows = [
+            run_int8(*item, density, arguments.threads, arguments.blocks)
+            for density in arguments.density
+            for item in chosen.items()
+        ]
+        if not arguments.only:
+            common.save("kernels-int8-blocks" if arguments.blocks else "kernels-int8", rows)
+        return
     rows = [
         run(*item, density, arguments.threads) for density in arguments.density for item in chosen.items()
     ]

@@ -156,11 +156,17 @@ class Spelling:
                 names[result] = given[0]
             elif item.op_type == "CumSum" and values[result].dtype == np.int32:
                 names[result] = sums.of(given[0], values[item.input[0]], axis)
+                if any(word.name == "exclusive" and word.i for word in item.attribute):
+                    names[result] = self._add("Sub", names[result], given[0])
             else:
                 if item.op_type == "Cast" and values[item.input[0]].dtype in (np.int8, np.uint8):
                     # Bytes times a scale are quantised weights to some engines, which then round activations.
                     given = [self._add("Cast", *given, to=TensorProto.INT32)]
                 names[result] = self._written(item, given)
+                if item.op_type == "MatMulInteger" and values[result].ndim == 1:
+                    # A vector times a matrix is a matrix of one row to some engines.
+                    flat = self._constant(np.array([-1], np.int64))
+                    names[result] = self._add("Reshape", names[result], flat)
         self._nodes[-1].output[0] = node.output[0]
         self._known = {key: name for key, name in self._known.items() if name != names[node.output[0]]}
         return self._nodes

@@ -45,7 +45,7 @@ class QuantizedLayer:
             weight = weight.astype(np.int8)
         # Formats of signs take their alpha, here 1, from floats.
         packed = fmt.pack(weight)
-        weight = weight.astype(np.int8)
+        self.weight = weight = weight.astype(np.int8)
         self.components = {name: np.asarray(packed.components[name]) for name in operator.components}
         lead = (
             *shape.batch,

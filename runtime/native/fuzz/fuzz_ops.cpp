@@ -9,6 +9,7 @@
 
 #include "fake_runtime.h"
 #include "layer_weights.h"
+#include "quantized_inputs.h"
 #include "random.h"
 
 namespace {
@@ -125,9 +126,11 @@ void add_bits(Random& random, int64_t rows, int64_t columns, std::vector<OrtValu
 
 // The format of kernels/rows whose operator this is, or null.
 const char* format_of(const std::string& name) {
-#define SPARSE_EXPORT_SOURCE(format, prefix, ...)                                                               \
-  if (name.rfind(std::string(prefix) + "Conv", 0) == 0 || name.rfind(std::string(prefix) + "MatMul", 0) == 0) { \
-    return #format;                                                                                             \
+#define SPARSE_EXPORT_SOURCE(format, prefix, ...)                             \
+  for (const char* layer : {"Conv", "MatMul", "QConv", "QMatMul"}) {          \
+    if (name.rfind(std::string(prefix) + layer, 0) == 0) {                    \
+      return #format;                                                         \
+    }                                                                         \
   }
 #include "kernels/rows/sources.def"
 #undef SPARSE_EXPORT_SOURCE
@@ -257,6 +260,24 @@ Case random_pool(Random& random) {
   return made;
 }
 
+// Output shape of a valid convolution, for the residual input.
+std::vector<int64_t> output_shape(const Case& made, bool packed) {
+  std::vector<int64_t> x = made.inputs[0].shape;
+  if (packed) {
+    x.insert(x.begin() + 1, x.back());
+  }
+  const auto& shape = made.info.lists.at("shape");
+  std::vector<int64_t> out{x[0], shape[0]};
+  const size_t rank = shape.size() - 2;
+  for (size_t i = 0; i < rank; ++i) {
+    const auto& pads = made.info.lists.at("pads");
+    const int64_t window = made.info.lists.at("dilations")[i] * (shape[2 + i] - 1) + 1;
+    const int64_t extent = x[2 + i] + pads[i] + pads[i + rank] - window;
+    out.push_back(extent < 0 ? 0 : extent / made.info.lists.at("strides")[i] + 1);
+  }
+  return out;
+}
+
 Case random_case(Random& random, const std::string& name, size_t inputs) {
   if (name.find("Pool") != std::string::npos) {
     return random_pool(random);
@@ -290,6 +311,8 @@ Case random_case(Random& random, const std::string& name, size_t inputs) {
     x_shape.erase(x_shape.begin() + static_cast<std::ptrdiff_t>(axis));
     x_shape.push_back((channels + 7) / 8);
     made.inputs.push_back(random_bytes(random, x_shape));
+  } else if (fuzz::is_quantized(name)) {
+    fuzz::add_quantized_x(random, x_shape, made.inputs);
   } else {
     made.inputs.push_back(float_tensor(random, x_shape));
   }
@@ -299,6 +322,11 @@ Case random_case(Random& random, const std::string& name, size_t inputs) {
     add_csr(random, rows, columns, made.inputs);
   } else {
     add_bits(random, rows, columns, made.inputs);
+  }
+  if (fuzz::is_quantized(name)) {
+    const bool right = conv && !chance(random, 5);
+    fuzz::add_quantized_rest(random, name, rows, right ? output_shape(made, false) : x_shape, made.inputs);
+    return made;
   }
   while (made.inputs.size() < inputs) {
     made.inputs.push_back(float_tensor(random, {rows}));
@@ -328,24 +356,6 @@ bool run_case(Random& random, const OrtCustomOp* op, Case& made) {
   return computed;
 }
 
-// Output shape of a valid convolution, for the residual input.
-std::vector<int64_t> output_shape(const Case& made, bool packed) {
-  std::vector<int64_t> x = made.inputs[0].shape;
-  if (packed) {
-    x.insert(x.begin() + 1, x.back());
-  }
-  const auto& shape = made.info.lists.at("shape");
-  std::vector<int64_t> out{x[0], shape[0]};
-  const size_t rank = shape.size() - 2;
-  for (size_t i = 0; i < rank; ++i) {
-    const auto& pads = made.info.lists.at("pads");
-    const int64_t window = made.info.lists.at("dilations")[i] * (shape[2 + i] - 1) + 1;
-    const int64_t extent = x[2 + i] + pads[i] + pads[i + rank] - window;
-    out.push_back(extent < 0 ? 0 : extent / made.info.lists.at("strides")[i] + 1);
-  }
-  return out;
-}
-
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -359,7 +369,7 @@ int main(int count, char** arguments) {
     const std::string name = op->GetName(op);
     const size_t inputs = op->GetInputTypeCount(op);
     Case made = random_case(random, name, inputs);
-    if (name.find("Add") != std::string::npos && !chance(random, 5)) {
+    if (name.find("Add") != std::string::npos && !fuzz::is_quantized(name) && !chance(random, 5)) {
       made.inputs.back() = float_tensor(random, output_shape(made, name.find("Packed") != std::string::npos));
     }
     if (chance(random, 40)) {

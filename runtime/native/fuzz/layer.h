@@ -7,6 +7,7 @@
 
 #include "buffer.h"
 #include "core/call.h"
+#include "core/pool.h"
 #include "random.h"
 
 namespace fuzz {
@@ -14,11 +15,18 @@ namespace fuzz {
 using Pair = std::array<int64_t, 2>;  // vertical, horizontal
 
 // rows: a format of kernels/rows, in the form that runs it; f32_codes: sign bits.
-enum class Family { f32_csr, rows, f32_codes, bit_bit };
-inline constexpr std::array<const char*, 4> family_names = {"f32_csr", "rows", "f32_codes", "bit_bit"};
+enum class Family { f32_csr, rows, f32_codes, bit_bit, s8_csr };
+inline constexpr std::array family_names = {"f32_csr", "rows", "f32_codes", "bit_bit", "s8_csr"};
 
 // What a shape is made for.
 enum class Kind { any, pointwise, window, tiny_map, vector, many_rows, many_columns, depthwise, huge_window, far_taps };
+
+// Of s8_csr: zero points and ratios of scales; `scale` is a row's multiplier, `bias` a whole number.
+struct Quantization {
+  bool floats = false, signed_x = false, signed_z = false;
+  int zero_x = 0, zero_y = 0, zero_z = 0, zero_s = 0;
+  float ratio = 1, ratio_z = 1;
+};
 
 // Weights as rows of (column, value); a matrix product is a convolution of 1 x 1 pixels.
 struct Layer {
@@ -35,6 +43,7 @@ struct Layer {
   std::vector<float> values;     // of each entry, as the operator must read it
   std::vector<float> scale, bias;
   sparse_export::Activation activation;
+  Quantization quantized;
 
   int64_t row_columns() const { return channels * kernel[0] * kernel[1]; }
 };
@@ -81,5 +90,15 @@ Expected expect(const Layer& layer, const Input& input);
 // One call of the kernels of the current target; `path` becomes the way they took: a layout, or the family's name.
 // `y` has the output's memory. Throws sparse_export::Error.
 void run_case(const Case& made, const Input& input, const Buffer& x, const float* z, Buffer& y, std::string& path);
+
+
+// Of s8_csr: parameters; X and Z, whole numbers of 8 bits; an output from its exact sum; and the call, whose bytes become
+// floats in `y`.
+void set_quantization(Random& random, Layer& layer);
+void set_quantized_input(Random& random, const Layer& layer, Input& input);
+float finish_quantized(const Layer& layer, int64_t row, double sum, const float* z);
+void run_quantized(const sparse_export::Pool& pool, const Layer& layer, const Input& input,
+                   const sparse_export::ConvGeometry& geometry, const sparse_export::ConvSize& size,
+                   const std::vector<sparse_export::Tensor>& components, Buffer& y, std::string& path);
 
 }  // namespace fuzz

@@ -11,7 +11,7 @@ namespace {
 constexpr double most_work = 1e6;  // multiply-adds of one call, or outputs
 
 Kind random_kind(Random& random, const Layer& layer) {
-  const bool sparse = layer.family == Family::f32_csr;
+  const bool sparse = layer.family == Family::f32_csr || layer.family == Family::s8_csr;
   if (!layer.conv) {
     return pick(random, {Kind::any, Kind::any, Kind::vector, Kind::many_rows, Kind::many_columns});
   }
@@ -185,7 +185,8 @@ Case random_case(Random& random) {
   Case made;
   Layer& layer = made.layer;
   // Half of the cases are for sparse weights, whose kernels have the most ways.
-  layer.family = pick(random, {Family::f32_csr, Family::f32_csr, Family::rows, Family::f32_codes, Family::bit_bit});
+  layer.family = pick(random, {Family::f32_csr, Family::f32_csr, Family::rows, Family::f32_codes, Family::bit_bit,
+                               Family::s8_csr, Family::s8_csr});
   if (layer.family == Family::rows) {
     layer.format = random_format(random);
   }
@@ -202,6 +203,9 @@ Case random_case(Random& random) {
   }
   set_windows(random, layer, layer.kind);
   set_epilogue(random, layer);
+  if (layer.family == Family::s8_csr) {
+    set_quantization(random, layer);
+  }
   made.packed = random_weights(random, layer);
   return made;
 }
@@ -221,6 +225,9 @@ Input random_input(Random& random, const Layer& layer) {
   if (layer.residual) {
     input.z = random_floats(random, input.batch * layer.rows * input.output[0] * input.output[1]);
     input.in_place = chance(random, 50);
+  }
+  if (layer.family == Family::s8_csr) {
+    set_quantized_input(random, layer, input);
   }
   return input;
 }

@@ -41,6 +41,7 @@ Sum add(const Layer& layer, const Input& input, const std::vector<Tap>& taps, co
     if (layer.family == Family::bit_bit) {
       term = term >= 0 ? 1 : -1;
     }
+    term -= layer.quantized.zero_x;
     sum.value += tap.value * term;
     sum.size += std::abs(tap.value * term);
   }
@@ -56,6 +57,11 @@ void finish(const Layer& layer, const Sum& sum, int64_t row, size_t terms, const
     y += bias;
     y += z == nullptr ? 0 : *z;
     out.value.push_back(activate(y, layer.activation));
+    out.bound.push_back(0);
+    return;
+  }
+  if (layer.family == Family::s8_csr) {
+    out.value.push_back(double{finish_quantized(layer, row, sum.value, z)});
     out.bound.push_back(0);
     return;
   }

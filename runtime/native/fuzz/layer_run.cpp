@@ -123,6 +123,9 @@ void run_case(const Case& made, const Input& input, const Buffer& x, const float
     path = run_csr(pool, input.threads, call, f32_csr::read_weights(components, geometry.outputs, geometry.columns()));
     return;
   }
+  if (layer.family == Family::s8_csr) {
+    return run_quantized(pool, layer, input, geometry, size, components, y, path);
+  }
   if (layer.family == Family::rows) {
     const rows::Packed packed(layer.format.c_str(), reader_of(layer.format), components, geometry, !layer.conv);
     packed.run(pool, input.threads, call);

@@ -36,6 +36,13 @@ Buffer make_values(int type, std::vector<float>& values, Make make) {
 
 }  // namespace
 
+Buffer random_int8(Random& random, std::vector<float>& values) {
+  return make_values<int8_t>(3, values, [&](int8_t& stored) {
+    stored = static_cast<int8_t>(uniform(random, -128, 127));
+    return static_cast<float>(stored);
+  });
+}
+
 Buffer random_values(Random& random, std::vector<float>& values) {
   switch (uniform(random, 0, 4)) {
     case 0:
@@ -43,10 +50,7 @@ Buffer random_values(Random& random, std::vector<float>& values) {
     case 1:
       return make_values<uint16_t>(16, values, [&](uint16_t& bits) { return random_float(random, 8, 7, bits); });
     case 2:
-      return make_values<int8_t>(3, values, [&](int8_t& stored) {
-        stored = static_cast<int8_t>(uniform(random, -128, 127));
-        return static_cast<float>(stored);
-      });
+      return random_int8(random, values);
     default:
       return make_values<float>(1, values,
                                 [&](float& stored) { return stored = std::normal_distribution<float>()(random); });
@@ -97,7 +101,8 @@ std::vector<Buffer> random_csr(Random& random, Layer& layer) {
   packed.push_back(bytes == 1   ? narrowed<uint8_t>(2, gaps)
                    : bytes == 2 ? narrowed<uint16_t>(4, gaps)
                                 : narrowed<uint32_t>(12, gaps));
-  packed.push_back(random_values(random, layer.values));
+  const bool quantized = layer.family == Family::s8_csr;
+  packed.push_back(quantized ? random_int8(random, layer.values) : random_values(random, layer.values));
   return packed;
 }
 
@@ -127,7 +132,8 @@ std::vector<Buffer> random_weights(Random& random, Layer& layer) {
   if (layer.family == Family::rows) {
     return random_rows(random, layer, layer.format);
   }
-  return layer.family == Family::f32_csr ? random_csr(random, layer) : random_bits(random, layer);
+  const bool csr = layer.family == Family::f32_csr || layer.family == Family::s8_csr;
+  return csr ? random_csr(random, layer) : random_bits(random, layer);
 }
 
 }  // namespace fuzz

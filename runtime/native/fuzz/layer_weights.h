@@ -13,6 +13,9 @@ namespace fuzz {
 // Gives every entry that is not 0 a value of a random storage type, and returns what stores them: [entries].
 Buffer random_values(Random& random, std::vector<float>& values);
 
+// As `random_values`, of int8.
+Buffer random_int8(Random& random, std::vector<float>& values);
+
 // Weights of the layer's shape in a format that is read as rows; sets the layer's entries too.
 std::vector<Buffer> random_rows(Random& random, Layer& layer, const std::string& format);
 

@@ -2,7 +2,7 @@
 //
 // The instruction set is SPARSE_EXPORT_TARGET's. A result may differ from the exact one by
 //   epsilon * (4 + sqrt(terms)) * (|scale| * sum of |weight * x| + |bias| + |residual|)
-// where `terms` are the entries of its row; the results of bit_bit must be equal to the last bit. Scratch memory and
+// where `terms` are the entries of its row; the results of bit_bit and s8_csr must be equal to the last bit. Scratch memory and
 // outputs start as NaN: what a kernel forgets to write, or reads before, shows.
 //   random_layers [cases] [seed] [only this case]
 #include <algorithm>
@@ -190,7 +190,8 @@ bool run_one(uint64_t seed, int64_t index, Tally& tally) {
 bool complete(const Tally& tally) {
   bool all = true;
   for (const char* path : {"vector", "direct", "pixels", "narrow", "strips", "plain", "bitmask:masked", "nm:masked",
-                           "ternary:codes", "codebook:codes", "bitmask:csr"}) {
+                            "ternary:codes", "codebook:codes", "bitmask:csr", "s8 vector", "s8 flat", "s8 strips",
+                            "s8 pixels", "s8 plain"}) {
     if (tally.paths.count(path) == 0) {
       std::printf("no case took the way '%s'\n", path);
       all = false;

@@ -53,16 +53,20 @@ struct Call {
 };
 
 // Where the activations lie. `reference` is the plain loops: where copies of padded rows would be too large.
+//   vector   [pixels][channels]: few of them, times bundles of rows
 //   flat     [groups of channels][pixels of all images]: 1 x 1 windows, matrix products
 //   windows  padded images [image][groups of channels][height][width]
 // A pixel of four channels has the geometry of one float32, so the layouts, tiles and arranging of f32_csr serve.
-enum class Layout { reference, flat, windows };
+enum class Layout { reference, vector, flat, windows };
+
+struct Bundles;
 
 struct Plan {
   Layout layout = Layout::reference;
   ConvGeometry geometry;  // as f32_csr sees it: groups of channels, no padding
   ConvSize size;
   f32_csr::Plan cut;
+  const Bundles* bundles = nullptr;  // of vector
   size_t interleaves = 0;  // units of `interleave`
   size_t bytes = 0;        // of the interleaved activations
 };

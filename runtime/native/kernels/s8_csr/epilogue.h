@@ -39,7 +39,18 @@ inline IndexVec round_to_integer(Vec v) {
 // Bytes of lanes [0, count).
 inline void store_bytes(uint8_t* p, IndexVec v, int64_t count) {
 #if defined(__AVX512BW__)
-  _mm_mask_storeu_epi8(p, lane_mask(0, count), _mm512_maskz_cvtepi32_epi8(0xFFFF, reinterpret_cast<__m512i>(v)));
+  const __m128i narrow = _mm512_maskz_cvtepi32_epi8(0xFFFF, reinterpret_cast<__m512i>(v));
+  constexpr int64_t half = lanes / 2;
+  if (count >= lanes) {
+    return _mm_storeu_si128(reinterpret_cast<__m128i*>(p), narrow);
+  }
+  if (count >= half) {  // two stores that overlap: masked stores of bytes are slow
+    const __m128i places = _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m128i ends = _mm_add_epi8(places, _mm_set1_epi8(static_cast<char>(count - half)));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), narrow);
+    return _mm_storel_epi64(reinterpret_cast<__m128i*>(p + count - half), _mm_shuffle_epi8(narrow, ends));
+  }
+  _mm_mask_storeu_epi8(p, lane_mask(0, count), narrow);
 #else
   typedef uint8_t Narrow __attribute__((vector_size(lanes)));
   const auto narrow = __builtin_convertvector(v, Narrow);
@@ -61,30 +72,46 @@ inline IndexVec load_integers(const uint8_t* p, bool is_signed, int64_t count) {
 #endif
 }
 
+// Outputs [at, at + count), a vector at most, from their scaled sums.
+inline void finish_vector(const Call& call, Vec scaled, int64_t count, int64_t at) {
+  const Requantization& out = call.out;
+  if (out.floats) {
+    store_lanes(static_cast<float*>(call.y) + at, scaled, count);
+    return;
+  }
+  const Vec y = clamp(scaled, out.low, out.high);
+  IndexVec q;
+  if (out.residual) {
+    const Vec mine = round_small(y) * broadcast(out.ratio);
+    const Vec theirs = to_float(load_integers(call.z + at, out.signed_z, count) - out.zero_z) * broadcast(out.ratio_z);
+    q = round_to_integer(clamp(mine + theirs, out.low_z, out.high_z));
+  } else {
+    q = round_to_integer(y);
+  }
+  store_bytes(static_cast<uint8_t*>(call.y) + at, q + out.zero, count);
+}
+
 // Outputs [at, at + count) of row k, from its sums: count is any number.
 inline void finish(const Call& call, int64_t k, const int32_t* sums, int64_t count, int64_t at) {
-  const Requantization& out = call.out;
-  const Vec multiplier = broadcast(out.multiplier[k]);
-  const int32_t bias = out.bias[k];
-  for (int64_t i = 0; i < count; i += lanes, at += lanes) {
-    const int64_t here = smaller(lanes, count - i);
+  const Vec multiplier = broadcast(call.out.multiplier[k]);
+  const int32_t bias = call.out.bias[k];
+  for (int64_t i = 0; i < count; i += lanes) {
     IndexVec sum;
     std::memcpy(&sum, sums + i, sizeof sum);  // a tile's sums are whole vectors, but not always from here
-    const Vec scaled = to_float(sum + bias) * multiplier;
-    if (out.floats) {
-      store_lanes(static_cast<float*>(call.y) + at, scaled, here);
-      continue;
-    }
-    const Vec y = clamp(scaled, out.low, out.high);
-    IndexVec q;
-    if (out.residual) {
-      const Vec mine = round_small(y) * broadcast(out.ratio);
-      const Vec theirs = to_float(load_integers(call.z + at, out.signed_z, here) - out.zero_z) * broadcast(out.ratio_z);
-      q = round_to_integer(clamp(mine + theirs, out.low_z, out.high_z));
-    } else {
-      q = round_to_integer(y);
-    }
-    store_bytes(static_cast<uint8_t*>(call.y) + at, q + out.zero, here);
+    finish_vector(call, to_float(sum + bias) * multiplier, smaller(lanes, count - i), at + i);
+  }
+}
+
+// Outputs [at, at + count) of one pixel, rows k and on, from their sums.
+inline void finish_rows(const Call& call, int64_t k, int64_t count, const int32_t* sums, int64_t at) {
+  for (int64_t i = 0; i < count; i += lanes) {
+    const int64_t here = smaller(lanes, count - i);
+    IndexVec sum, bias{};
+    Vec multiplier{};
+    std::memcpy(&sum, sums + i, sizeof sum);
+    std::memcpy(&bias, call.out.bias + k + i, static_cast<size_t>(here) * sizeof(int32_t));
+    std::memcpy(&multiplier, call.out.multiplier + k + i, static_cast<size_t>(here) * sizeof(float));
+    finish_vector(call, to_float(sum + bias) * multiplier, here, at + i);
   }
 }
 

@@ -8,6 +8,7 @@
 #include "kernels/f32_csr/windows.h"
 #include "plan.h"
 #include "tile.h"
+#include "vector.h"
 
 namespace sparse_export::s8_csr {
 namespace {
@@ -285,6 +286,9 @@ void compute_tile(const Unit& unit, int64_t index) {
 
 void interleave(const Call& call, const Plan& plan, size_t unit, uint8_t* planes) noexcept {
   const auto number = static_cast<int64_t>(unit);
+  if (plan.layout == Layout::vector) {
+    return copy_pixel(call, number, plan.bundles->chunks * chunk_channels, planes);
+  }
   const int64_t channels = plan.geometry.channels, quads = plan.geometry.channels_per_group();
   if (plan.layout == Layout::flat && call.matrix) {
     const int64_t first = number * rows_at_once;
@@ -302,6 +306,12 @@ void interleave(const Call& call, const Plan& plan, size_t unit, uint8_t* planes
 bool run_unit(const Call& call, const Plan& plan, const uint8_t* planes, size_t index) noexcept {
   if (plan.layout == Layout::reference) {
     return reference.run(call, plan, planes, index);
+  }
+  if (plan.layout == Layout::vector) {
+    const auto bundles = static_cast<size_t>(ceil_div(call.geometry.outputs, bundle_rows));
+    run_bundles(call, *plan.bundles, planes, static_cast<int64_t>(bundles * index / plan.cut.units),
+                static_cast<int64_t>(bundles * (index + 1) / plan.cut.units));
+    return true;
   }
   const f32_csr::Call shape = as_floats(call, plan, planes);
   Unit unit{call, plan, shape};

@@ -1,6 +1,7 @@
 // How a call is cut, and where its interleaved activations lie.
 #pragma once
 
+#include "bundles.h"
 #include "interleave.h"
 #include "kernels/f32_csr/plan.h"
 
@@ -26,6 +27,31 @@ inline int64_t quads_of(const ConvGeometry& geometry) {
 // One pixel of X for each of Y.
 inline bool is_flat(const ConvGeometry& g) {
   return g.kernel[0] * g.kernel[1] == 1 && g.begin[0] + g.begin[1] + g.end[0] + g.end[1] == 0;
+}
+
+// That take less time one by one than a vector of them.
+#if defined(__AVX512VBMI__) && defined(__AVX512VNNI__)
+constexpr int64_t few_pixels = 16;
+#else
+constexpr int64_t few_pixels = 1;
+#endif
+
+inline bool is_vector(const Call& call) {
+  const bool pixels = call.matrix || (is_flat(call.geometry) && call.size.input[0] * call.size.input[1] == 1 &&
+                                      call.size.output[0] * call.size.output[1] == 1);
+  return pixels && call.size.batch <= few_pixels && call.weights.bundles != nullptr;
+}
+
+// Units of about 256 KB of steps, or one for each thread.
+inline void plan_vector(const Call& call, size_t threads, Plan& plan) {
+  constexpr size_t unit_steps = (size_t{256} << 10) / sizeof(Step);
+  plan.layout = Layout::vector;
+  plan.bundles = &call.weights.bundles->get(call.weights);
+  const auto bundles = static_cast<size_t>(ceil_div(call.geometry.outputs, bundle_rows));
+  const size_t wanted = plan.bundles->steps.size() / unit_steps + 1;
+  plan.cut.units = threads == 1 ? 1 : bundles < wanted * threads ? bundles : wanted * threads;
+  plan.interleaves = static_cast<size_t>(call.size.batch);
+  plan.bytes = static_cast<size_t>(call.size.batch * plan.bundles->chunks * chunk_channels);
 }
 
 inline void plan_flat(const Call& call, Plan& plan) {
@@ -60,6 +86,24 @@ inline bool plan_windows(const Call& call, Plan& plan) {
   return true;
 }
 
+constexpr int64_t block_input = 24 << 10;  // bytes: most of L1, the rest for groups and sums
+constexpr int64_t small_input = 40 << 10;  // of tiles of few vectors: a pass costs as much as several groups
+constexpr int64_t most_input = 192 << 10;  // where that holds too few groups of a row
+constexpr int64_t groups_per_pass = 20;    // that pay for reading and writing the sums
+
+// Blocks of columns whose input stays in L1: a dot product takes a load, and L2 gives half a vector a cycle.
+inline void plan_blocks(const f32_csr::Call& call, f32_csr::Plan& cut) {
+  const ConvGeometry& g = call.geometry;
+  const bool strips = cut.layout == f32_csr::Layout::strips;
+  const int64_t grain = strips ? g.kernel[0] * g.kernel[1] : 1, all = call.weights.columns / grain;
+  const int64_t bytes = strips ? cut.channel_bytes : cut.tile * vector_bytes;
+  constexpr int64_t few = 4;
+  const int64_t entries = larger(call.weights.entries, 1);
+  const int64_t wanted = groups_per_pass * call.weights.rows * call.weights.columns / entries / grain;
+  const int64_t grains = larger(1, smaller(larger((cut.tile <= few ? small_input : block_input) / bytes, wanted), most_input / bytes));
+  cut.block_columns = ceil_div(all, ceil_div(all, grains)) * grain;
+}
+
 // The layout of tiles of windows, as f32_csr chooses it.
 inline f32_csr::Layout tile_layout(const f32_csr::Call& call) {
   const f32_csr::Layout layout = f32_csr::choose_layout(call);
@@ -67,6 +111,9 @@ inline f32_csr::Layout tile_layout(const f32_csr::Call& call) {
 }
 
 inline void make_plan(const Call& call, size_t threads, Plan& plan) {
+  if (is_vector(call)) {
+    return plan_vector(call, threads, plan);
+  }
   plan.geometry = call.geometry;
   plan.geometry.channels = call.geometry.groups * quads_of(call.geometry);
   const auto leave = [&] {
@@ -89,7 +136,7 @@ inline void make_plan(const Call& call, size_t threads, Plan& plan) {
     cut.narrow = false;
     cut.column_bytes = flat ? plan.size.input[1] * group_channels : cut.tile * vector_bytes;
   }
-  f32_csr::plan_blocks(shape, cut);
+  plan_blocks(shape, cut);
   if (ceil_div(shape.weights.columns, cut.block_columns) * f32_csr::block_bytes(shape, cut) > int64_t{UINT32_MAX}) {
     return leave();
   }

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "call.h"
+#include "entries.h"
 
 namespace sparse_export::s8_csr {
 namespace {
@@ -33,37 +34,20 @@ void finish(const Call& call, int64_t k, uint32_t sum, int64_t at) {
 // say the same.
 template <class Visit>
 void each_entry(const Call& call, int64_t row, Visit&& visit) {
-  const Weights& weights = call.weights;
-  const f32_csr::Weights& from = weights.csr.rows != 0 ? weights.csr : weights.groups;
-  const auto begin = from.begin(row), end = from.begin(row + 1);
-  const auto with_gaps = [&](const auto* gaps) {
-    int64_t column = -1;
-    if (weights.csr.rows != 0) {
-      for (int64_t entry = begin; entry < end; ++entry) {
-        column += int64_t{1} + gaps[entry];
-        visit(column, from.values.template as<int8_t>()[entry]);
-      }
-      return;
-    }
+  const f32_csr::Weights& csr = call.weights.csr;
+  if (csr.rows == 0) {
     const int64_t window = call.geometry.kernel[0] * call.geometry.kernel[1];
-    const int8_t* value = weights.values.data() + weights.first[static_cast<size_t>(row)];
-    for (int64_t entry = begin; entry < end; ++entry) {
-      column += int64_t{1} + gaps[entry];
-      for (int64_t lane = 0; lane < group_channels; ++lane) {
-        if ((weights.masks[static_cast<size_t>(entry / 2)] >> (entry % 2 * 4 + lane) & 1) != 0) {
-          visit((column / window * group_channels + lane) * window + column % window, *value++);
-        }
-      }
-    }
-  };
-  switch (from.gaps.type) {
-    case element_uint8:
-      return with_gaps(from.gaps.as<uint8_t>());
-    case element_uint16:
-      return with_gaps(from.gaps.as<uint16_t>());
-    default:
-      return with_gaps(from.gaps.as<uint32_t>());
+    return each_weight(call.weights, row, [&](int64_t column, int64_t lane, int8_t value) {
+      visit((column / window * group_channels + lane) * window + column % window, value);
+    });
   }
+  f32_csr::with_types(csr, [&](const auto* gaps, const auto* values) {
+    int64_t column = -1;
+    for (int64_t entry = csr.begin(row); entry < csr.begin(row + 1); ++entry) {
+      column += int64_t{1} + gaps[entry];
+      visit(column, static_cast<int8_t>(values[entry]));
+    }
+  });
 }
 
 // The sum of one output: products of weights and activations that count from 0, zero points where the window is

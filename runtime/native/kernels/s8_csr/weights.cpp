@@ -1,5 +1,7 @@
 #include "weights.h"
 
+#include "bundles.h"
+
 #include <algorithm>
 #include <array>
 
@@ -159,6 +161,9 @@ Weights read_weights(const f32_csr::Weights& csr, const ConvGeometry& geometry) 
   Builder builder(weights, sizes_of(csr, window));
   walk_groups(csr, window, [&](int64_t row, int64_t column, const Group& group) { builder.add(row, column, group); });
   builder.finish(channels * window);
+  if (window == 1 && geometry.groups == 1) {
+    weights.bundles = std::make_shared<LazyBundles>();
+  }
   return weights;
 }
 

@@ -5,6 +5,7 @@
 // what the file takes. Groups are built once, when the session is created.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "core/geometry.h"
@@ -13,6 +14,8 @@
 namespace sparse_export::s8_csr {
 
 constexpr int64_t group_channels = 4;
+
+class LazyBundles;
 
 struct Weights {
   f32_csr::Weights csr;  // int8 values: what the file, or a row source, says
@@ -24,6 +27,7 @@ struct Weights {
   std::vector<int8_t> values;     // of all groups, one after the other
   std::vector<uint32_t> first;    // [rows + 1] first value of each row
   std::vector<int32_t> sums;      // [rows] of the weights of each row; wraps around
+  std::shared_ptr<LazyBundles> bundles;  // of 1 x 1 windows in one group
 };
 
 // Vectors are read behind the last mask and value.
