@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 
-#: Groups of four channels times a vector of outputs, a nanosecond: dense, packed; outputs in a vector. Those
-#: of VNNI are what layers of ResNet-50's shapes take. Without it nothing was measured: packed must win by far.
+#: Groups of four channels times a vector of outputs, a nanosecond: dense, packed; outputs in a vector. VNNI's
+#: are what layers of the shapes of ResNet-50 take. Without it nothing was measured: packed must win by far.
 _RATES = {
     "avx512vnni": (3.6, 1.9, 16),
     "avx512": (2.9, 0.6, 16),
