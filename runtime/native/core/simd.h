@@ -41,6 +41,12 @@ typedef float Vec __attribute__((vector_size(lanes * 4)));
 typedef float UnalignedVec __attribute__((vector_size(lanes * 4), aligned(4), may_alias));
 typedef float AlignedVec __attribute__((vector_size(lanes * 4), may_alias));
 typedef int32_t IndexVec __attribute__((vector_size(lanes * 4)));
+typedef uint32_t UnsignedVec __attribute__((vector_size(lanes * 4)));
+
+// Modulo 2^32: a sum of signed numbers may not leave its range, not even in a vector.
+inline IndexVec add_modulo(IndexVec a, IndexVec b) {
+  return reinterpret_cast<IndexVec>(reinterpret_cast<UnsignedVec>(a) + reinterpret_cast<UnsignedVec>(b));
+}
 
 inline Vec load(const float* p) { return *reinterpret_cast<const UnalignedVec*>(p); }
 inline Vec load_aligned(const float* p) { return *reinterpret_cast<const AlignedVec*>(p); }

@@ -98,7 +98,7 @@ inline void finish(const Call& call, int64_t k, const int32_t* sums, int64_t cou
   for (int64_t i = 0; i < count; i += lanes) {
     IndexVec sum;
     std::memcpy(&sum, sums + i, sizeof sum);  // a tile's sums are whole vectors, but not always from here
-    finish_vector(call, to_float(sum + bias) * multiplier, smaller(lanes, count - i), at + i);
+    finish_vector(call, to_float(add_modulo(sum, IndexVec{} + bias)) * multiplier, smaller(lanes, count - i), at + i);
   }
 }
 
@@ -111,7 +111,7 @@ inline void finish_rows(const Call& call, int64_t k, int64_t count, const int32_
     std::memcpy(&sum, sums + i, sizeof sum);
     std::memcpy(&bias, call.out.bias + k + i, static_cast<size_t>(here) * sizeof(int32_t));
     std::memcpy(&multiplier, call.out.multiplier + k + i, static_cast<size_t>(here) * sizeof(float));
-    finish_vector(call, to_float(sum + bias) * multiplier, here, at + i);
+    finish_vector(call, to_float(add_modulo(sum, bias)) * multiplier, here, at + i);
   }
 }
 

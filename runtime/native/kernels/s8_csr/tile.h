@@ -44,7 +44,7 @@ inline IndexVec multiply(IndexVec a, IndexVec b) {
 inline IndexVec add(IndexVec sum, IndexVec pixels, const FourWeights& four) {
   typedef uint16_t Halves __attribute__((vector_size(lanes * 4)));
   const auto odd = reinterpret_cast<IndexVec>(reinterpret_cast<Halves>(pixels) >> 8);
-  return sum + multiply(pixels & 0x00FF00FF, four.even) + multiply(odd, four.odd);
+  return add_modulo(sum, multiply(pixels & 0x00FF00FF, four.even) + multiply(odd, four.odd));
 }
 #else
 struct FourWeights {
@@ -55,8 +55,8 @@ inline FourWeights spread(const uint32_t* p) {
   return {{lane(0), lane(8), lane(16), lane(24)}};
 }
 inline IndexVec add(IndexVec sum, IndexVec pixels, const FourWeights& four) {
-  return sum + (pixels & 255) * four.weights[0] + (pixels >> 8 & 255) * four.weights[1] +
-         (pixels >> 16 & 255) * four.weights[2] + (pixels >> 24 & 255) * four.weights[3];
+  return add_modulo(sum, (pixels & 255) * four.weights[0] + (pixels >> 8 & 255) * four.weights[1] +
+                             (pixels >> 16 & 255) * four.weights[2] + (pixels >> 24 & 255) * four.weights[3]);
 }
 #endif
 
@@ -125,7 +125,7 @@ inline __attribute__((always_inline)) void accumulate(const char* input, const u
   for (int set = 1; set < sets; ++set) {
     SPARSE_EXPORT_UNROLL(16)
     for (int i = 0; i < T; ++i) {
-      sum[0][i] += sum[set][i];
+      sum[0][i] = add_modulo(sum[0][i], sum[set][i]);
     }
   }
   SPARSE_EXPORT_UNROLL(16)
