@@ -145,12 +145,12 @@ benchmarks: setup demo-out/model.csr.onnx ## Every published figure, into benchm
 	  --save benchmarks/results/vgg11.json --markdown benchmarks/results/vgg11.md --html benchmarks/results/vgg11.html --force
 	$(PY) -m tools.readme
 
-field: setup ## Trained networks of packages, pruned, exported, proven, measured: docs/field.md (two idle hours)
+field: setup ## Trained networks of packages, pruned, exported, proven, measured: docs/field.md (an idle hour)
 	status=0; $(PY) benchmarks/field.py $(if $(TARGETS),--targets $(TARGETS)) || status=$$?; \
 	$(PY) -m tools.readme && exit $$status
 
 # Into runtime/cost_table.json: what is believed where a file is written, and where it is loaded.
-cost: setup ## Fit the cost model to measured layers, for AVX2 and AVX-512 (an idle hour)
+cost: setup ## Fit the cost model to measured layers, for AVX2 and AVX-512 (a quarter of an idle hour)
 	$(PY) benchmarks/fit_cost.py
 # zig, which compiles for aarch64, is large: it comes when it is needed.
 $(VENV)/.zig: $(VENV)/.installed

@@ -109,7 +109,10 @@ def takes_bytes(path: Path) -> bool:
     """Whether the model's input is uint8; numbers then have zero point 128 and scale 1/32."""
     if path.suffix != ".onnx":
         return False
-    first = onnx.load(path, load_external_data=False).graph.input[0]
+    try:
+        first = onnx.load(path, load_external_data=False).graph.input[0]
+    except Exception:  # no model: the worker that is to load it says so
+        return False
     return bool(first.type.tensor_type.elem_type == onnx.TensorProto.UINT8)
 
 

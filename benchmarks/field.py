@@ -28,7 +28,7 @@ import field_models
 import numpy as np
 from field_models import FieldModel
 
-from sparse_export.exporter.prove.squashed import STEP
+from sparse_export.exporter.prove.steps import STEP
 from sparse_export.measure import document, harness
 from sparse_export.measure.subjects import Options, Subject
 

@@ -48,7 +48,10 @@ def dense(weight: Array, stride: int, pad: int) -> ModelProto:
     """The layer as a quantizer writes it: onnxruntime runs one QLinearConv or QGemm."""
     values, scale = quantized_weight(weight)
     inits = _quanta(values, scale)
-    zeros = {"w_zero": np.zeros(len(weight), np.int8), "b_zero": np.zeros(len(weight), np.int32)}
+    zeros: dict[str, Array] = {
+        "w_zero": np.zeros(len(weight), np.int8),
+        "b_zero": np.zeros(len(weight), np.int32),
+    }
     inits |= {"w": values, "b_scale": inits["x_scale"] * scale, **zeros}
     real = [
         helper.make_node("DequantizeLinear", ["x", "x_scale", "x_zero"], ["x_real"]),

@@ -48,6 +48,7 @@ Examples:
     metavar="fp32|fp16|bf16|int8|codebook:N",
     help="How non-zeros are stored; all but fp32 are lossy.",
 )
+@options.integer_options
 @click.option(
     "--layers", multiple=True, metavar="GLOB=FORMAT", help="Another format for the weights that match."
 )
@@ -113,7 +114,12 @@ def command(
         raise click.UsageError("--no-fold and --exact-zeros go with --archive: a graph has no masks")
     force, sources = arguments["force"], SourceFiles(model, arguments["arch"])
     arguments["output"] = arguments["output"] or default_output(
-        model, format_, arguments["optimize"], arguments["measure"], arguments["portable"]
+        model,
+        format_,
+        arguments["optimize"],
+        arguments["measure"],
+        arguments["portable"],
+        arguments["activations"],
     )
     if model.exists():
         output = None if arguments["dry_run"] else arguments["output"]
@@ -138,7 +144,17 @@ def _archive(
         name
         for name in (
             *("arch", "input_shape", "input", "dynamic", "weights", "prefix", "strict"),
-            *("layers", "binarize", "external_data", "measure", "portable", "compare", "report", "card"),
+            *(
+                "layers",
+                "calibrate",
+                "binarize",
+                "external_data",
+                "measure",
+                "portable",
+                "compare",
+                "report",
+                "card",
+            ),
         )
         if arguments[name]
     ]

@@ -157,6 +157,29 @@ speed_options = together(
     ),
 )
 
+#: Integers instead of floats.
+integer_options = together(
+    click.option(
+        "--activations",
+        type=click.Choice(["float", "int8"]),
+        default="float",
+        show_default=True,
+        help="int8: quantize a float model's weights and activations first; lossy.",
+    ),
+    click.option(
+        "--calibrate",
+        metavar="FILE.npz|digits|folder:DIR|FACTORY",
+        help="Data for --activations int8: arrays by input name, or a data set of the lab.",
+    ),
+    click.option(
+        "--calibration",
+        type=click.Choice(["minmax", "entropy", "percentile"]),
+        default="minmax",
+        show_default=True,
+        help="How activations get their ranges from it.",
+    ),
+)
+
 #: Which latent weights stand for their signs.
 binarize_options = together(
     click.option(

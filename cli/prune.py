@@ -11,7 +11,7 @@ from . import lab
 EPILOG = """\b
 Examples:
   sparse-export prune dense.pt --rate 0.9235 -o pruned.pt
-  sparse-export prune vgg.pt --rate 0.9 --structure block:4x1 -o blocks.pt
+  sparse-export prune vgg.pt --rate 0.9 --structure 1x4 -o blocks.pt
   sparse-export prune vgg.pt --structure 2:4 --layers 'features.*' -o half.pt
   sparse-export prune vgg.pt --rate 0.98 --remove-dead -o connected.pt
   sparse-export prune model.onnx --rate 0.9 -o pruned.onnx
@@ -37,8 +37,9 @@ Examples:
     "--structure",
     default="unstructured",
     show_default=True,
-    metavar="unstructured|block:RxC|N:M|channel",
-    help="What is zeroed together: weights, blocks of outputs x inputs, all but N of M inputs, outputs.",
+    metavar="unstructured|1x4|block:RxC|N:M|channel",
+    help="What is zeroed together: weights, blocks of outputs x input channels (1x4: what int8 kernels "
+    "multiply at once), of rows x columns, all but N of M inputs, outputs.",
 )
 @click.option("--layers", multiple=True, metavar="GLOB", help="Only these layers (repeatable).")
 @click.option(

@@ -9,12 +9,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..text import clean
+from ..text import clean, counted
 from .console import human
 
 if TYPE_CHECKING:
     from ..exporter.archive import Contents
     from ..exporter.prove.compare import Verification
+    from ..exporter.prove.integers import Integers
     from ..exporter.prove.verdict import OutputVerdict
     from ..exporter.report.report import Report
     from ..exporter.report.waterfall import Waterfall
@@ -176,16 +177,27 @@ def verification(result: Verification) -> str:
         text = f"not proven against {against}: {result.unproven}"
     elif result.values:
         limit = ", within the tolerance given" if result.judged else ""
-        text = f"differs from {against} by {numbers},\n  as asked for by --values {result.values}{limit}"
+        integers = result.values == "int8 activations"
+        asked = "--activations int8" if integers else f"--values {result.values}"
+        text = f"differs from {against} by {numbers},\n  as asked for by {asked}{limit}"
     else:
         text = f"verified against {against}: {numbers}"
     if result.tensors:
         text += f"; {result.tensors} tensors bit for bit" + (" as stored" if result.values else "")
+    if result.integers:
+        text += _integers(result.integers)
     if len(result.outputs) > 1:
         text += "".join(map(_output_line, result.outputs))
     if result.runtimes:
         text += f"\n  in {' and in '.join(result.runtimes)}"
     return clean_lines([text, *(f"  {note}" for note in result.notes)])
+
+
+def _integers(found: Integers) -> str:
+    """How the layers that compute with integers compare, one by one."""
+    layers = counted(found.layers, "integer layer")
+    off = f"{found.share:.2g} of the values by one" if found.differing else "no value differs"
+    return f"\n  {layers} within one quantum, each on the source's activations: {off}"
 
 
 def _output_line(verdict: OutputVerdict) -> str:

@@ -15,6 +15,7 @@ Examples:
   sparse-export sweep --rates 0:0.98:0.02 --zoom 0.80:0.90:0.005 --seeds 5 -o sweep
   sparse-export sweep dense.pt --rates 0.9,0.9235,0.95 --retrain none,han,cubic --retrain-epochs 3 -o ways
   sparse-export sweep --rates 0:0.98:0.02 --seeds 5 --jobs 4 -o sweep
+  sparse-export sweep --rates 0.8,0.9,0.95 --structure 1x4 --retrain han --activations int8 -o blocks
   sparse-export sweep --rates 0:0.98:0.02 --scheduler tcp://10.0.0.5:8786 -o sweep
 """
 
@@ -49,6 +50,20 @@ Examples:
     "--scope", type=click.Choice(["global", "layer", "sensitivity"]), default="global", show_default=True
 )
 @click.option("--criterion", type=click.Choice(["l1", "l2", "random"]), default="l1", show_default=True)
+@click.option(
+    "--structure",
+    default="unstructured",
+    show_default=True,
+    metavar="unstructured|1x4|block:RxC|channel",
+    help="What is zeroed together: 1x4 are four input channels, which int8 kernels multiply at once.",
+)
+@click.option(
+    "--activations",
+    type=click.Choice(["float", "int8"]),
+    default="float",
+    show_default=True,
+    help="int8: quantize each net on training data too: accuracy, bytes and latency of that file.",
+)
 @click.option("--formats", default="csr,auto", show_default=True, help="Whose real bytes to count.")
 @click.option("--latency", is_flag=True, help="Export each row in the first format and time it.")
 @click.option(
@@ -104,6 +119,8 @@ def command(
         values["criterion"],
         footprint.parse_formats(values["formats"]),
         values["latency"],
+        values["structure"],
+        values["activations"],
     )
     methods = ways.parse(retrain)
     folder = Folder(output, settings)

@@ -8,9 +8,10 @@ No step reaches back: source -> plan -> pack -> graph -> save (verify before the
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from ..errors import InputError
 from .report.report import Report
@@ -18,7 +19,8 @@ from .settling import Progress
 
 if TYPE_CHECKING:
     from .prove.compare import Verification
-    from .source import SourceOptions
+    from .source import Source
+    from .source_options import SourceOptions
 
 
 def _silent(text: str, done: int, total: int) -> None:
@@ -31,6 +33,9 @@ def export(
     format: str = "auto",
     output: str | Path | None = None,
     values: str = "fp32",
+    activations: str = "float",
+    calibrate: str | Path | Mapping[str, Any] | None = None,
+    calibration: str = "minmax",
     layers: Sequence[str] = (),
     optimize: str = "size",
     measure: bool = False,
@@ -59,6 +64,11 @@ def export(
         Default: see `naming.default_output`.
     values
         How non-zeros are stored: "fp32" (as they are), "fp16", "bf16", "int8" or "codebook:N".
+    activations
+        "float", or "int8": a float source is quantized first, a source of integers has to be packable.
+    calibrate, calibration
+        Data to quantize with: an .npz of arrays by input name, such arrays, or a data set of the lab
+        ("digits"); how ranges are taken from them: "minmax", "entropy" or "percentile".
     layers
         "GLOB=FORMAT" overrides over weight names; the last that matches wins.
     optimize
@@ -97,14 +107,14 @@ def export(
     from .plan import plan as planning
     from .plan import runs
     from .plan.values import parse
-    from .prove.compare import VALUES_KEY
+    from .prove.compare import ACTIVATIONS_KEY, VALUES_KEY
     from .prove.evidence import gather
     from .prove.proof import Proof
     from .rewrite import loading, smallest
     from .rewrite.outcome import outcome
     from .rewrite.settle import settled
     from .rewrite.signed_layers import signed_weights
-    from .settling import packing, refuse_for_portable, remarks
+    from .settling import of_integers, packing, refuse_for_portable, remarks
     from .source import open_source
 
     started = time.perf_counter()
@@ -115,7 +125,11 @@ def export(
     spec = parse(values)
     if portable:
         refuse_for_portable(optimize, measure, spec)
-    target = Path(output) if output is not None else default_output(path, format, optimize, measure, portable)
+    target = (
+        Path(output)
+        if output is not None
+        else default_output(path, format, optimize, measure, portable, activations)
+    )
     sources = SourceFiles(path, options.get("arch"))
     if path.exists() and not dry_run:
         check_target(target, force=force, sources=sources)
@@ -127,6 +141,11 @@ def export(
         # What is measured runs on these inputs; what is estimated, on sizes that somebody said.
         found = evidence.shapes if measure else evidence.known_shapes
         source.example_shapes = source.example_shapes or found
+    if activations != "float":
+        progress("calibrating", 0, 0)
+        source = of_integers(source, activations, _samples(source, calibrate), calibration, spec)
+        if evidence and source.calibration and not evidence.given:
+            evidence = replace(evidence, given=source.calibration)
     index = GraphIndex(source.model)
     way = "measure" if optimize == "speed" and measure else optimize
     plans = planning.make(
@@ -153,13 +172,16 @@ def export(
     if not dry_run:
         proof = Proof(rtol, atol)
         progress("writing", 0, 0)
-        given = source.original is not None and not options.get("binarize")
+        changed = bool(options.get("binarize")) or bool(source.activations)
+        given = source.original is not None and not changed
         packed_model, said = outcome(source, index, plans, packed, given=given, portable=portable)
         report.notes += said
         report.layers = [plan.to_json() for plan in plans]
         if way != "memory":
             loading.tell(index, packed_model, source.model, plans, source.example_shapes, measured)
         lossy = next((plan.values for plan in plans if plan.packed and parse(plan.values).lossy), None)
+        if source.activations:
+            packed_model.metadata_props.add(key=ACTIVATIONS_KEY, value=source.activations)
         if lossy:
             packed_model.metadata_props.add(key=VALUES_KEY, value=lossy)
 
@@ -178,6 +200,21 @@ def export(
             report.dense_file_bytes = min(report.dense_file_bytes, proto_size.model_bytes(source.model))
     report.seconds = time.perf_counter() - started
     return report
+
+
+def _samples(source: Source, calibrate: str | Path | Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Calibration data: given, of an .npz, or of a data set of the lab."""
+    from ..runtime.inputs import read_npz
+    from ..training import calibration
+    from .quantize import SAMPLES
+
+    if calibrate is None or isinstance(calibrate, Mapping):
+        return calibrate
+    if Path(calibrate).suffix == ".npz" or Path(calibrate).is_file():
+        return read_npz(calibrate)
+    dims = source.model.graph.input[0].type.tensor_type.shape.dim
+    side = dims[-1].dim_value if dims and dims[-1].dim_value else 32
+    return {"images": calibration.samples(str(calibrate), SAMPLES, side)}
 
 
 def verify(

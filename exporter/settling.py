@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 
@@ -24,6 +24,35 @@ PORTABLE = (
     "portable: standard operators alone; every runtime expands the weights when it loads them, ours too: "
     "the operator library finds no layer to run packed"
 )
+
+
+def of_integers(
+    source: Source,
+    activations: str,
+    arrays: Mapping[str, Any] | None,
+    calibration: str,
+    spec: Spec,
+) -> Source:
+    """The source with a model of integers: its own, or its float one quantized.
+
+    Raises
+    ------
+    InputError
+        If it cannot be packed or quantized, or nothing says what to calibrate with.
+    """
+    from . import quantize
+    from .graph.find import find
+    from .graph.index import GraphIndex
+
+    if activations != "int8":
+        raise InputError(f"activations must be 'float' or 'int8', not '{activations}'")
+    if spec.lossy:
+        raise InputError(f"--activations int8 rounds the weights too: --values {spec} does not go with it")
+    layers = find(GraphIndex(source.model))
+    if any(layer.kind.startswith("Q") for layer in layers):
+        quantize.refuse_asymmetric(source.path, layers)
+        return source
+    return quantize.quantized(source, arrays, calibration)
 
 
 def packing(

@@ -5,27 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 
 from ..errors import InputError
 from ..formats.base import Array, chunks
-from ..runtime.inputs import read_npz
+from ..runtime.inputs import Feeds, read_npz
 from ..text import clean, shown
 from .files import held, shards
 from .graph.index import GraphIndex
 from .graph.normalize import normalized
+from .graph.propagate import prepare
+from .graph.unsigned import make_unsigned
 from .reference import OnnxReference, Reference, TorchReference
+from .source_options import Shape
 from .trace import dynamic as dynamic_axes
 
 if TYPE_CHECKING:
     from .checkpoint import Checkpoint
     from .trace.resolved import Resolved
-
-#: `1x3x32x32` for the next input, or a pair of a name and a shape.
-Shape = tuple[int, ...] | tuple[str, tuple[int, ...]]
 
 
 @dataclass
@@ -54,6 +54,10 @@ class Source:
         The model of an .onnx file exactly as it was read.
     tensors
         Keeps the large weights of these models: views of what was read.
+    activations
+        "int8" where the model was made one of integers, which the reference is not; else empty.
+    calibration
+        Then: a batch of what it was calibrated with.
     """
 
     path: Path
@@ -68,23 +72,8 @@ class Source:
     sparse: Mapping[str, onnx.SparseTensorProto] = field(default_factory=dict)
     read: onnx.ModelProto | None = None
     tensors: held.Tensors = field(default_factory=held.Tensors, repr=False)
-
-
-class SourceOptions(TypedDict, total=False):
-    """How a source is read: what everything that opens one hands on to `open_source`."""
-
-    arch: str | None
-    input_shape: Sequence[Shape] | None
-    input_dtype: Sequence[str] | None
-    input: str | Path | None
-    trust_checkpoint: bool
-    weights: str | None
-    prefix: str | None
-    strict: bool
-    dynamic: Sequence[str]
-    binarize: Sequence[str]
-    binarize_alpha: str
-    verbose: bool
+    activations: str = ""
+    calibration: Feeds = field(default_factory=dict)
 
 
 def open_source(
@@ -184,6 +173,8 @@ def _from_onnx(
         reference = OnnxReference(given, "onnxruntime, its BipolarQuant spelled out", shown(path))
     normal = normalized(original)
     model = normal.model
+    prepare(model)
+    make_unsigned(model)
     notes = [(note.level, note.text) for note in normal.notes]
     if binarize:
         notes += latent.binarize_model(model, binarize, alpha)

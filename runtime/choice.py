@@ -118,7 +118,7 @@ def _loses(node: _Node, works: dict[str, Any], measured: dict[str, Any], target:
     work = works.get(node.name)
     if not isinstance(work, list) or len(work) != len(fields(Work)):
         return False
-    if work[0] not in (*cost.KINDS, cost.DEPTHWISE) or not _numbers(work[1:], len(work) - 1):
+    if work[0] not in (*cost.KINDS, cost.DEPTHWISE, cost.INTEGERS) or not _numbers(work[1:], len(work) - 1):
         return False
     kernel = next((name for prefix, name in KERNELS.items() if node.operator.startswith(prefix)), "csr")
     return cost.estimate(Work(*work), kernel, target).loses

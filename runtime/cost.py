@@ -20,12 +20,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from . import cost_int8
+
 #: Kernels that read every element of a weight; the others read its non-zeros.
 WHOLE = frozenset({"bitpack"})
 #: One input channel for every output channel: never faster packed, at any size.
 DEPTHWISE = "depthwise"
 #: Kinds of layers in the table.
 KINDS = ("square", "pointwise", "thin", "line", "linear")
+#: A layer of integers, counted in groups of four input channels.
+INTEGERS = "int8"
 #: Table of each instruction set that the library can name: VNNI changes nothing for float kernels.
 _TABLES = {"scalar": "avx2", "avx2": "avx2", "avx512": "avx512", "avx512vnni": "avx512"}
 
@@ -38,9 +42,9 @@ class Work:
     ----------
     kind
         "square" (convolution), "pointwise" (1 x 1), "thin" (k x 1, 1 x k), "line" (one dimension), "linear",
-        "depthwise".
+        "depthwise"; "int8" for any layer of integers.
     size, nnz
-        Elements and non-zeros of the weight.
+        Elements and non-zeros of the weight; of integers, groups of four input channels.
     rows
         Output channels.
     outputs
@@ -104,6 +108,12 @@ def estimate(work: Work, kernel: str, target: str) -> Estimate:
     """
     if work.kind == DEPTHWISE:
         return Estimate(0.0, math.inf)
+    if work.kind == INTEGERS:
+        values = work.inputs + work.rows * work.outputs
+        # A convolution reads an input at several taps: it has fewer inputs than columns times outputs.
+        linear = 4 * work.size * work.outputs <= work.rows * (work.inputs + 3 * work.outputs)
+        found = cost_int8.seconds(work.size, work.nnz, work.outputs, values, target, linear=linear)
+        return Estimate(*found)
     coefficients = _table()["targets"][_TABLES.get(target, "avx2")]
     dense, packed = (
         1e-9

@@ -6,6 +6,7 @@ whether all of its weights stay or go. `masks` only decides; `apply` zeroes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -38,12 +39,18 @@ Masks = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Structure:
-    """Units of pruning: "unstructured", "block:4x1" (rows x columns), "channel", or "2:4" (N kept of M)."""
+    """Units of pruning: "unstructured", "channel", blocks, or "2:4" (N kept of M).
+
+    "1x4" are blocks of one output and four input channels at one place of the kernel, which integer
+    kernels multiply by one instruction; "block:4x1" are blocks of rows and columns as the weight lies,
+    where the columns of a convolution run over the kernel first.
+    """
 
     rows: int = 1
     cols: int = 1
     channel: bool = False
     keep: int | None = None
+    over_channels: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Structure:
@@ -59,21 +66,36 @@ class Structure:
                 if rows < 1 or cols < 1:
                     raise ValueError
                 return cls(rows, cols)
+            if "x" in text and not size:
+                rows, cols = (int(part) for part in text.split("x"))
+                if rows < 1 or cols < 1:
+                    raise ValueError
+                return cls(rows, cols, over_channels=True)
             keep, group = int(kind), int(size)
             if not 0 < keep < group:
                 raise ValueError
             return cls(cols=group, keep=keep)
         except ValueError:
             raise InputError(
-                f"structure '{text}': unstructured, block:ROWSxCOLS, channel or N:M (0 < N < M)"
+                f"structure '{text}': unstructured, OUTPUTSxINPUTS (1x4), block:ROWSxCOLS, channel or N:M "
+                "(0 < N < M)"
             ) from None
 
-    def units(self, shape: tuple[int, int]) -> torch.Tensor:
-        """Number of the unit each entry belongs to, int64 [rows, columns]."""
+    def units(self, shape: tuple[int, int], window: int = 1) -> torch.Tensor:
+        """Number of the unit each entry belongs to, int64 [rows, columns].
+
+        Parameters
+        ----------
+        window
+            Columns of one input channel.
+        """
         row, col = torch.arange(shape[0])[:, None], torch.arange(shape[1])[None, :]
         if self.channel:
             return row.expand(shape).contiguous()
-        return row // self.rows * (-(-shape[1] // self.cols)) + col // self.cols
+        if not self.over_channels:
+            return row // self.rows * (-(-shape[1] // self.cols)) + col // self.cols
+        blocks = -(-shape[1] // window // self.cols) * window
+        return row // self.rows * blocks + col // window // self.cols * window + col % window
 
 
 def _matrix(weight: torch.Tensor) -> torch.Tensor:
@@ -140,7 +162,10 @@ def choose(
             raise InputError(f"structure '{structure}' fixes the rate; leave out the amount")
         return {n: _n_of_m(s, shape.keep, shape.cols).reshape(chosen[n].shape) for n, s in scores.items()}
     rate = _rate(rate, target_nnz, sum(weight.numel() for weight in chosen.values()))
-    units = {name: shape.units((s.shape[0], s.shape[1])) for name, s in scores.items()}
+    units = {
+        name: shape.units((s.shape[0], s.shape[1]), math.prod(chosen[name].shape[2:]))
+        for name, s in scores.items()
+    }
     means = {name: _unit_means(s, units[name]) for name, s in scores.items()}
     if scope == "sensitivity":
         power = 2 if criterion == "l2" else 1

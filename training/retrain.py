@@ -65,10 +65,20 @@ class Cubic(Masked):
         Final rate s_f; the initial one is the net's own.
     ramp, events
         Fraction of the run in which the rate rises, and in how many prunings.
+    structure
+        What is pruned together.
     """
 
-    def __init__(self, model: nn.Module, rate: float, ramp: float = 0.6, events: int = 12) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        rate: float,
+        ramp: float = 0.6,
+        events: int = 12,
+        structure: str = "unstructured",
+    ) -> None:
         super().__init__(model)
+        self.structure = structure
         nnz, size = prune.count_nonzero(model)
         self.initial, self.final = 1 - nnz / size, rate
         self.ramp, self.events = ramp, events
@@ -84,7 +94,7 @@ class Cubic(Masked):
         if event > self.event:
             self.event = event
             rate = self.rate_at(event / self.events * self.ramp)
-            prune.apply(self.model, prune.masks(self.model, rate))
+            prune.apply(self.model, prune.masks(self.model, rate, structure=self.structure))
             self.find()
 
 

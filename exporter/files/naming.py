@@ -8,7 +8,12 @@ from . import shards
 
 
 def default_output(
-    model: Path, format: str, optimize: str = "size", measure: bool = False, portable: bool = False
+    model: Path,
+    format: str,
+    optimize: str = "size",
+    measure: bool = False,
+    portable: bool = False,
+    activations: str = "float",
 ) -> Path:
     """Where `export` writes when it is not told: beside the model, what was asked for in the name.
 
@@ -20,7 +25,11 @@ def default_output(
     'net.csr.tuned.onnx'
     >>> str(default_output(Path("net.pt"), "auto", portable=True))
     'net.portable.onnx'
+    >>> str(default_output(Path("net.pt"), "auto", activations="int8"))
+    'net.int8.onnx'
     """
-    way = "tuned" if measure else optimize if optimize != "size" else "portable" if portable else ""
-    words = [format] if format != "auto" or not way else []
-    return model.with_name(".".join([shards.stem(model), *words, *([way] if way else []), "onnx"]))
+    ways = [activations] if activations != "float" else []
+    if measure or optimize != "size" or portable:
+        ways.append("tuned" if measure else optimize if optimize != "size" else "portable")
+    words = [format] if format != "auto" or not ways else []
+    return model.with_name(".".join([shards.stem(model), *words, *ways, "onnx"]))

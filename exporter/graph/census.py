@@ -10,6 +10,7 @@ import onnx
 from ..files import proto_size
 from .domain import DOMAIN, MAIN_DOMAINS
 from .index import GraphIndex
+from .qdq import dequantizes, quantizes
 from .walk import all_nodes, captured, constant_tensor, subgraphs
 
 #: Smaller constants are not worth a line.
@@ -33,13 +34,22 @@ def others(index: GraphIndex, covered: Iterable[str]) -> Iterator[Constant]:
     known = set(covered)
     ours = {name for node in all_nodes(index.graph) if node.domain == DOMAIN for name in node.input}
     for name, tensor in index.initializers.items():
-        if name not in known and _large(tensor):
+        if name not in known and _large(tensor) and not _of_integers(index, name):
             readers = tuple(dict.fromkeys(node.op_type for node in index.readers[name]))
             movable = name not in index.overridable | ours and bool(readers or name in index.pinned)
             why = "a component of a packed weight" if name in ours else _reason(index, name, readers)
             yield Constant(name, tensor, readers, why, movable)
     for node in index.nodes:
         yield from _nested(node, "")
+
+
+def _of_integers(index: GraphIndex, name: str) -> bool:
+    """Whether a vector is nothing but scales or zero points of integers."""
+    places = [
+        place for node in index.readers[name] for place, entry in enumerate(node.input) if entry == name
+    ]
+    rounds = all(quantizes(node) or dequantizes(node) for node in index.readers[name])
+    return bool(places) and rounds and min(places) > 0 and name not in index.pinned
 
 
 def _reason(index: GraphIndex, name: str, readers: tuple[str, ...]) -> str:

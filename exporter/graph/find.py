@@ -8,7 +8,8 @@ import onnx
 from ...formats.base import Array
 from .domain import MAIN_DOMAINS
 from .index import GraphIndex, attribute
-from .padding import explicit_pads
+from .padding import explicit_pads, window
+from .quantized import site_of
 from .site import Site
 from .zeros import tidy
 
@@ -18,7 +19,9 @@ def find(index: GraphIndex) -> list[Site]:
     found = []
     for node in index.nodes:
         if node.domain in MAIN_DOMAINS and node.op_type in ("Conv", "Gemm", "MatMul"):
-            site = _conv(index, node) if node.op_type == "Conv" else _matmul(index, node)
+            site = site_of(index, node)
+            if site is None:
+                site = _conv(index, node) if node.op_type == "Conv" else _matmul(index, node)
             if site is not None:
                 found.append(site)
     tidy(index, found)
@@ -41,19 +44,9 @@ def _conv(index: GraphIndex, node: onnx.NodeProto) -> Site | None:
         bias = None if constant is None else constant.astype(np.float64).reshape(-1)
     if bias is None:
         bias, obstacle = np.zeros(weight.shape[0]), "its bias is computed at run time"
-    attributes = {"shape": list(weight.shape), **_window(node, spatial, pads)}
+    attributes = {"shape": list(weight.shape), **window(node, spatial, pads)}
     scale = np.ones(weight.shape[0])
     return Site(node, "Conv", node.input[1], False, node.input[0], scale, bias, attributes, obstacle)
-
-
-def _window(node: onnx.NodeProto, spatial: int, pads: list[int]) -> dict[str, object]:
-    ones = [1] * spatial
-    return {
-        "strides": list(attribute(node, "strides", ones)),  # type: ignore[call-overload]
-        "pads": pads,
-        "dilations": list(attribute(node, "dilations", ones)),  # type: ignore[call-overload]
-        "group": attribute(node, "group", 1),
-    }
 
 
 def _matmul(index: GraphIndex, node: onnx.NodeProto) -> Site | None:

@@ -17,6 +17,7 @@ from .activations import ACTIVATIONS
 from .domain import MAIN_DOMAINS
 from .find import row_vector
 from .index import GraphIndex, attribute
+from .requantized import requantized
 from .site import Fused, Site
 
 
@@ -40,6 +41,8 @@ def fuse(index: GraphIndex, sites: Iterable[Site | Fused]) -> list[Fused]:
 def _fused(index: GraphIndex, one: Fused, taken: set[int], needed: Collection[str]) -> Fused:
     """With the nodes behind it; their ids are added to `taken`."""
     taken.update(id(node) for node in one.nodes)
+    if one.quantized is not None:
+        return requantized(index, one, taken, needed)
     for step in (_bias, _norm, _residual, _activation):
         reader = index.only_reader(one.output)
         if reader is None or one.output in needed:

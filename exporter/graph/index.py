@@ -57,7 +57,8 @@ class GraphIndex:
             self.pinned.update(captured(node))
             if computable(node) and all(name in self.fixed or not name for name in node.input):
                 self.fixed.update(name for name in node.output if name)
-        self.shapes = inferred(model).shapes
+        known = inferred(model)
+        self.shapes, self.types = known.shapes, known.types
         self._evaluator = Evaluator(list(model.opset_import), model.ir_version)
         self._arrays: dict[str, Array] = {}
 
@@ -121,7 +122,8 @@ class GraphIndex:
 
     def freed(self, name: str, heads: Sequence[onnx.NodeProto]) -> list[str]:
         """The initializers that nobody needs any more once nodes `heads` do without the constant `name`."""
-        behind = [self.makers.get(node.input[1]) for node in heads]  # a Transpose of it, where there is one
+        behind = [self.makers.get(node.input[1]) for node in heads]  # what turns or dequantizes it
+        behind += [self.makers.get(node.input[0]) for node in behind if node and node.op_type == "Transpose"]
         gone = {id(node) for node in [*heads, *behind]}
         inputs = {node.input[0] for node in heads}
         steps = self.cone(name)

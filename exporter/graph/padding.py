@@ -50,6 +50,17 @@ def explicit_pads(
     return begins + ends, None
 
 
+def window(node: onnx.NodeProto, spatial: int, pads: list[int]) -> dict[str, object]:
+    """Attributes of a packed convolution beside its shape, of so many spatial axes."""
+    ones = [1] * spatial
+    return {
+        "strides": _ints(node, "strides", ones),
+        "pads": pads,
+        "dilations": _ints(node, "dilations", ones),
+        "group": attribute(node, "group", 1),
+    }
+
+
 def _ints(node: onnx.NodeProto, name: str, default: list[int]) -> list[int]:
     value = attribute(node, name, default)
     assert isinstance(value, list)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import onnx
 
 from ...formats.base import Array
+from .points import Quantized
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +18,8 @@ class Site:
     Attributes
     ----------
     kind
-        "Conv" or "MatMul": which operator family can replace it.
+        "Conv" or "MatMul": which operator family can replace it; "QConv", "QMatMul" where it computes with
+        integers.
     transposed
         Whether the weight is [inputs, outputs], so its transpose is what gets packed.
     x
@@ -28,6 +30,8 @@ class Site:
         Of its operator: `shape` (outputs first), and for Conv the window.
     obstacle
         Why no packed operator fits, or None.
+    quantized
+        Scales and zero points of a layer that computes with integers; its weight's are the codes.
     """
 
     node: onnx.NodeProto
@@ -39,6 +43,7 @@ class Site:
     bias: Array
     attributes: Mapping[str, object]
     obstacle: str | None = None
+    quantized: Quantized | None = None
 
     @property
     def name(self) -> str:
@@ -72,13 +77,15 @@ class Fused:
         A value added before the activation.
     activation, parameters
         "", or one of `ACTIVATIONS` with values for its attributes; "Sign" where the operator gives the packed
-        signs of its result.
+        signs of its result, "Float" where one that computes with integers gives floats.
     binary_input
         Whether the operator takes the sign of its input (+1 for >= 0, else -1) before it multiplies.
     packed_input
         Whether that input is packed signs already.
     zero_scale
         Whether the operator takes a scale of 0; if not, a BatchNorm with a gamma of 0 stays a node.
+    quantized
+        The site's, with the points of what it gives.
     """
 
     site: Site
@@ -94,11 +101,21 @@ class Fused:
     binary_input: bool = False
     packed_input: bool = False
     zero_scale: bool = True
+    quantized: Quantized | None = None
 
     @classmethod
     def alone(cls, site: Site) -> Fused:
         """The operator of a site that takes in no neighbour."""
-        return cls(site, site.x, site.output, (site.node,), site.scale, site.bias, site.attributes)
+        return cls(
+            site,
+            site.x,
+            site.output,
+            (site.node,),
+            site.scale,
+            site.bias,
+            site.attributes,
+            quantized=site.quantized,
+        )
 
     @property
     def kind(self) -> str:

@@ -17,6 +17,7 @@ from ...notes import Note
 from ...text import counted, listed
 from .domain import MAIN_DOMAINS
 from .index import GraphIndex
+from .quantized import readers_beside
 from .site import Site
 
 #: What a sum of two numbers may be off by, in parts of the larger; a few of them follow each other.
@@ -113,6 +114,8 @@ def _negative_zeros(array: Array) -> int:
 def strangers(index: GraphIndex, name: str, group: Sequence[Site]) -> list[str]:
     """Operators that read a weight otherwise than as the weight at one of these sites."""
     heads = {id(site.node) for site in group}
+    if any(site.kind.startswith("Q") for site in group):
+        return readers_beside(index, name, heads)
     found = []
     for node in index.readers[name]:
         if id(node) in heads:

@@ -13,9 +13,14 @@ from .values import Encoded, Spec
 
 
 def encode(index: GraphIndex, name: str, site: Site, spec: Spec) -> Encoded:
-    """What a packed operator takes of a weight: outputs as its first axis, its values as asked for."""
+    """What a packed operator takes of a weight: outputs as its first axis, its values as asked for.
+
+    Integers are taken as they are.
+    """
     array = index.constant(name)
     assert array is not None
+    if site.quantized is not None:
+        return Encoded(site.quantized.codes(outputs_first(array, site)))
     return values.encode(outputs_first(array, site), spec)
 
 

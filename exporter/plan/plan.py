@@ -21,9 +21,9 @@ from ..graph.census import others
 from ..graph.index import GraphIndex
 from ..graph.site import Site
 from ..graph.zeros import strangers
-from . import expanding, values
+from . import expanding
 from .choosing import MIN_DENSE_BYTES, candidates, choose, refusal, tensor_bytes
-from .encode import outputs_first, stored
+from .encode import encode, stored
 from .tensor_plan import TensorPlan
 from .values import LOSSLESS, Encoded, Spec
 
@@ -106,6 +106,8 @@ def _plan_weight(
 ) -> TensorPlan:
     array = index.constant(name)
     assert array is not None
+    part = group[0].quantized
+    codes = array if part is None else part.codes(array)
     freed = [name] if name in index.initializers else index.freed(name, [site.node for site in group])
     sizes = {entry: tensor_bytes(index.initializers[entry]) for entry in freed}
     nbytes = min(int(array.nbytes), sum(sizes.values()))
@@ -114,7 +116,7 @@ def _plan_weight(
         op="/".join(sorted({site.op_type for site in group})),
         shape=tuple(array.shape),
         dtype=str(array.dtype),
-        nnz=int(np.count_nonzero(as_bits(array))),
+        nnz=int(np.count_nonzero(as_bits(codes))),
         size=int(array.size),
         format="dense",
         dense_bytes=nbytes,
@@ -132,18 +134,23 @@ def _plan_weight(
     if index.is_computed(name) and set(large) - set(freed):
         obstacle = obstacle or "its constants are read elsewhere too: packed, it would be a second copy"
     plan.candidates = () if plan.reason else candidates(wanted)
+    if part is not None:
+        spec = LOSSLESS
+    if part is not None and not obstacle:
+        plan.candidates = tuple(name for name in plan.candidates if not formats.get(name).scale_component)
     if obstacle and index.is_computed(name):
         plan.reason = obstacle
     elif obstacle:
         expanding.expand(index, plan, array, obstacle)
     elif not plan.reason:
-        encoded = values.encode(outputs_first(array, group[0]), spec)
-        del array  # a copy, where the source has it as it is not packed
+        encoded = encode(index, name, group[0], spec)
+        del array, codes  # a copy, where the source has it as it is not packed
         plan.encoded = encoded if spec.lossy else Encoded(partial(stored, index, plan))
         plan.values = str(spec)
         plan.run = "packed"
         quick = wanted == "auto" and optimize in ("speed", "measure")
-        names = [fmt.name for fmt in formats.with_kernel()] if quick else plan.candidates
+        fast = [fmt.name for fmt in formats.with_kernel() if fmt.name in plan.candidates or part is None]
+        names = fast if quick else list(plan.candidates)
         choose(plan, TensorStats(encoded.array), names)
         if index.is_computed(name):
             expanding.prefer_sources(index, plan)

@@ -99,7 +99,7 @@ def _slower(plan: TensorPlan, shapes: works.Shapes, here: str, margin: float) ->
     """Whether the layers of a weight are expected to be slower packed, and what that is taken from."""
     if any(works.is_depthwise(site) for site in plan.sites):
         return True, "depthwise, where the dense kernel is faster"
-    known = works.works_of(plan.sites, plan.nnz, plan.size, shapes)
+    known = works.works_of(plan.sites, *works.counts(plan), shapes)
     if known is None:
         return True, "its output size is not known, so neither is its cost"
     found = cost.total(known, works.kernel_of(plan.format), here)

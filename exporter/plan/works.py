@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from ... import formats
-from ...runtime.cost import DEPTHWISE, Work
+from ...formats.base import Array
+from ...runtime.cost import DEPTHWISE, INTEGERS, Work
 from ..graph.site import Site
+from .tensor_plan import TensorPlan
 
 #: Shapes of values by name, as `concrete_shapes` gives them.
 Shapes = dict[str, tuple[object, ...]]
@@ -24,13 +28,36 @@ def works_of(sites: list[Site], nnz: int, size: int, shapes: Shapes) -> list[Wor
     return known if len(known) == len(works) else None
 
 
+def counts(plan: TensorPlan) -> tuple[int, int]:
+    """Non-zeros and elements of a planned weight; of integers, groups of four input channels."""
+    if plan.encoded is None or not plan.sites or plan.sites[0].quantized is None:
+        return plan.nnz, plan.size
+    return groups(plan.encoded.array)
+
+
+def groups(codes: Array) -> tuple[int, int]:
+    """Groups of four input channels, outputs first, that hold a non-zero, and all of them.
+
+    Examples
+    --------
+    >>> groups(np.array([[1, 0, 0, 0, 0, 0, 0, 0, 3]], np.int8))
+    (2, 3)
+    """
+    rows, channels = codes.shape[:2]
+    held = codes.reshape(rows, channels, -1) != 0
+    padded = np.zeros((rows, -(-channels // 4) * 4, held.shape[2]), bool)
+    padded[:, :channels] = held
+    any_of_four = padded.reshape(rows, -1, 4, held.shape[2]).any(axis=2)
+    return int(np.count_nonzero(any_of_four)), int(any_of_four.size)
+
+
 def work_of(site: Site, nnz: int, size: int, shapes: Shapes) -> Work | None:
     """The work of a layer of the graph, None where its shapes are not known.
 
     Parameters
     ----------
     nnz, size
-        Non-zeros and elements of its weight.
+        Non-zeros and elements of its weight, as `counts` has them.
     shapes
         Of the values of one run, by name.
     """
@@ -50,10 +77,12 @@ def _elements(shape: tuple[object, ...] | None) -> int | None:
 
 
 def _kind(site: Site) -> str:
-    if site.kind == "MatMul":
-        return "linear"
     if is_depthwise(site):
         return DEPTHWISE
+    if site.quantized is not None:
+        return INTEGERS
+    if site.kind == "MatMul":
+        return "linear"
     shape = site.attributes["shape"]
     assert isinstance(shape, list)
     kernel = shape[2:]

@@ -20,10 +20,14 @@ from ..graph.walk import all_graphs, all_nodes
 from ..rewrite import portable
 from ..rewrite.packed_nodes import PackedNode, components, find, packed_tensor
 from ..rewrite.sign_bits import signs
+from .integers import Integers
 from .verdict import OutputVerdict
 
 #: Metadata of a file whose values are stored with less than they had: the `--values` that asked for it.
 VALUES_KEY = "sparse_export.values"
+#: The same for the `--activations`; and what `Verification.values` then says.
+ACTIVATIONS_KEY = "sparse_export.activations"
+ACTIVATIONS = "int8 activations"
 
 
 @dataclass
@@ -47,11 +51,13 @@ class Verification:
     outputs
         The verdict on each output, in stock onnxruntime.
     values
-        Why it differs: the `--values` that were asked for; empty where nothing may.
+        Why it differs: the `--values` that were asked for, or `ACTIVATIONS`; empty where nothing may.
     judged
         Whether the difference was held to a tolerance; without one, lossy values are not.
     unproven
         Why no output shows anything; empty where one does.
+    integers
+        What the layers that compute with integers showed one by one; None where there are none.
     notes
         What else is to be known: outputs that show nothing, guessed sizes, a runtime that is not there.
     """
@@ -69,6 +75,7 @@ class Verification:
     values: str = ""
     judged: bool = True
     unproven: str = ""
+    integers: Integers | None = None
     notes: list[str] = field(default_factory=list)
 
     def take(self, verdicts: list[OutputVerdict]) -> None:
@@ -85,11 +92,15 @@ class Verification:
         """As JSON-able values: what is not finite is null."""
         own = OutputVerdict("", "", self.max_abs, self.mean_abs, self.max_rel).to_json()
         numbers = {name: own[name] for name in ("max_abs", "mean_abs", "max_rel")}
-        return {**vars(self), **numbers, "outputs": [verdict.to_json() for verdict in self.outputs]}
+        outputs = [verdict.to_json() for verdict in self.outputs]
+        integers = self.integers.to_json() if self.integers else None
+        return {**vars(self), **numbers, "outputs": outputs, "integers": integers}
 
 
 def values_of(model: onnx.ModelProto) -> str:
-    """The lossy `--values` that a file says it was written with; empty for none."""
+    """The lossy `--values` that a file says it was written with, or `ACTIVATIONS`; empty for none."""
+    if any(entry.key == ACTIVATIONS_KEY for entry in model.metadata_props):
+        return ACTIVATIONS
     return next((entry.value for entry in model.metadata_props if entry.key == VALUES_KEY), "")
 
 

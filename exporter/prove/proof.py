@@ -33,11 +33,11 @@ from ..plan.tensor_plan import TensorPlan
 from ..plan.values import Encoded, parse
 from ..reference import OnnxReference, Reference
 from ..source import Source
-from . import compare, sign_reference, stored
+from . import compare, integers, sign_reference, stored
 from .compare import Verification
 from .evidence import Evidence
 from .signature import check_signature
-from .squashed import squashed
+from .steps import steps
 from .trial import Trial
 from .verdict import OutputVerdict, Tolerance, summary
 
@@ -82,6 +82,7 @@ class Proof:
             name: (plan.encoded, plan.sites[0].transposed) for name, plan in lossy.items() if plan.encoded
         }
         values = next((plan.values for plan in lossy.values()), "")
+        values = compare.ACTIVATIONS if source.activations else values
         result = self._of_outputs(source, evidence, written, path, values, encoded)
         result.tensors = compared
         if result.unproven and (self.tolerance.given or not _constant(result)):
@@ -101,7 +102,8 @@ class Proof:
             If no input shows whether it does.
         """
         values = compare.values_of(written)
-        encoded = stored.encodings(GraphIndex(source.model), written, values) if values else {}
+        stored_so = values and values != compare.ACTIVATIONS
+        encoded = stored.encodings(GraphIndex(source.model), written, values) if stored_so else {}
         result = self._of_outputs(source, evidence, written, path, values, encoded)
         result.tensors = len(encoded)
         if result.unproven:
@@ -131,12 +133,15 @@ class Proof:
             feeds,
             expected,
             bool(evidence.specs),
-            squashed(source.model),
+            {} if source.activations else steps(source.model),
         )
         trial.mark_random()
         others = [*_other_references(source)] if signs else []
         if encoded:
             self._prove_stored(source, trial, files, encoded, signs)
+        if source.activations:
+            twin = OnnxReference(source.model, "onnxruntime", shown(source.path))
+            self._prove_twin(source, trial, files, twin, "the source rounded to int8")
         for name, session in files:
             got = _runs_of_file(session, feeds, source.path)
             wanted = trial.nearest(others, got) if signs else expected
@@ -147,6 +152,8 @@ class Proof:
             if bad and (result.judged or bad.max_abs == np.inf):
                 raise VerificationError(_told(source, bad, name, self.tolerance, values))
         self._prove_strays(source, trial, files, evidence, judged=result.judged and not signs)
+        registered = {name: name == NATIVE for name, _ in files}
+        result.integers = integers.prove(source.model, written, feeds[0], registered, source.path.name)
         result.runtimes = [name for name, _ in files]
         result.passed = True
         _say_what_shows_nothing(result)
@@ -167,7 +174,7 @@ class Proof:
                 expected = [trial.reference.run(feeds)]
             except RunError:
                 continue
-            stray = Trial(trial.reference, trial.names, [feeds], expected, trial.fed, trial.squashed)
+            stray = Trial(trial.reference, trial.names, [feeds], expected, trial.fed, trial.steps)
             stray.random = trial.random
             for name, session in files:
                 got = _runs_of_file(session, [feeds], source.path)
@@ -192,8 +199,19 @@ class Proof:
             if not verdict.passed:
                 raise VerificationError(_told(source, verdict, "the converted graph", Tolerance(), ""))
         moved = OnnxReference(stored.with_values(source.model, encoded), subject=shown(source.path))
-        again = [moved.run(feeds) for feeds in trial.feeds]
-        inner = Trial(moved, trial.names, trial.feeds, again, trial.fed, trial.squashed)
+        self._prove_twin(source, trial, files, moved, "the source with its values stored the same way")
+
+    def _prove_twin(
+        self,
+        source: Source,
+        trial: Trial,
+        files: Sequence[tuple[str, Session]],
+        twin: OnnxReference,
+        what: str,
+    ) -> None:
+        """The file against a dense graph that computes with the same rounded numbers."""
+        again = [twin.run(feeds) for feeds in trial.feeds]
+        inner = Trial(twin, trial.names, trial.feeds, again, trial.fed, steps(source.model))
         inner.random = trial.random
         for name, session in files:
             got = _runs_of_file(session, trial.feeds, source.path)
@@ -201,7 +219,7 @@ class Proof:
                 if not verdict.passed:
                     raise VerificationError(
                         f"{shown(source.path.name)}: {summary(verdict.name)} {verdict.reason} in {name}, "
-                        "from the source with its values stored the same way"
+                        f"from {what}"
                     )
 
 

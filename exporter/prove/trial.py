@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,6 @@ import numpy as np
 from ...runtime.inputs import Feeds
 from ..reference import OnnxReference, Reference
 from . import sign_reference
-from .squashed import STEP
 from .verdict import OutputVerdict, Runs, Tolerance, judge
 
 
@@ -27,8 +26,8 @@ class Trial:
         The inputs, and the source's outputs for each of them.
     fed
         Whether there are inputs that the outputs could follow.
-    squashed
-        Names of outputs that end in a sigmoid (`squashed`).
+    steps
+        Of the outputs whose last function makes one (`steps`), how large it is.
     """
 
     def __init__(
@@ -38,9 +37,9 @@ class Trial:
         feeds: list[Feeds],
         expected: list[list[Any]],
         fed: bool,
-        squashed: Collection[str] = (),
+        steps: Mapping[str, float] | None = None,
     ) -> None:
-        self.squashed = squashed
+        self.steps = steps or {}
         self.reference, self.names, self.feeds, self.expected, self.fed = (
             reference,
             names,
@@ -77,7 +76,7 @@ class Trial:
                     [outputs[place] for outputs in other if len(outputs) == len(self.names)]
                     for other in self.moved()
                 ]
-                runs.step = STEP if name in self.squashed else 0.0
+                runs.step = self.steps.get(name, 0.0)
                 verdict = judge(runs, tolerance)
             verdicts.append(verdict)
         return verdicts

@@ -18,6 +18,7 @@ import onnx.parser
 from ...formats import Format
 from ..graph.activations import ACTIVATIONS, NO_ACTIVATION
 from ..graph.domain import DOMAIN, OPSET
+from . import quantized_functions
 from .op_spec import POOL, SIGN, OpSpec
 from .sign_functions import CONSTANTS, PACK_OUTPUT, POOL_BODY, UNPACK_INPUT
 
@@ -131,6 +132,8 @@ _SIGN_LAYERS = {
 def build(spec: OpSpec, opset: int = OPSET) -> onnx.FunctionProto:
     """The function of one operator; `opset` of the model that will hold it: a runtime inlines the body."""
     fmt, layer = spec.fmt, spec.layer
+    if spec.quantized:
+        return _parsed(spec, opset, quantized_functions.body(fmt, layer, spec.residual, spec.activation))
     if spec.binary_input:
         signs = UNPACK_INPUT[layer] if spec.packed_input else _SIGNS
         decode = NO_SCALE + fmt.operator_decode + signs + _SIGN_LAYERS[layer]
@@ -143,12 +146,14 @@ def build(spec: OpSpec, opset: int = OPSET) -> onnx.FunctionProto:
     else:
         activated = ACTIVATIONS[spec.activation].text if spec.activation else NO_ACTIVATION
         last = activated.format(input="total" if spec.residual else "layer")
-    text = (
+    return _parsed(spec, opset, f"{constants}{decode}{total}\n{last}\n")
+
+
+def _parsed(spec: OpSpec, opset: int, body: str) -> onnx.FunctionProto:
+    return onnx.parser.parse_function(
         f'<domain: "{DOMAIN}", opset_import: ["": {opset}]>\n'
-        f"{spec.name} <{', '.join(spec.attributes)}> ({', '.join(spec.inputs)}) => (Y)\n"
-        f"{{{SIZES}{constants}{decode}{total}\n{last}\n}}"
+        f"{spec.name} <{', '.join(spec.attributes)}> ({', '.join(spec.inputs)}) => (Y)\n{{{SIZES}{body}}}"
     )
-    return onnx.parser.parse_function(text)
 
 
 def placed(place: str, values: str, shape: str) -> str:

@@ -58,7 +58,7 @@ def tell(
     if not found:
         return
     shapes = concrete_shapes(model, examples)
-    told = {name: works.work_of(site, plan.nnz, plan.size, shapes) for name, plan, site in found}
+    told = {name: works.work_of(site, *works.counts(plan), shapes) for name, plan, site in found}
     _add(packed, WORK_KEY, {name: astuple(work) for name, work in told.items() if work is not None})
     microseconds = {
         name: [round(measured[plan.name].packed * 1e6, 1), round(measured[plan.name].dense * 1e6, 1)]

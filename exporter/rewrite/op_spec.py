@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from ...formats import Format
 from ..graph.activations import ACTIVATIONS
 from ..graph.site import Fused
+from . import quantized_functions
 
 #: What follows the prefix where signs arrive packed, and the suffix where they leave so.
 PACKED, SIGN = "Packed", "Sign"
 #: Max pooling of packed signs, the one operator without a weight.
 POOL = "XnorMaxPool"
-#: Kinds of layers, with their attributes beside the weight's shape.
-LAYERS: dict[str, tuple[str, ...]] = {"Conv": ("strides", "pads", "dilations", "group"), "MatMul": ()}
+_WINDOW = ("strides", "pads", "dilations", "group")
+#: Kinds of layers, with their attributes beside the weight's shape; longer names first.
+LAYERS: dict[str, tuple[str, ...]] = {"QConv": _WINDOW, "QMatMul": (), "Conv": _WINDOW, "MatMul": ()}
 
 
 def prefix_of(operator: str) -> str:
@@ -23,6 +25,8 @@ def prefix_of(operator: str) -> str:
     --------
     >>> prefix_of("XnorPackedConvSign")
     'XnorPacked'
+    >>> prefix_of("TightQMatMul")
+    'Tight'
     """
     for layer in LAYERS:
         operator = operator.partition(layer)[0]
@@ -42,7 +46,8 @@ class OpSpec:
     residual
         Whether a last input Z is added before the activation.
     activation
-        "" or one of `ACTIVATIONS`; "Sign" gives the packed signs of the result.
+        "" or one of `ACTIVATIONS`; "Sign" gives the packed signs of the result, "Float" floats instead of
+        integers.
     packed_input
         Whether X is packed signs.
     """
@@ -64,6 +69,11 @@ class OpSpec:
         return self.fmt.operator is None
 
     @property
+    def quantized(self) -> bool:
+        """Whether it computes with integers."""
+        return self.layer.startswith("Q")
+
+    @property
     def name(self) -> str:
         """`SparseConvAddRelu` for csr, Conv, a residual input and a Relu."""
         prefix = self.fmt.sign_operator if self.binary_input else self.fmt.operator
@@ -73,6 +83,8 @@ class OpSpec:
     @property
     def inputs(self) -> tuple[str, ...]:
         """Names of its inputs, in their order."""
+        if self.quantized:
+            return quantized_functions.inputs(self.fmt.operator_inputs, self.residual, self.activation)
         return ("X", *self.fmt.operator_inputs, "scale", "bias", *(["Z"] if self.residual else []))
 
     @property

@@ -15,7 +15,7 @@ from ...formats.base import Array
 from ..files import held
 from ..graph.domain import DOMAIN
 from ..graph.walk import all_nodes, attribute, attributes
-from . import weight_functions
+from . import quantized_functions, weight_functions
 from .op_spec import PACKED, POOL, prefix_of
 
 
@@ -46,7 +46,19 @@ class PackedNode:
     def dtype(self) -> np.dtype[np.generic]:
         """Type that its readers see."""
         expanded = self.run == "expanded"
+        if self.quantized:
+            return np.dtype(np.int8)
         return weight_functions.read_twin(self.node).dtype if expanded else np.dtype(np.float32)
+
+    @property
+    def quantized(self) -> bool:
+        """Whether it computes with integers."""
+        return self.run == "packed" and is_quantized(self.node)
+
+
+def is_quantized(node: onnx.NodeProto) -> bool:
+    """Whether a node of ours computes with integers."""
+    return node.domain == DOMAIN and ("QConv" in node.op_type or "QMatMul" in node.op_type)
 
 
 def find(graph: onnx.GraphProto) -> list[PackedNode]:
@@ -69,7 +81,8 @@ def find(graph: onnx.GraphProto) -> list[PackedNode]:
             names, inputs = weight_functions.parts(fmt) if fmt else [], list(node.input)
         else:
             fmt = packed.get(prefix_of(node.op_type))
-            names, inputs = list(fmt.operator_inputs) if fmt else [], list(node.input[1:])
+            first = 1 + len(quantized_functions.INPUTS_X) * is_quantized(node)
+            names, inputs = list(fmt.operator_inputs) if fmt else [], list(node.input[first:])
         if fmt is None:
             raise InputError(f"node '{node.name}': operator {node.op_type} is not known to this version")
         if len(inputs) < len(names):

@@ -13,14 +13,14 @@ from onnx import helper, numpy_helper
 from ... import formats
 from ...formats import Packed
 from ...formats.base import Array
-from ..files import proto_size
+from ..files import held, proto_size
 from ..graph.domain import DOMAIN, VERSION, main_opset
 from ..graph.hoist import MARK, moved, sink
 from ..graph.index import GraphIndex
 from ..graph.site import Fused
 from ..graph.walk import all_graphs, copied, fresh
 from ..plan.tensor_plan import TensorPlan
-from . import functions, weight_functions
+from . import functions, quantized_nodes, weight_functions
 from .layout import alive, lay_out, reads
 from .op_spec import POOL, OpSpec
 from .sign_bits import signs
@@ -52,12 +52,20 @@ def rewrite(
     written = [node for name, plan in expanded.items() for node in writer.weight(plan, packed[name])]
     for item in layout.nodes:
         if isinstance(item, Fused):
-            written.append(writer.node(item, plan_of[item.weight], packed[item.weight]))
+            written += writer.nodes(item, plan_of[item.weight], packed[item.weight])
         else:
             written.append(without_results(item, expanded, index))
     if layout.pools:
         writer.functions[POOL] = functions.pool(writer.opset)
     return writer.finish(written, sparse or {})
+
+
+#: Initializers from which scales, zero points and biases may be taken have at most this many bytes.
+_SMALL = 1 << 17
+
+
+def _key(array: Array) -> bytes:
+    return f"{array.dtype}{array.shape}".encode() + array.tobytes()
 
 
 class _Writer:
@@ -70,13 +78,14 @@ class _Writer:
         self.initializers = {name: numpy_helper.from_array(array, name) for name, array in constants.items()}
         self.functions: dict[str, onnx.FunctionProto] = {}
         self._vectors: dict[bytes, str] = {}
+        self._held: dict[bytes, str] = {}
         self._parts: dict[tuple[str, str], str] = {}
         self._signs: dict[str, Packed] = {}
         self._node_names = {node.name for node in model.graph.node}
         self._made: set[str] = set()
 
-    def node(self, layer: Fused, plan: TensorPlan, packed: Packed) -> onnx.NodeProto:
-        """The packed node of a layer; its components become initializers."""
+    def nodes(self, layer: Fused, plan: TensorPlan, packed: Packed) -> list[onnx.NodeProto]:
+        """The packed node of a layer, and what it needs behind it; its components become initializers."""
         fmt = formats.get(plan.format)
         alpha = packed.components[fmt.scale_component].astype(np.float64) if fmt.scale_component else 1.0
         if layer.binary_input:
@@ -86,13 +95,15 @@ class _Writer:
         if spec.name not in self.functions:
             self.functions[spec.name] = functions.build(spec, self.opset)
         components = [self._component(layer, part, packed) for part in fmt.operator_inputs]
+        title = layer.site.node.name or fresh(layer.site.name, self._node_names)
+        if layer.quantized is not None:
+            return quantized_nodes.nodes(layer, spec, components, title, self._held_or_new, self._fresh)
         factor = plan.encoded.scale if plan.encoded and plan.encoded.scale is not None else 1.0
         scale = self._vector(layer.scale * alpha * factor, f"{layer.weight}.scale")
         bias = self._vector(layer.bias, f"{layer.weight}.bias")
         inputs = [layer.x, *components, scale, bias, *([layer.residual] if layer.residual else [])]
         attributes: dict[str, Any] = {**layer.attributes, **layer.parameters}
-        title = layer.site.node.name or fresh(layer.site.name, self._node_names)
-        return helper.make_node(spec.name, inputs, [layer.output], name=title, domain=DOMAIN, **attributes)
+        return [helper.make_node(spec.name, inputs, [layer.output], name=title, domain=DOMAIN, **attributes)]
 
     def _signs_of(self, weight: str, packed: Packed) -> Packed:
         if weight not in self._signs:
@@ -132,12 +143,23 @@ class _Writer:
 
     def _vector(self, vector: NDArray[np.float64], name: str) -> str:
         """A float32 initializer; equal vectors (all ones, all zeros) are stored once."""
-        single = vector.astype(np.float32)
-        known = self._vectors.get(single.tobytes())
-        if known is not None:
-            return known
-        self._vectors[single.tobytes()] = self.constant(single, name)
-        return self._vectors[single.tobytes()]
+        return self._small(vector.astype(np.float32), name)
+
+    def _small(self, array: Array, name: str) -> str:
+        """An initializer of that array, stored once for all that are equal."""
+        key = _key(array)
+        if key not in self._vectors:
+            self._vectors[key] = self.constant(array, name)
+        return self._vectors[key]
+
+    def _held_or_new(self, array: Array, name: str) -> str:
+        """An initializer of that array: the source's own, where it has one that nobody may override."""
+        if not self._held:
+            inputs = {value.name for value in self.source.graph.input}
+            for tensor in self.source.graph.initializer:
+                if proto_size.tensor_bytes(tensor) < _SMALL and tensor.name not in inputs:
+                    self._held.setdefault(_key(held.array(tensor)), tensor.name)
+        return self._held.get(_key(array)) or self._small(array, name)
 
     def _own(self) -> set[tuple[str, str]]:
         return {(DOMAIN, name) for name in self.functions}

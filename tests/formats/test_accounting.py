@@ -12,6 +12,7 @@ import pytest
 
 from sparse_export.exporter.archive import entropy, positions
 from sparse_export.exporter.report import waterfall
+from sparse_export.formats import base
 
 
 def pruned(rng: np.random.Generator, size: int, kept: int) -> np.ndarray:
@@ -63,7 +64,7 @@ def test_compresses_only_when_asked(rng) -> None:
 def test_chunks_change_no_figure(rng, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = [pruned(rng, 40_000, 4_000), rng.standard_normal((7, 11)), np.zeros((3, 0), np.float16)]
     whole = waterfall.waterfall(weights, compare=True)
-    monkeypatch.setattr(waterfall, "CHUNK", 999)
+    monkeypatch.setattr(base, "CHUNK", 999)
     parts = waterfall.waterfall(weights, compare=True)
     assert (parts.entropy, parts.nonzeros, parts.dense) == (whole.entropy, whole.nonzeros, whole.dense)
     assert parts.gzip == pytest.approx(whole.gzip, rel=0.01)

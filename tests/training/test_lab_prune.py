@@ -75,6 +75,17 @@ def test_blocks_go_as_a_whole(net: nn.Module) -> None:
     assert 0 < int(mask.sum()) < mask.numel()
 
 
+def test_four_input_channels_at_one_place_of_the_kernel_go_as_a_whole(net: nn.Module) -> None:
+    convolution = nn.Sequential(nn.Conv2d(10, 6, 3))
+    mask = prune.masks(convolution, 0.5, structure="1x4")["0"]
+    for block in (mask[:, :4], mask[:, 4:8], mask[:, 8:]):
+        assert torch.equal(block.any(1), block.all(1))
+    alone = mask.all(1) | ~mask.any(1)  # places of the kernel are judged apart
+    assert not bool(alone.all()) and 0 < int(mask.sum()) < mask.numel()
+    kept = prune.masks(net, 0.5, structure="1x4", layers=["4"])["4"]
+    assert torch.equal(kept[:, :4].any(1), kept[:, :4].all(1))
+
+
 def test_channels_go_as_a_whole(net: nn.Module) -> None:
     mask = prune.masks(net, 0.5, structure="channel", layers=["0"])["0"].flatten(1)
     assert torch.equal(mask.any(1), mask.all(1))
@@ -119,7 +130,7 @@ def test_rejects_a_rate_outside_the_unit_interval(net: nn.Module, rate: float) -
         prune.masks(net, rate)
 
 
-@pytest.mark.parametrize("text", ["4:2", "0:4", "block:0x1", "block:4", "rows", "a:b", ""])
+@pytest.mark.parametrize("text", ["4:2", "0:4", "block:0x1", "block:4", "rows", "a:b", "0x4", "1x", ""])
 def test_rejects_an_unknown_structure(net: nn.Module, text: str) -> None:
     with pytest.raises(InputError, match="structure"):
         prune.masks(net, 0.5, structure=text)

@@ -57,6 +57,14 @@ def test_a_row_says_what_the_net_is(settings: Settings, net: Path, tmp_path: Pat
     assert next(csv.DictReader((tmp_path / "rows.csv").open()))["rate"] == "0.5"
 
 
+def test_a_row_says_what_the_net_is_as_integers(settings: Settings, net: Path, tmp_path: Path) -> None:
+    both = dataclasses.replace(settings, structure="1x4", activations="int8", latency=True)
+    tasks = sweep.plan(both, [net], 1, ["none"], [0.5])
+    (row,) = sweep.run(Folder(tmp_path, both), tasks, executors.here)
+    assert abs(row["int8_accuracy"] - row["accuracy"]) <= 0.25
+    assert row["int8_bytes"] > 0 and 0 < row["int8_latency_ms"] < 1000
+
+
 def test_weight_rewinding_starts_from_the_early_epoch_of_each_net(settings: Settings, tmp_path: Path) -> None:
     longer = dataclasses.replace(settings, recipe=train.Recipe(epochs=2, lr=0.02))
     nets = sweep.train_seeds(tmp_path, longer, 2, executors.here)

@@ -91,13 +91,13 @@ def onnx_bytes_and_latency(
         checkpoint, target = Path(folder) / "model.pt", Path(folder) / "model.onnx"
         checkpoints.write(checkpoint, model.state_dict())
         api.export(checkpoint, format=fmt, output=target, arch=arch, input_shape=[(1, *shape)])
-        session = _session(target)
+        session = session_of(target)
         feed = {session.inputs[0].name: np.zeros((1, *shape), np.float32)}
         (seconds,) = medians([partial(session.raw.run, None, feed)], rounds=runs, seconds=0)
         return target.stat().st_size, seconds * 1e3
 
 
-def _session(path: Path) -> Session:
+def session_of(path: Path) -> Session:
     """With our operators where the native library is there, else onnxruntime alone."""
     try:
         return Session(path, threads=1, registered=True)

@@ -17,7 +17,7 @@ import torch
 from ...errors import InputError
 from .. import checkpoints, prune, runs, train
 from ..beginning import check_fit
-from . import executors, footprint, ways
+from . import executors, footprint, integers, ways
 from .rows import Folder, Row
 from .task import Settings, Task
 
@@ -63,6 +63,7 @@ def compute(task: Task) -> Row:
         settings.scope,
         settings.criterion,
         early,
+        settings.structure,
     )
     ways.run(task.method, model, samples, task.rate, budget)
     nonzeros, size = prune.count_nonzero(model)
@@ -82,6 +83,8 @@ def compute(task: Task) -> Row:
         shape = tuple(samples.test_arrays()[0].shape[1:])
         onnx, latency = footprint.onnx_bytes_and_latency(model, arch, shape, settings.formats[0])
         row |= {"onnx_bytes": onnx, "latency_ms": latency}
+    if settings.activations == "int8":
+        row |= integers.measured(model, arch, settings, samples)
     return row | {"seconds": time.perf_counter() - started}
 
 

@@ -16,6 +16,10 @@ class Settings:
     ----------
     epochs, rounds
         Budget of the retraining methods.
+    structure
+        What is pruned together.
+    activations
+        "int8": each net is also quantized, on training data, and that file judged.
     """
 
     arch: str
@@ -27,6 +31,8 @@ class Settings:
     criterion: str = "l1"
     formats: tuple[str, ...] = ("csr", "auto")
     latency: bool = False
+    structure: str = "unstructured"
+    activations: str = "float"
 
 
 @dataclass(frozen=True)

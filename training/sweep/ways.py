@@ -26,7 +26,7 @@ class Budget:
         Retraining epochs in all.
     rounds
         Over how many prunings the iterative methods spread them.
-    scope, criterion
+    scope, criterion, structure
         Of the pruning; the cubic schedule always ranks magnitudes globally.
     early
         State dict of an early epoch, which the ways of `REWINDS` go back to.
@@ -39,6 +39,7 @@ class Budget:
     scope: str = "global"
     criterion: str = "l1"
     early: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    structure: str = "unstructured"
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
@@ -46,7 +47,14 @@ class Budget:
 
 
 def _prune(model: nn.Module, rate: float, budget: Budget) -> None:
-    masks = prune.masks(model, rate, scope=budget.scope, criterion=budget.criterion, seed=budget.seed)
+    masks = prune.masks(
+        model,
+        rate,
+        scope=budget.scope,
+        criterion=budget.criterion,
+        structure=budget.structure,
+        seed=budget.seed,
+    )
     prune.apply(model, masks)
 
 
@@ -113,7 +121,7 @@ def _han_rewind_batchnorm(model: nn.Module, data: Data, rate: float, budget: Bud
 
 
 def _cubic(model: nn.Module, data: Data, rate: float, budget: Budget) -> None:
-    constraint: Constraint = retrain.Cubic(model, rate)
+    constraint: Constraint = retrain.Cubic(model, rate, structure=budget.structure)
     fit(model, data, replace(budget.recipe, epochs=budget.epochs, seed=budget.seed), [constraint])
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
-from sparse_export.exporter.prove.squashed import STEP, squashed
+from sparse_export.exporter.prove.steps import QUANTA, STEP, steps
 from sparse_export.exporter.prove.verdict import Runs, Tolerance, judge
 
 
@@ -18,8 +18,14 @@ def model(*nodes: onnx.NodeProto) -> onnx.ModelProto:
 
 def test_finds_sigmoids_behind_changes_of_shape() -> None:
     sigmoid = helper.make_node("Sigmoid", ["x"], ["s"])
-    assert squashed(model(sigmoid, helper.make_node("Flatten", ["s"], ["y"]))) == {"y"}
-    assert squashed(model(sigmoid, helper.make_node("Mul", ["s", "s"], ["y"]))) == set()
+    assert steps(model(sigmoid, helper.make_node("Flatten", ["s"], ["y"]))) == {"y": STEP}
+    assert steps(model(sigmoid, helper.make_node("Mul", ["s", "s"], ["y"]))) == {}
+
+
+def test_an_output_of_integers_steps_by_their_scale() -> None:
+    one = model(helper.make_node("DequantizeLinear", ["x", "scale"], ["y"]))
+    one.graph.initializer.append(numpy_helper.from_array(np.float32(0.25), "scale"))
+    assert steps(one) == {"y": QUANTA * 0.25}
 
 
 @pytest.mark.parametrize(("gap", "passes"), [(1.5e-7, True), (2e-6, False)])

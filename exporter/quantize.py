@@ -1,0 +1,183 @@
+"""A float source made one of integers: weights and activations of int8, by onnxruntime.quantization.
+
+Weights are symmetric, with one scale for each output, so zeros stay zeros; activations get their range from
+calibration data. What comes out is an ordinary QDQ model, which is packed like any other.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from ..errors import InputError, MissingDependencyError
+from ..quiet import quiet
+from ..runtime.inputs import Feeds
+from ..runtime.stock import said
+from ..text import counted, shown
+from .graph.normalize import normalize
+from .graph.norms import fold_norms
+from .graph.propagate import prepare
+from .graph.site import Site
+from .graph.unsigned import make_unsigned
+from .reference import OnnxReference
+from .source import Source
+
+#: How the range of an activation is taken from the calibration data, by the names of onnxruntime.
+METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
+#: Samples that are run at once where the graph leaves the batch open, and at most.
+_BATCH, SAMPLES = 8, 512
+_Arrays = Mapping[str, NDArray[Any]]
+
+
+def refuse_asymmetric(path: Path, layers: Sequence[Site]) -> None:
+    """Refuse a model of integers whose weights cannot be packed, where that was asked for.
+
+    Raises
+    ------
+    InputError
+        Naming the first tensor.
+    """
+    for layer in layers:
+        if layer.obstacle and "asymmetric" in layer.obstacle:
+            raise InputError(
+                f"{shown(path)}: {layer.obstacle}; quantize it again with symmetric weights (zero point 0)"
+            )
+
+
+def quantized(source: Source, arrays: _Arrays | None, method: str) -> Source:
+    """The source with a model of integers, its reference as before.
+
+    Parameters
+    ----------
+    arrays
+        Calibration data by input name, samples along the first axis.
+    method
+        A key of `METHODS`.
+
+    Raises
+    ------
+    InputError
+        If there are no calibration data, or they do not fit the graph.
+    """
+    if method not in METHODS:
+        raise InputError(f"calibration '{method}': choose {', '.join(METHODS)}")
+    if not arrays:
+        raise InputError(
+            f"{shown(source.path)}: int8 activations need calibration data: --calibrate data.npz, arrays by "
+            "input name with some hundred samples, or a data set of the lab, e.g. --calibrate digits"
+        )
+    batches = _batches(source.model, arrays)
+    model = normalize(_quantize(source, fold_norms(source.model), batches, METHODS[method]))
+    prepare(model)
+    make_unsigned(model)
+    samples = sum(len(next(iter(batch.values()))) for batch in batches)
+    text = f"weights and activations quantized to int8 on {counted(samples, 'sample')} ({method})"
+    agreement = _agreement(source, model, batches)
+    if agreement is not None:
+        text += f"; top-1 agreement with the float source on them {agreement:.2%}"
+    notes = [*source.notes, ("info", text)]
+    return replace(source, model=model, activations="int8", calibration=batches[0], notes=notes, sparse={})
+
+
+def _batches(model: onnx.ModelProto, arrays: _Arrays) -> list[Feeds]:
+    """The calibration data as inputs of the graph, a batch each."""
+    held = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in held]
+    names = [value.name for value in inputs]
+    chosen = _matched(inputs, arrays)
+    sizes = {len(array) if array.ndim else 0 for array in chosen}
+    if len(sizes) != 1 or not min(sizes):
+        raise InputError("calibration data: every array needs the same number of samples, one at least")
+    count = min(sizes.pop(), SAMPLES)
+    fixed = [_first(value) for value in inputs if _first(value)]
+    step = min(fixed) if fixed else min(_BATCH, count)  # all batches of one size: histograms want it
+    if count < step:
+        raise InputError(f"calibration data: {counted(count, 'sample')}, the graph takes batches of {step}")
+    return [
+        {name: np.ascontiguousarray(array[at : at + step]) for name, array in zip(names, chosen, strict=True)}
+        for at in range(0, count - step + 1, step)
+    ]
+
+
+def _matched(inputs: Sequence[onnx.ValueInfoProto], arrays: _Arrays) -> list[NDArray[Any]]:
+    """An array for each input: by name, or else by order and rank."""
+    names = [value.name for value in inputs]
+    if set(names) <= set(arrays):
+        found = [arrays[name] for name in names]
+    else:
+        ranks = [len(value.type.tensor_type.shape.dim) for value in inputs]
+        found = [array for array in arrays.values() if array.ndim in ranks]
+        if len(found) != len(inputs) or [array.ndim for array in found] != ranks:
+            has = ", ".join(f"{shown(name)} {array.shape}" for name, array in arrays.items())
+            raise InputError(f"calibration data has {has}; the graph takes {', '.join(map(shown, names))}")
+    types = [onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type) for value in inputs]
+    for value, array in zip(inputs, found, strict=True):
+        dims = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        if array.ndim != len(dims) or any(
+            dim and dim != size for dim, size in zip(dims[1:], array.shape[1:], strict=True)
+        ):
+            shape = "x".join(str(dim) if dim else "?" for dim in dims)
+            raise InputError(f"calibration data: {array.shape} is no array for {shown(value.name)} ({shape})")
+        if array.dtype.kind == "f" and not bool(np.isfinite(array).all()):
+            raise InputError(f"calibration data: the array for {shown(value.name)} holds NaN or infinity")
+    return [array.astype(dtype, copy=False) for array, dtype in zip(found, types, strict=True)]
+
+
+def _first(value: onnx.ValueInfoProto) -> int:
+    dims = value.type.tensor_type.shape.dim
+    return int(dims[0].dim_value) if dims else 0
+
+
+def _quantize(
+    source: Source, model: onnx.ModelProto, batches: Sequence[Feeds], method: str
+) -> onnx.ModelProto:
+    """What `quantize_static` makes of the model."""
+    try:
+        from onnxruntime import quantization
+    except ImportError as error:
+        raise MissingDependencyError("onnxruntime is not installed: pip install onnxruntime") from error
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._left: Iterator[Feeds] = iter(batches)
+
+        def get_next(self) -> Feeds | None:
+            return next(self._left, None)
+
+    with tempfile.TemporaryDirectory(prefix="sparse-export-") as folder, quiet():
+        target = Path(folder) / "quantized.onnx"
+        try:
+            quantization.quantize_static(
+                model,
+                str(target),
+                Reader(),
+                quant_format=quantization.QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+                calibrate_method=getattr(quantization.CalibrationMethod, method),
+                extra_options={"WeightSymmetric": True, "ActivationSymmetric": False},
+            )
+            return onnx.load(str(target))
+        except Exception as error:  # a library's own code: anything can come out
+            raise InputError(f"{shown(source.path)}: cannot be quantized: {said(error)}") from error
+
+
+def _agreement(source: Source, model: onnx.ModelProto, batches: Sequence[Feeds]) -> float | None:
+    """Share of the samples on which float and integers agree on the largest of the first output."""
+    integers = OnnxReference(model, subject=shown(source.path))
+    same = total = 0
+    for feeds in batches:
+        wanted, got = source.reference.run(feeds)[0], integers.run(feeds)[0]
+        if not isinstance(wanted, np.ndarray) or wanted.ndim < 2 or wanted.shape[-1] < 2:
+            return None
+        agree = wanted.argmax(-1) == got.argmax(-1)
+        same, total = same + int(agree.sum()), total + agree.size
+    return same / total if total else None

@@ -1,0 +1,52 @@
+"""What a layer of integers is expected to cost: dense in the runtime, packed in the library's kernel.
+
+Both multiply four input channels of a vector of outputs by one instruction, so the work is counted in groups
+of four channels: the dense layer has all of them, the packed one those that hold a non-zero. Without VNNI it
+is three instructions for both.
+"""
+
+from __future__ import annotations
+
+import math
+
+#: Groups of four channels times a vector of outputs, a nanosecond: dense, packed; outputs in a vector. VNNI's
+#: are what layers of the shapes of ResNet-50 take. Without it nothing was measured: packed must win by far.
+_RATES = {
+    "avx512vnni": (3.6, 1.9, 16),
+    "avx512": (2.9, 0.6, 16),
+    "avx2": (2.6, 0.5, 8),
+    "scalar": (2.6, 0.1, 8),
+}
+#: Nanoseconds for a call, for a value that goes in or comes out, for a dense group of weights from memory.
+_CALL, _VALUE, _GROUP = 1500.0, 0.05, 0.107
+#: Nanoseconds of a packed group read from memory, and for each of a few rows of a linear layer, by target:
+#: the kernel that takes weights of sixteen rows together needs VBMI.
+_FEW, _FEW_ROWS = {"avx512vnni": (0.025, 0.025)}, 16
+
+
+def seconds(
+    groups: int, held: int, outputs: int, values: int, target: str, *, linear: bool = False
+) -> tuple[float, float]:
+    """Expected seconds of one run, dense and packed.
+
+    Parameters
+    ----------
+    groups, held
+        Groups of four input channels in the weight, and those that hold a non-zero.
+    outputs
+        Outputs of each output channel.
+    values
+        Elements that go in and come out.
+    target
+        Instruction set, as the library names it; of one that is not known, AVX2's costs.
+    linear
+        Whether the outputs are rows of a matrix product, not pixels.
+    """
+    dense, packed, width = _RATES.get(target, _RATES["avx2"])
+    vectors, around = math.ceil(outputs / width), _CALL + _VALUE * values
+    lanes = outputs / width if linear else vectors  # a product of few rows is not padded to a vector
+    slow = max(held * vectors / packed, 4 * _GROUP * held)
+    if target in _FEW and linear and outputs <= _FEW_ROWS:
+        once, each = _FEW[target]
+        slow = held * (once + each * outputs)
+    return 1e-9 * (around + max(groups * lanes / dense, _GROUP * groups)), 1e-9 * (around + slow)
