@@ -41,7 +41,7 @@ def run(*words: str | Path, path: Path | None = None) -> str:
 
 def library(glibc: str) -> Path:
     """The library, compiled for systems that have at least this glibc ("2.17")."""
-    folder = ROOT / "build" / "wheel-aarch64"
+    folder = ROOT / "build" / "wheels" / "aarch64"
     folder.mkdir(parents=True, exist_ok=True)
     compiler = folder / "c++"
     compiler.write_text(

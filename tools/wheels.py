@@ -59,7 +59,7 @@ def run(*words: str | Path) -> str:
 def build(folder: Path) -> Path:
     """The wheel of everything, as `pip install .` makes it, its library stripped and fit for old systems."""
     define = [f"cmake.define.CMAKE_CXX_FLAGS={COMPATIBLE}", "cmake.define.CMAKE_SHARED_LINKER_FLAGS=-s"]
-    settings = [word for setting in [*define, "build-dir=build/wheel"] for word in ("-C", setting)]
+    settings = [word for setting in [*define, "build-dir=build/wheels/here"] for word in ("-C", setting)]
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--no-deps")
     run(*pip, "--no-build-isolation", "--wheel-dir", folder, *settings, ".")
     (made,) = folder.glob("*.whl")

@@ -16,10 +16,7 @@ void allocate(Weights& weights, int64_t rows, int64_t columns, int64_t groups, i
   weights.groups = groups;
   weights.span = span;
   const auto count = static_cast<size_t>((groups * weights.groups_of_rows() * weights.words() + 1) * group_rows);
-  weights.memory.reset(new (std::nothrow) uint32_t[count]());
-  if (weights.memory == nullptr) {
-    throw Error("out of memory", Fault::failed);
-  }
+  weights.memory = zeros<uint32_t>(count);
 }
 
 // The words of one row, one after the other.

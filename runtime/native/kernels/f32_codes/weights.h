@@ -6,8 +6,7 @@
 // (at most a third larger), where the rows of a file would have to be turned around on every run.
 #pragma once
 
-#include <memory>
-
+#include "core/memory.h"
 #include "core/tensor.h"
 #include "kernels/f32_csr/weights.h"
 
@@ -29,7 +28,7 @@ struct Weights {
   int64_t span = 1;                           // columns of a code
   Kind kind = Kind::full;
   float value[16][most_span] = {};  // of every column of a code
-  std::unique_ptr<uint32_t[]> memory;
+  Array<uint32_t> memory;
 
   SPARSE_EXPORT_INLINE int64_t words() const { return (columns + word_codes * span - 1) / (word_codes * span); }
   SPARSE_EXPORT_INLINE int64_t groups_of_rows() const { return (rows / groups + group_rows - 1) / group_rows; }

@@ -16,10 +16,7 @@ void allocate(Weights& weights, int64_t rows, int64_t columns, const Tensor& mas
   weights.mask_bytes = mask.count;
   weights.values = values;
   require(values.count < int64_t{UINT32_MAX}, "the weight has too many entries");
-  weights.first.reset(new (std::nothrow) uint32_t[static_cast<size_t>(rows * weights.segments() + 1)]);
-  if (weights.first == nullptr) {
-    throw Error("out of memory", Fault::failed);
-  }
+  weights.first = zeros<uint32_t>(static_cast<size_t>(rows * weights.segments() + 1));
 }
 
 // Bits set in [from, to).

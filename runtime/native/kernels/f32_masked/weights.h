@@ -2,8 +2,7 @@
 // four columns, one or two values and their places. Nothing is copied but where the values of a row begin.
 #pragma once
 
-#include <memory>
-
+#include "core/memory.h"
 #include "core/tensor.h"
 
 namespace sparse_export::f32_masked {
@@ -18,7 +17,7 @@ struct Weights {
   const uint8_t* mask = nullptr;
   int64_t mask_bytes = 0;
   Tensor values;
-  std::unique_ptr<uint32_t[]> first;  // [row][segment], and the end: its first value
+  Array<uint32_t> first;  // [row][segment], and the end: its first value
 
   SPARSE_EXPORT_INLINE int64_t segments() const { return (columns + segment_columns - 1) / segment_columns; }
   SPARSE_EXPORT_INLINE int64_t begin(int64_t row, int64_t segment) const { return first[row * segments() + segment]; }

@@ -58,7 +58,7 @@ void Packed::take_codes(f32_codes::Weights weights, bool matrix) {
 }
 
 const Rows& Packed::csr() const {
-  std::call_once(once_, [&] {
+  once_.run([&] {
     if (!csr_) {
       csr_ = read_(components_, extent_);
     }

@@ -9,7 +9,6 @@
 // never more than the dense weight: where both would be, the first form serves every call.
 #pragma once
 
-#include <mutex>
 #include <optional>
 
 #include "kernels/f32_codes/call.h"
@@ -48,7 +47,7 @@ class Packed {
   bool both_ = false;  // csr serves calls of many rows
   std::optional<f32_masked::Weights> masked_;
   std::optional<f32_codes::Weights> codes_;
-  mutable std::once_flag once_;
+  mutable Once once_;
   mutable std::optional<Rows> csr_;
 };
 

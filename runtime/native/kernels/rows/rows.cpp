@@ -29,13 +29,12 @@ void Builder::allocate() {
   wide_ = entries_[1] * (bytes + 2) < entries_[0] * (bytes + 1);
   const int64_t entries = entries_[wide_ ? 1 : 0];
   require(entries < int64_t{UINT32_MAX}, "the weight has too many entries");
-  rows_.indptr.reset(new (std::nothrow) uint32_t[static_cast<size_t>(extent_.rows) + 1]);
+  rows_.indptr = zeros<uint32_t>(static_cast<size_t>(extent_.rows) + 1);
   rows_.gaps.reset(new (std::nothrow) uint8_t[static_cast<size_t>(entries * (wide_ ? 2 : 1))]);
   rows_.values.reset(new (std::nothrow) uint8_t[static_cast<size_t>(entries * bytes)]);
-  if (rows_.indptr == nullptr || rows_.gaps == nullptr || rows_.values == nullptr) {
+  if (rows_.gaps == nullptr || rows_.values == nullptr) {
     throw Error("out of memory", Fault::failed);
   }
-  rows_.indptr[0] = 0;
   row_ = 0;
   column_ = -1;
 }

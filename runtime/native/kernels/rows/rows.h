@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "core/geometry.h"
+#include "core/memory.h"
 #include "kernels/f32_csr/weights.h"
 
 namespace sparse_export::rows {
@@ -29,7 +30,7 @@ Extent extent_of(const ConvGeometry& geometry);
 // A CSR stream and its memory.
 struct Rows {
   f32_csr::Weights weights;
-  std::unique_ptr<uint32_t[]> indptr;
+  Array<uint32_t> indptr;
   std::unique_ptr<uint8_t[]> gaps, values;
 };
 

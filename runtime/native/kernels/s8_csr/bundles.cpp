@@ -82,11 +82,13 @@ Bundles make_bundles(const Weights& weights) {
 
 const Bundles& LazyBundles::get(const Weights& weights) {
   try {
-    std::call_once(once_, [&] { bundles_ = make_bundles(weights); });
+    once_.run([&] { bundles_ = make_bundles(weights); });
   } catch (const std::bad_alloc&) {
     throw Error("out of memory", Fault::failed);
   }
   return bundles_;
 }
+
+void DeleteBundles::operator()(LazyBundles* bundles) const { delete bundles; }
 
 }  // namespace sparse_export::s8_csr

@@ -5,9 +5,9 @@
 // weight at 90 % zeros. A chunk of 128 channels takes as many steps as its fullest row.
 #pragma once
 
-#include <mutex>
 #include <vector>
 
+#include "core/memory.h"
 #include "weights.h"
 
 namespace sparse_export::s8_csr {
@@ -22,7 +22,7 @@ struct alignas(64) Step {
 
 struct Bundles {
   int64_t chunks = 0;
-  std::vector<Step> steps;
+  std::vector<Step, AlignedAllocator<Step>> steps;
   std::vector<uint8_t> counts;  // [bundles][chunks] steps
   std::vector<size_t> first;    // [bundles + 1] first step of each
 };
@@ -34,7 +34,7 @@ class LazyBundles {
   const Bundles& get(const Weights& weights);
 
  private:
-  std::once_flag once_;
+  Once once_;
   Bundles bundles_;
 };
 

@@ -162,7 +162,7 @@ Weights read_weights(const f32_csr::Weights& csr, const ConvGeometry& geometry) 
   walk_groups(csr, window, [&](int64_t row, int64_t column, const Group& group) { builder.add(row, column, group); });
   builder.finish(channels * window);
   if (window == 1 && geometry.groups == 1) {
-    weights.bundles = std::make_shared<LazyBundles>();
+    weights.bundles.reset(new LazyBundles);
   }
   return weights;
 }

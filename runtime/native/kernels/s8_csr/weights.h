@@ -16,6 +16,9 @@ namespace sparse_export::s8_csr {
 constexpr int64_t group_channels = 4;
 
 class LazyBundles;
+struct DeleteBundles {
+  void operator()(LazyBundles* bundles) const;
+};
 
 struct Weights {
   f32_csr::Weights csr;  // int8 values: what the file, or a row source, says
@@ -23,11 +26,11 @@ struct Weights {
   f32_csr::Weights groups;
   std::vector<uint32_t> indptr;
   std::vector<uint8_t> gaps;
-  std::vector<uint8_t> masks;     // of group i: bits [4 i, 4 i + 4)
-  std::vector<int8_t> values;     // of all groups, one after the other
-  std::vector<uint32_t> first;    // [rows + 1] first value of each row
-  std::vector<int32_t> sums;      // [rows] of the weights of each row; wraps around
-  std::shared_ptr<LazyBundles> bundles;  // of 1 x 1 windows in one group
+  std::vector<uint8_t> masks;   // of group i: bits [4 i, 4 i + 4)
+  std::vector<int8_t> values;   // of all groups, one after the other
+  std::vector<uint32_t> first;  // [rows + 1] first value of each row
+  std::vector<int32_t> sums;    // [rows] of the weights of each row; wraps around
+  std::unique_ptr<LazyBundles, DeleteBundles> bundles;  // of 1 x 1 windows in one group
 };
 
 // Vectors are read behind the last mask and value.
