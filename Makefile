@@ -7,8 +7,7 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find runtime/na
 TREE := build/tree/sparse_export
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint typecheck test demo benchmarks report fuzz fuzz-readers campaign properties clean compat field cost gpu js browser wheels crash-test generate aarch64
-.PHONY: help setup lint typecheck test demo benchmarks report fuzz fuzz-readers campaign properties clean compat field cost gpu js browser wheels crash-test memory-test generate
+.PHONY: help setup lint typecheck test demo benchmarks report fuzz fuzz-readers campaign properties clean compat field cost gpu js browser wheels crash-test generate aarch64 memory-test
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
