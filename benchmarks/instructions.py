@@ -53,7 +53,7 @@ def instructions(path: Path) -> Iterator[list[tuple[int, str]]]:
     program = DISASSEMBLERS[machine[1].strip()] if machine else ""
     if not shutil.which(program):
         raise SystemExit(f"no {program}: it comes with the compiler for {path}")
-    command = [program, "-d", "--no-show-raw-insn", path]
+    command = [program, "-d", "--no-show-raw-insn", str(path)]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     for section in text.split("Disassembly of section")[1:]:
         found = re.findall(r"^\s+([0-9a-f]+):\t(.*)$", section, re.MULTILINE)
