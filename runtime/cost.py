@@ -30,8 +30,8 @@ DEPTHWISE = "depthwise"
 KINDS = ("square", "pointwise", "thin", "line", "linear")
 #: A layer of integers, counted in groups of four input channels.
 INTEGERS = "int8"
-#: Table of each instruction set that the library can name: VNNI changes nothing for float kernels.
-_TABLES = {"scalar": "avx2", "avx2": "avx2", "avx512": "avx512", "avx512vnni": "avx512"}
+#: The fitted table of targets that have none.
+_ELSE = "avx2"
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,12 @@ def _table() -> dict[str, Any]:
     return loaded
 
 
+def _coefficients(target: str) -> dict[str, Any]:
+    """Of the fitted target whose name that of `target` begins with: it has what that one has, and more."""
+    targets: dict[str, Any] = _table()["targets"]
+    return targets[max((name for name in targets if target.startswith(name)), key=len, default=_ELSE)]
+
+
 def estimate(work: Work, kernel: str, target: str) -> Estimate:
     """Expected cost of a layer.
 
@@ -114,7 +120,7 @@ def estimate(work: Work, kernel: str, target: str) -> Estimate:
         linear = 4 * work.size * work.outputs <= work.rows * (work.inputs + 3 * work.outputs)
         found = cost_int8.seconds(work.size, work.nnz, work.outputs, values, target, linear=linear)
         return Estimate(*found)
-    coefficients = _table()["targets"][_TABLES.get(target, "avx2")]
+    coefficients = _coefficients(target)
     dense, packed = (
         1e-9
         * sum(
