@@ -28,7 +28,8 @@ class Activation:
     text
         What makes Y of {input} in a function's body; an attribute a is @a.
     result
-        What it gives of a value "…", for the documents.
+        What it gives of a value "…", in numpy's functions and the attributes' names: the documents show it,
+        and the tests compute it.
     parameters
         Names of its attributes.
     """
@@ -59,7 +60,7 @@ def _clip(index: GraphIndex, node: onnx.NodeProto, value: str) -> Parameters | N
 
 #: By the suffix of the operator's name.
 ACTIVATIONS = {
-    "Relu": Activation(_relu, "Y = Relu ({input})", "max(…, 0)"),
+    "Relu": Activation(_relu, "Y = Relu ({input})", "maximum(…, 0)"),
     "Clip": Activation(
         _clip,
         """
@@ -67,7 +68,7 @@ ACTIVATIONS = {
     clip_max = Constant <value_float: float = @max> ()
     Y = Clip ({input}, clip_min, clip_max)
 """,
-        "min(max(…, min), max)",
+        "minimum(maximum(…, min), max)",
         ("min", "max"),
     ),
 }

@@ -13,10 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sparse_export.formats import Format, all_formats
 
+from .activations import activated, parameters
 from .tables import Operator
 
 Array = NDArray[Any]
-CLIP = (-0.75, 1.25)
 #: Operators of 1-bit activations.
 SIGN_PREFIXES = ("Xnor", "XnorPacked")
 
@@ -130,10 +130,7 @@ class Layer:
         if operator.suffix.startswith("Add"):
             self.feeds["z"] = (rng.integers(-16, 17, y.shape) / 8).astype(np.float32)
             y = y + self.feeds["z"]
-        if operator.suffix.endswith("Relu"):
-            y = np.maximum(y, 0)
-        elif operator.suffix.endswith("Clip"):
-            y = np.clip(y, *CLIP)
+        y = activated(y, operator.suffix)
         axis = 1 if conv else -1
         if operator.x == TensorProto.UINT8:
             self.feeds["x"] = pack_signs(x, axis)
@@ -150,8 +147,7 @@ class Layer:
         if self.operator.layer == "Conv":
             attributes |= {"strides": [self.shape.stride] * 2, "pads": [self.shape.pad] * 4}
             attributes |= {"dilations": [1, 1], "group": self.shape.group}
-        if self.operator.suffix.endswith("Clip"):
-            attributes |= {"min": CLIP[0], "max": CLIP[1]}
+        attributes |= parameters(self.operator.suffix)
         parts = self.components | {"scale": self.scale, "bias": self.bias}
         extra = ["z"] if "z" in self.feeds else []
         name = self.operator.name

@@ -10,6 +10,7 @@ whatever runtime and whatever order it adds.
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
 from sparse_export import formats
+from sparse_export.exporter.graph.activations import ACTIVATIONS
 from sparse_export.exporter.graph.domain import DOMAIN, OPSET
 from sparse_export.exporter.rewrite import functions, weight_functions
 from sparse_export.exporter.rewrite.op_spec import PACKED, POOL, SIGN, OpSpec
@@ -30,7 +32,9 @@ from tests.native.tables import Operator
 
 HERE = Path(__file__).resolve().parents[2] / "tests" / "golden" / "onnx"
 SHAPES = {"Conv": Shape((8, 12, 3, 3), (5, 5), stride=2, pad=1), "MatMul": Shape((9, 28), batch=(3,))}
-SUFFIXES = {"Conv": ("", "Relu", "Clip", "Add", "AddRelu", "AddClip"), "MatMul": ("", "Relu", "Clip")}
+#: Activations of a family's first file, which is never rewritten: a later one has files of its own.
+FIRST = ("", "Relu", "Clip")
+LATER = tuple(name for name in ACTIVATIONS if name not in FIRST)
 #: IR version of onnxruntime 1.20, the oldest that files are promised for.
 IR_VERSION = 10
 
@@ -47,12 +51,13 @@ def prefixes() -> Iterator[tuple[str, formats.Format]]:
             yield f"{fmt.sign_operator}{PACKED}", fmt
 
 
-def family(prefix: str, fmt: formats.Format, layer: str) -> Golden:
+def family(prefix: str, fmt: formats.Format, layer: str, activations: tuple[str, ...] = FIRST) -> Golden:
     """The model of all operators of a family on one input and weight, and what goes in and comes out."""
+    suffixes = [*activations, *(f"Add{name}" for name in activations if layer == "Conv")]
     signs, packed = prefix != fmt.operator, prefix.endswith(PACKED)
     model = onnx.ModelProto(ir_version=IR_VERSION)
     tensors: dict[str, Array] = {}
-    for suffix in (*SUFFIXES[layer], *([SIGN] if signs else [])):
+    for suffix in (*suffixes, *([SIGN] if signs and activations is FIRST else [])):
         x, y = (TensorProto.UINT8 if bits else TensorProto.FLOAT for bits in (packed, suffix == SIGN))
         name = f"{prefix}{layer}{suffix}"
         operator = Operator(name, "", prefix, layer, suffix, fmt.operator_inputs, x, y)
@@ -123,6 +128,9 @@ def main(arguments: list[str] | None = None) -> int:
         for prefix, fmt in prefixes()
         for layer in SHAPES
     }
+    for prefix, fmt in prefixes():
+        for layer, name in itertools.product(SHAPES, LATER):
+            makers[f"{prefix}{layer}{name}-v1.onnx"] = partial(family, prefix, fmt, layer, (name,))
     for fmt in formats.packable():
         makers[f"{fmt.operator}Weight-v1.onnx"] = partial(weight, fmt)
     makers[f"{POOL}-v1.onnx"] = pooling
