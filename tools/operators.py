@@ -1,4 +1,4 @@
-"""Fill the generated tables of docs/operators.md: formats, row sources, and what an epilogue does.
+"""Fill the generated tables of docs/operators.md: formats, kinds of layers, and what an epilogue does.
 
 Usage: python -m tools.operators [--check]
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sparse_export import formats
 from sparse_export.exporter.graph.activations import ACTIVATIONS
+from sparse_export.exporter.rewrite.layer_kinds import INTEGERS, LAYERS
 from tools.readme import replace
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "operators.md"
@@ -31,6 +32,15 @@ def operator_table() -> str:
         once = "csr's, of rows decoded once" if fmt.operator in decoded else "none: expanded at load"
         kernels = "native" if fmt.kernels else once
         rows.append(f"| {names} | `{fmt.name}` | {components} | {kernels} |")
+    return "\n".join(rows)
+
+
+def layer_table() -> str:
+    """One row a kind of layer: shapes and attributes."""
+    rows = ["| layer | X | Y | attributes beside `shape` |", "|---|---|---|---|"]
+    for name, kind in LAYERS.items():
+        attributes = ", ".join(f"`{attribute}`" for attribute in kind.attributes)
+        rows.append(f"| `{name}`, `{INTEGERS}{name}` | {kind.x} | {kind.y} | {attributes or 'none'} |")
     return "\n".join(rows)
 
 
@@ -54,7 +64,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if it is out of date")
     before = PAGE.read_text()
-    text = replace(replace(before, "operators", operator_table()), "suffixes", suffix_table())
+    text = before
+    for name, table in (("operators", operator_table), ("layers", layer_table), ("suffixes", suffix_table)):
+        text = replace(text, name, table())
     if parser.parse_args(arguments).check:
         return int(text != before)
     PAGE.write_text(text)

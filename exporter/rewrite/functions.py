@@ -19,8 +19,9 @@ from ...formats import Format
 from ..graph.activations import ACTIVATIONS, NO_ACTIVATION
 from ..graph.domain import DOMAIN, OPSET
 from . import quantized_functions
+from .layer_kinds import LayerKind
 from .op_spec import POOL, SIGN, OpSpec
-from .sign_functions import CONSTANTS, PACK_OUTPUT, POOL_BODY, UNPACK_INPUT
+from .sign_functions import CONSTANTS, POOL_BODY
 
 #: What stands before every decode: the sizes that it may use, from the attribute `shape`.
 SIZES = """
@@ -37,13 +38,6 @@ SIZES = """
     cols0 = Squeeze (cols)
     rows_i = Cast <to = 6> (rows0)
     cols_i = Cast <to = 6> (cols0)
-"""
-# The shape in which a vector lies along a convolution's outputs: axis 1 of its result.
-_PER_OUTPUT = """
-    dims = Size (shape)
-    dims1 = Reshape (dims, first1)
-    ones = ConstantOfShape <value = int64[1] {1}> (dims1)
-    scale_shape = ScatterElements (ones, first1, rows)
 """
 _ROW_SCALE = """
     row_shape = Concat <axis = 0> (rows, first1)
@@ -72,31 +66,8 @@ _PLACED = """
     w_line = ScatterElements (w_zeros, {place}, {values})
     weight = Reshape (w_line, {shape})
 """
-_DENSE = {
-    "Conv": "    weight = Reshape (dense, shape)\n",
-    "MatMul": "    weight = Transpose <perm = [1, 0]> (dense)\n",
-}
-# Gemm would pin the rank to two; MatMul + Add is what onnxruntime turns into Gemm by itself.
-_LAYERS = {
-    "Conv": """
-    layer = Conv <auto_pad = "NOTSET", strides: ints = @strides, pads: ints = @pads,
-                  dilations: ints = @dilations, group: int = @group> (X, weight, bias)
-""",
-    "MatMul": """
-    product = MatMul (X, weight)
-    layer = Add (product, bias)
-""",
-}
-# The bits of a row of weights lie as packed activations do: channels last.
-_CHANNELS_LAST = """
-    second1 = Constant <value_ints = [2]> ()
-    any1 = Constant <value_ints = [-1]> ()
-    channels = Slice (shape, first1, second1)
-    last_shape = Concat <axis = 0> (rows, any1, channels)
-    weight_last = Reshape (dense, last_shape)
-    weight_first = Transpose <perm = [0, 2, 1]> (weight_last)
-    weight = Reshape (weight_first, shape)
-"""
+_DENSE = "    weight = Reshape (dense, shape)\n"
+_DENSE_TURNED = "    weight = Transpose <perm = [1, 0]> (dense)\n"
 _SIGNS = """
     x_zero = Constant <value = float {0.0}> ()
     x_plus = Constant <value = float {1.0}> ()
@@ -104,45 +75,23 @@ _SIGNS = """
     x_upper = GreaterOrEqual (X, x_zero)
     x_signs = Where (x_upper, x_plus, x_minus)
 """
-# A sum of signs is an integer. Round says so, and keeps the runtime from folding the scale into the weights,
-# whose sums would no longer be exact.
-_SIGN_LAYERS = {
-    "Conv": _CHANNELS_LAST
-    + _PER_OUTPUT
-    + """
-    scale_k = Reshape (scale, scale_shape)
-    bias_k = Reshape (bias, scale_shape)
-    products = Conv <auto_pad = "NOTSET", strides: ints = @strides, pads: ints = @pads,
-                     dilations: ints = @dilations, group: int = @group> (x_signs, weight)
-    sums = Round (products)
-    scaled = Mul (sums, scale_k)
-    layer = Add (scaled, bias_k)
-""",
-    "MatMul": """
-    weight_t = Transpose <perm = [1, 0]> (dense)
-    products = MatMul (x_signs, weight_t)
-    sums = Round (products)
-    scaled = Mul (sums, scale)
-    layer = Add (scaled, bias)
-""",
-}
 
 
 @cache
 def build(spec: OpSpec, opset: int = OPSET) -> onnx.FunctionProto:
     """The function of one operator; `opset` of the model that will hold it: a runtime inlines the body."""
-    fmt, layer = spec.fmt, spec.layer
+    fmt, kind = spec.fmt, spec.kind
     if spec.quantized:
-        return _parsed(spec, opset, quantized_functions.body(fmt, layer, spec.residual, spec.activation))
+        return _parsed(spec, opset, quantized_functions.body(fmt, kind, spec.residual, spec.activation))
     if spec.binary_input:
-        signs = UNPACK_INPUT[layer] if spec.packed_input else _SIGNS
-        decode = NO_SCALE + fmt.operator_decode + signs + _SIGN_LAYERS[layer]
+        signs = kind.unpack_x if spec.packed_input else _SIGNS
+        decode = NO_SCALE + fmt.operator_decode + signs + kind.signs
     else:
-        decode = _decode(fmt, layer) + _LAYERS[layer]
+        decode = _decode(fmt, kind) + kind.text
     constants = CONSTANTS if spec.packed_input or spec.activation == SIGN else ""
     total = "total = Add (layer, Z)" if spec.residual else ""
     if spec.activation == SIGN:
-        last = PACK_OUTPUT[layer]
+        last = kind.pack_y
     else:
         activated = ACTIVATIONS[spec.activation].text if spec.activation else NO_ACTIVATION
         last = activated.format(input="total" if spec.residual else "layer")
@@ -161,13 +110,13 @@ def placed(place: str, values: str, shape: str) -> str:
     return _PLACED.format(place=place, values=values, shape=shape)
 
 
-def _decode(fmt: Format, layer: str) -> str:
+def _decode(fmt: Format, kind: LayerKind) -> str:
     """The text that gives `weight`, as the layer takes it, of a format's components and `scale`."""
     if not fmt.operator_entries:
-        return _ROW_SCALE + fmt.operator_decode + _DENSE[layer]
-    if layer == "Conv":
-        return fmt.operator_decode + _SCALED + placed("position", "w_values", "shape")
-    return fmt.operator_decode + _SCALED + _TURNED + placed("w_place", "w_values", "w_shape")
+        return _ROW_SCALE + fmt.operator_decode + (_DENSE_TURNED if kind.turned else _DENSE)
+    if kind.turned:
+        return fmt.operator_decode + _SCALED + _TURNED + placed("w_place", "w_values", "w_shape")
+    return fmt.operator_decode + _SCALED + placed("position", "w_values", "shape")
 
 
 @cache

@@ -8,29 +8,12 @@ from ...formats import Format
 from ..graph.activations import ACTIVATIONS
 from ..graph.site import Fused
 from . import quantized_functions
+from .layer_kinds import INTEGERS, LayerKind, kind_of
 
 #: What follows the prefix where signs arrive packed, and the suffix where they leave so.
 PACKED, SIGN = "Packed", "Sign"
 #: Max pooling of packed signs, the one operator without a weight.
 POOL = "XnorMaxPool"
-_WINDOW = ("strides", "pads", "dilations", "group")
-#: Kinds of layers, with their attributes beside the weight's shape; longer names first.
-LAYERS: dict[str, tuple[str, ...]] = {"QConv": _WINDOW, "QMatMul": (), "Conv": _WINDOW, "MatMul": ()}
-
-
-def prefix_of(operator: str) -> str:
-    """What stands before the kind of layer in an operator's name; all of it where there is none.
-
-    Examples
-    --------
-    >>> prefix_of("XnorPackedConvSign")
-    'XnorPacked'
-    >>> prefix_of("TightQMatMul")
-    'Tight'
-    """
-    for layer in LAYERS:
-        operator = operator.partition(layer)[0]
-    return operator
 
 
 @dataclass(frozen=True)
@@ -42,7 +25,7 @@ class OpSpec:
     fmt
         Format of its weight, as the file holds it.
     layer
-        One of `LAYERS`.
+        A name of `LAYERS`; behind `INTEGERS` where it computes with integers.
     residual
         Whether a last input Z is added before the activation.
     activation
@@ -71,7 +54,12 @@ class OpSpec:
     @property
     def quantized(self) -> bool:
         """Whether it computes with integers."""
-        return self.layer.startswith("Q")
+        return self.layer.startswith(INTEGERS)
+
+    @property
+    def kind(self) -> LayerKind:
+        """The row of its kind of layer."""
+        return kind_of(self.layer)
 
     @property
     def name(self) -> str:
@@ -91,4 +79,4 @@ class OpSpec:
     def attributes(self) -> tuple[str, ...]:
         """Names of its attributes."""
         parameters = ACTIVATIONS[self.activation].parameters if self.activation in ACTIVATIONS else ()
-        return ("shape", *LAYERS[self.layer], *parameters)
+        return ("shape", *self.kind.attributes, *parameters)

@@ -16,7 +16,8 @@ from ..files import held
 from ..graph.domain import DOMAIN
 from ..graph.walk import all_nodes, attribute, attributes
 from . import quantized_functions, weight_functions
-from .op_spec import PACKED, POOL, prefix_of
+from .layer_kinds import prefix_of
+from .op_spec import PACKED, POOL
 
 
 @dataclass(frozen=True)

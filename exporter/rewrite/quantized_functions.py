@@ -8,6 +8,7 @@ is not taken), and no Relu stands between a layer and its QuantizeLinear (it wou
 from __future__ import annotations
 
 from ...formats import Format
+from .layer_kinds import LayerKind
 
 #: Inputs before the components of the weight, behind them, and for a residual.
 INPUTS_X = ("x_scale", "x_zero")
@@ -34,19 +35,6 @@ _AROUND = """
     b_scale = Mul (w_scale, x_scale)
     b_real = DequantizeLinear <axis = 0> (bias, b_scale, b_zero)
 """
-_LAYERS = {
-    "QConv": """
-    w_real = DequantizeLinear <axis = 0> (w_int, w_scale, w_zero)
-    layer = Conv <auto_pad = "NOTSET", strides: ints = @strides, pads: ints = @pads,
-                  dilations: ints = @dilations, group: int = @group> (x_real, w_real, b_real)
-""",
-    "QMatMul": """
-    w_turned = Transpose <perm = [1, 0]> (w_int)
-    w_real = DequantizeLinear <axis = 1> (w_turned, w_scale, w_zero)
-    product = MatMul (x_real, w_real)
-    layer = Add (product, b_real)
-""",
-}
 _QUANTIZED = "    Y = QuantizeLinear (layer, y_scale, y_zero)\n"
 _ADDED = """
     y_int = QuantizeLinear (layer, y_scale, y_zero)
@@ -63,9 +51,9 @@ def inputs(components: tuple[str, ...], residual: bool, activation: str) -> tupl
     return ("X", *INPUTS_X, *components, *INPUTS_W, *y, *(INPUTS_Z if residual else ()))
 
 
-def body(fmt: Format, layer: str, residual: bool, activation: str) -> str:
+def body(fmt: Format, kind: LayerKind, residual: bool, activation: str) -> str:
     """The text of a function behind the sizes that `functions.SIZES` gives."""
     decode = "" if fmt.operator_entries else "    row_scale = Constant <value = float {1.0}> ()\n"
     decode += fmt.operator_decode + (_ENTRIES if fmt.operator_entries else _DENSE)
     last = "    Y = Identity (layer)\n" if activation == FLOAT else _ADDED if residual else _QUANTIZED
-    return decode + _AROUND + _LAYERS[layer] + last
+    return decode + _AROUND + kind.integers + last

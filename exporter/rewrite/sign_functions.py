@@ -84,33 +84,19 @@ _TO_ROWS = """
 """
 
 
-def _unpack(source: str, target: str, channels: str, pixels: bool) -> str:
+def unpack(source: str, target: str, channels: str, pixels: bool) -> str:
+    """Packed signs `source` of so many `channels` to float signs `target`: of pixels, or of rows."""
     names = {"p": "u", "source": source, "target": target, "channels": channels}
     move = (_FROM_PIXELS if pixels else _FROM_ROWS).format(**names)
     return _UNPACK.format(move=move, axis=1 if pixels else -1, **names)
 
 
-def _pack(source: str, target: str, channels: str, pixels: bool) -> str:
+def pack(source: str, target: str, channels: str, pixels: bool) -> str:
+    """Float `source` to packed signs `target`."""
     names = {"p": "k", "source": source, "target": target, "channels": channels}
     return _PACK.format(move=(_TO_PIXELS if pixels else _TO_ROWS).format(**names), **names)
 
 
-#: By layer: what makes the float signs `x_signs` of packed X, and packed Y of the float `layer`.
-UNPACK_INPUT = {
-    "Conv": """
-    x_group = Constant <value_int: int = @group> ()
-    x_from = Constant <value_ints = [1]> ()
-    x_to = Constant <value_ints = [2]> ()
-    x_per_group = Slice (shape, x_from, x_to)
-    x_channels = Mul (x_per_group, x_group)
-"""
-    + _unpack("X", "x_signs", "x_channels", pixels=True),
-    "MatMul": _unpack("X", "x_signs", "cols", pixels=False),
-}
-PACK_OUTPUT = {
-    "Conv": _pack("layer", "Y", "rows", pixels=True),
-    "MatMul": _pack("layer", "Y", "rows", pixels=False),
-}
 #: Packed Y of packed X: the largest sign of every window, the smallest where a bit of `falling` is set.
 POOL_BODY = (
     CONSTANTS
@@ -119,12 +105,12 @@ POOL_BODY = (
     q_channels = Mul (q_bytes, b_8)
     q_turned = BitwiseXor (X, falling)
 """
-    + _unpack("q_turned", "q_signs", "q_channels", pixels=True)
+    + unpack("q_turned", "q_signs", "q_channels", pixels=True)
     + """
     q_largest = MaxPool <kernel_shape: ints = @kernel_shape, strides: ints = @strides,
                          pads: ints = @pads> (q_signs)
 """
-    + _pack("q_largest", "q_packed", "q_channels", pixels=True)
+    + pack("q_largest", "q_packed", "q_channels", pixels=True)
     + """
     Y = BitwiseXor (q_packed, falling)
 """

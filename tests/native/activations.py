@@ -1,4 +1,4 @@
-"""What a suffix of an operator's name makes of a layer's output: what the documents say, computed by numpy."""
+"""What an operator's suffix makes of a layer's output: what the documents say, computed by numpy."""
 
 from __future__ import annotations
 

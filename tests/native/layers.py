@@ -11,6 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from sparse_export.exporter.rewrite.layer_kinds import INTEGERS
 from sparse_export.formats import Format, all_formats
 
 from .activations import activated, parameters
@@ -47,6 +48,9 @@ PRODUCTS = (
     Shape((96, 64), batch=(16,)),
     Shape((24, 40), batch=(130,)),
 )
+#: By the kind of layer in an operator's name; and the one shape of its golden models, which stays.
+SHAPES = {"Conv": CONVOLUTIONS, "MatMul": PRODUCTS}
+GOLDEN = {"Conv": Shape((8, 12, 3, 3), (5, 5), stride=2, pad=1), "MatMul": Shape((9, 28), batch=(3,))}
 
 
 def format_of(operator: Operator) -> Format:
@@ -57,7 +61,7 @@ def format_of(operator: Operator) -> Format:
 
 def shapes_of(operator: Operator) -> Iterator[Shape]:
     """The shapes that the operator can have."""
-    yield from CONVOLUTIONS if operator.layer.endswith("Conv") else PRODUCTS
+    yield from SHAPES[operator.layer.removeprefix(INTEGERS)]
 
 
 def weight_of(fmt: Format, shape: tuple[int, ...], rng: np.random.Generator) -> Array:

@@ -27,11 +27,10 @@ from sparse_export.exporter.graph.activations import ACTIVATIONS
 from sparse_export.exporter.graph.domain import DOMAIN, OPSET
 from sparse_export.exporter.rewrite import functions, weight_functions
 from sparse_export.exporter.rewrite.op_spec import PACKED, POOL, SIGN, OpSpec
-from tests.native.layers import Array, Layer, Shape, pool_case, weight_of
+from tests.native.layers import GOLDEN, Array, Layer, pool_case, weight_of
 from tests.native.tables import Operator
 
 HERE = Path(__file__).resolve().parents[2] / "tests" / "golden" / "onnx"
-SHAPES = {"Conv": Shape((8, 12, 3, 3), (5, 5), stride=2, pad=1), "MatMul": Shape((9, 28), batch=(3,))}
 #: Activations of a family's first file, which is never rewritten: a later one has files of its own.
 FIRST = ("", "Relu", "Clip")
 LATER = tuple(name for name in ACTIVATIONS if name not in FIRST)
@@ -62,7 +61,7 @@ def family(prefix: str, fmt: formats.Format, layer: str, activations: tuple[str,
         name = f"{prefix}{layer}{suffix}"
         operator = Operator(name, "", prefix, layer, suffix, fmt.operator_inputs, x, y)
         # The same numbers for every suffix: one weight and one input serve all.
-        one = Layer(operator, SHAPES[layer], np.random.default_rng(zlib.crc32(f"{prefix}{layer}".encode())))
+        one = Layer(operator, GOLDEN[layer], np.random.default_rng(zlib.crc32(f"{prefix}{layer}".encode())))
         part = onnx.load_from_string(one.model())
         spec = OpSpec(fmt, layer, suffix.startswith("Add"), suffix.removeprefix("Add"), packed)
         tensors |= one.feeds | {name: one.expected.astype(np.uint8 if y == TensorProto.UINT8 else np.float32)}
@@ -126,10 +125,10 @@ def main(arguments: list[str] | None = None) -> int:
     makers: dict[str, Callable[[], Golden]] = {
         f"{prefix}{layer}-v1.onnx": partial(family, prefix, fmt, layer)
         for prefix, fmt in prefixes()
-        for layer in SHAPES
+        for layer in GOLDEN
     }
     for prefix, fmt in prefixes():
-        for layer, name in itertools.product(SHAPES, LATER):
+        for layer, name in itertools.product(GOLDEN, LATER):
             makers[f"{prefix}{layer}{name}-v1.onnx"] = partial(family, prefix, fmt, layer, (name,))
     for fmt in formats.packable():
         makers[f"{fmt.operator}Weight-v1.onnx"] = partial(weight, fmt)
