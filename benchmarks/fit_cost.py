@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,26 @@ from scipy.optimize import nnls
 
 import sparse_export
 from sparse_export.exporter.plan.runs import MARGIN
+from sparse_export.formats import get
 from sparse_export.measure import document, harness, machine
 from sparse_export.measure.subjects import Options, Subject
 from sparse_export.runtime import cost
 
 HOME = Path(__file__).resolve().parent.parent / "build" / "cost"
 TABLE = Path(__file__).resolve().parent.parent / "runtime" / "cost_table.json"
-DENSITIES = (0.05, 0.1, 0.2, 0.4)
+
+
+def signs(rng: np.random.Generator, shape: tuple[int, ...], density: float) -> common.Array:
+    """Plus and minus alpha."""
+    return np.where(rng.random(shape) < 0.5, np.float32(-0.1), np.float32(0.1))
+
+
+#: A line for each format with a kernel: the densities measured, and what makes a weight of one. Where
+#: that is 1 alone, the kernel reads every element.
+WEIGHTS: dict[str, tuple[tuple[float, ...], Callable[..., common.Array]]] = {
+    "csr": ((0.05, 0.1, 0.2, 0.4), common.pruned),
+    "bitpack": ((1.0,), signs),
+}
 #: Weight (K, C, kernel) and what follows the channels of the input; a linear layer has its rows there.
 SHAPES: dict[str, list[tuple[tuple[int, ...], tuple[int, ...]]]] = {
     "square": [
@@ -106,10 +119,7 @@ class Case:
     def model(self) -> onnx.ModelProto:
         """The dense layer with a bias, padded so that its outputs are as many as its inputs."""
         rng = np.random.default_rng(0)
-        if self.format == "bitpack":
-            weight = np.where(rng.random(self.weight) < 0.5, np.float32(-0.1), np.float32(0.1))
-        else:
-            weight = common.pruned(rng, self.weight, self.density)
+        weight = WEIGHTS[self.format][1](rng, self.weight, self.density)
         kernel = self.weight[2:]
         pads = [(size - 1) // 2 for size in kernel] + [size // 2 for size in kernel]
         node = (
@@ -128,16 +138,20 @@ class Case:
         """What the model knows of it."""
         size = int(np.prod(self.weight))
         outputs = int(np.prod(self.rest))
-        nonzeros = size if self.format == "bitpack" else round(size * self.density)
-        return cost.Work(self.kind, size, nonzeros, self.weight[0], outputs, int(np.prod(self.x_shape)))
+        return cost.Work(
+            self.kind, size, round(size * self.density), self.weight[0], outputs, int(np.prod(self.x_shape))
+        )
+
+    def features(self, part: str) -> list[float]:
+        """Of the dense layer, or of what the kernel reads."""
+        return cost.features(self.work(), None if part == "dense" else self.work().nnz)
 
 
 def cases(only: str) -> Iterator[Case]:
     """Every layer to measure."""
     for kind, shapes in SHAPES.items():
         for weight, rest in shapes:
-            ways = [("csr", density) for density in DENSITIES] + [("bitpack", 1.0)]
-            for name, density in ways:
+            for name, density in [(name, density) for name, (all_, _) in WEIGHTS.items() for density in all_]:
                 if only in kind:
                     yield Case(kind, weight, rest, name, density)
 
@@ -187,13 +201,13 @@ def table(runs: dict[str, dict[str, float]], only: str) -> dict[str, Any]:
         names = dict.fromkeys(case.format for case in mine)
         parts |= {name: [case for case in mine if case.format == name] for name in names}
         for part, members in parts.items():
-            features = [cost.features(part, case.work()) for case in members]
+            features = [case.features(part) for case in members]
             side = "dense" if part == "dense" else "packed"
             values, error = fit(features, [runs[case.name][side] for case in members])
             found[f"{part} {kind}"] = {"ns": values, "median_error": error}
     for case in measured:
         dense, packed = (
-            float(np.dot(found[f"{part} {case.kind}"]["ns"], cost.features(part, case.work())))
+            float(np.dot(found[f"{part} {case.kind}"]["ns"], case.features(part)))
             for part in ("dense", case.format)
         )
         total += 1
@@ -227,7 +241,11 @@ def main() -> None:
         described = machine.describe()
         runs_of = {key: described[key] for key in ("date", "cpu", "cpus", "versions") if key in described}
         settings = {"rounds": arguments.rounds, "seconds": arguments.seconds}
-        document_ = {"measured": runs_of | settings, "targets": targets}
+        kernels = {
+            name: {"prefix": get(name).operator, "entries": "all" if densities == (1.0,) else "non-zeros"}
+            for name, (densities, _) in WEIGHTS.items()
+        }
+        document_ = {"measured": runs_of | settings, "kernels": kernels, "targets": targets}
         TABLE.write_text(json.dumps(document_, indent=1) + "\n")
 
 

@@ -31,8 +31,6 @@ EXPANDED_DOMAIN = "sparse_expand"
 WORK_KEY = "sparse_export.work"
 #: JSON: by instruction set and node the microseconds packed and dense.
 MEASURED_KEY = "sparse_export.measured"
-#: Prefixes of operators whose kernel reads its format as it lies; rows of the others become csr's.
-KERNELS = {"BinaryWeight": "bitpack"}
 #: Longer texts are not read.
 _LONGEST = 1 << 24
 
@@ -118,10 +116,9 @@ def _loses(node: _Node, works: dict[str, Any], measured: dict[str, Any], target:
     work = works.get(node.name)
     if not isinstance(work, list) or len(work) != len(fields(Work)):
         return False
-    if work[0] not in (*cost.KINDS, cost.DEPTHWISE, cost.INTEGERS) or not _numbers(work[1:], len(work) - 1):
+    if work[0] not in cost.kinds() or not _numbers(work[1:], len(work) - 1):
         return False
-    kernel = next((name for prefix, name in KERNELS.items() if node.operator.startswith(prefix)), "csr")
-    return cost.estimate(Work(*work), kernel, target).loses
+    return cost.estimate(Work(*work), cost.kernel_of(node.operator), target).loses
 
 
 def _numbers(values: list[Any], count: int) -> bool:

@@ -22,16 +22,12 @@ from typing import Any
 
 from . import cost_int8
 
-#: Kernels that read every element of a weight; the others read its non-zeros.
-WHOLE = frozenset({"bitpack"})
 #: One input channel for every output channel: never faster packed, at any size.
 DEPTHWISE = "depthwise"
-#: Kinds of layers in the table.
-KINDS = ("square", "pointwise", "thin", "line", "linear")
 #: A layer of integers, counted in groups of four input channels.
 INTEGERS = "int8"
-#: The fitted table of targets that have none.
-_ELSE = "avx2"
+#: The fitted target and kernel that stand for those that were not.
+_TARGET, _KERNEL = "avx2", "csr"
 
 
 @dataclass(frozen=True)
@@ -81,12 +77,17 @@ class Estimate:
         return f"{self.packed * 1e3:.3g} ms packed, {self.dense * 1e3:.3g} ms dense"
 
 
-def features(part: str, work: Work) -> list[float]:
-    """What the time of a layer is a sum of, for "dense" or a kernel: the factors of the coefficients."""
+def features(work: Work, entries: int | None = None) -> list[float]:
+    """What the time of a layer is a sum of: the factors of the coefficients.
+
+    Parameters
+    ----------
+    entries
+        What a kernel reads of a weight; None for the dense layer.
+    """
     around = [float(work.inputs), float(work.rows * work.outputs)]
-    if part == "dense":
+    if entries is None:
         return [1.0, float(work.size * work.outputs), float(work.size), *around]
-    entries = work.size if part in WHOLE else work.nnz
     return [1.0, float(entries * math.ceil(work.outputs / 16)), float(entries), *around]
 
 
@@ -96,10 +97,23 @@ def _table() -> dict[str, Any]:
     return loaded
 
 
+def kernel_of(operator: str) -> str:
+    """The kernel whose costs are an operator's: its own where that was measured, else csr's."""
+    kernels: dict[str, Any] = _table()["kernels"]
+    return next((name for name, one in kernels.items() if operator.startswith(one["prefix"])), _KERNEL)
+
+
+@cache
+def kinds() -> frozenset[str]:
+    """The kinds of layers that `estimate` knows."""
+    fitted = {part.partition(" ")[2] for parts in _table()["targets"].values() for part in parts}
+    return frozenset(fitted | {DEPTHWISE, INTEGERS})
+
+
 def _coefficients(target: str) -> dict[str, Any]:
     """Of the fitted target whose name that of `target` begins with: it has what that one has, and more."""
     targets: dict[str, Any] = _table()["targets"]
-    return targets[max((name for name in targets if target.startswith(name)), key=len, default=_ELSE)]
+    return targets[max((name for name in targets if target.startswith(name)), key=len, default=_TARGET)]
 
 
 def estimate(work: Work, kernel: str, target: str) -> Estimate:
@@ -108,7 +122,8 @@ def estimate(work: Work, kernel: str, target: str) -> Estimate:
     Parameters
     ----------
     kernel
-        Format that a kernel reads: the weight's own, or "csr", into which rows of the others are decoded.
+        Format that a kernel reads: the weight's own, or "csr", into which rows of the others are decoded. One
+        that was not measured is taken to cost what csr's does.
     target
         Instruction set, as the library names it; of one that the table lacks, AVX2's costs.
     """
@@ -121,13 +136,11 @@ def estimate(work: Work, kernel: str, target: str) -> Estimate:
         found = cost_int8.seconds(work.size, work.nnz, work.outputs, values, target, linear=linear)
         return Estimate(*found)
     coefficients = _coefficients(target)
+    name = kernel if f"{kernel} {work.kind}" in coefficients else _KERNEL
+    entries = work.size if _table()["kernels"][name]["entries"] == "all" else work.nnz
     dense, packed = (
-        1e-9
-        * sum(
-            a * b
-            for a, b in zip(coefficients[f"{part} {work.kind}"]["ns"], features(part, work), strict=True)
-        )
-        for part in ("dense", kernel)
+        1e-9 * sum(a * b for a, b in zip(coefficients[f"{part} {work.kind}"]["ns"], factors, strict=True))
+        for part, factors in (("dense", features(work)), (name, features(work, entries)))
     )
     return Estimate(dense, packed)
 

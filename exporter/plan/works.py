@@ -9,6 +9,7 @@ import numpy as np
 from ... import formats
 from ...formats.base import Array
 from ...runtime.cost import DEPTHWISE, INTEGERS, Work
+from ...runtime.cost import kernel_of as kernel_of_operator
 from ..graph.site import Site
 from .tensor_plan import TensorPlan
 
@@ -17,8 +18,8 @@ Shapes = dict[str, tuple[object, ...]]
 
 
 def kernel_of(format_name: str) -> str:
-    """The format whose measured kernel says what this one costs: rows of any other become csr's."""
-    return format_name if formats.get(format_name).kernels else "csr"
+    """The format whose measured kernel says what this one costs, here as where the file is loaded."""
+    return kernel_of_operator(formats.get(format_name).operator or "")
 
 
 def works_of(sites: list[Site], nnz: int, size: int, shapes: Shapes) -> list[Work] | None:

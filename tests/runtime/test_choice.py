@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 
 import sparse_export
+from sparse_export.formats import with_kernel
 from sparse_export.runtime import choice, cost
 from sparse_export.runtime.target import kernel_target
 
@@ -162,5 +163,15 @@ def test_every_kernel_wins_somewhere_so_all_are_registered_everywhere(target: st
         cost.Work("square", 512 * 512 * 9, 512 * 512, 512, 49, 512 * 49),
         cost.Work("pointwise", 512 * 2048, 512 * 205, 512, 49, 2048 * 49),
     ]
-    for kernel in ("csr", *choice.KERNELS.values()):
+    for kernel in [fmt.name for fmt in with_kernel()]:
         assert not all(cost.estimate(work, kernel, target).loses for work in shapes)
+
+
+def test_the_table_of_costs_knows_the_operators_of_the_kernels() -> None:
+    assert [cost.kernel_of(f"{prefix}Conv") for prefix in ("Sparse", "BinaryWeight")] == ["csr", "bitpack"]
+    assert cost.kernel_of("TightConvRelu") == "csr"
+
+
+def test_a_kernel_that_was_not_measured_costs_what_that_of_csr_does() -> None:
+    work = cost.Work("linear", 4096 * 4096, 4096 * 410, 4096, 1, 4096)
+    assert cost.estimate(work, "new", "avx2") == cost.estimate(work, "csr", "avx2")

@@ -126,27 +126,43 @@ void add_bits(Random& random, int64_t rows, int64_t columns, std::vector<OrtValu
 
 // The format of kernels/rows whose operator this is, or null.
 const char* format_of(const std::string& name) {
-#define SPARSE_EXPORT_SOURCE(format, prefix, ...)                             \
-  for (const char* layer : {"Conv", "MatMul", "QConv", "QMatMul"}) {          \
-    if (name.rfind(std::string(prefix) + layer, 0) == 0) {                    \
-      return #format;                                                         \
-    }                                                                         \
+#define SPARSE_EXPORT_SOURCE(format, prefix, ...)                    \
+  for (const char* layer : {"Conv", "MatMul", "QConv", "QMatMul"}) { \
+    if (name.rfind(std::string(prefix) + layer, 0) == 0) {           \
+      return #format;                                                \
+    }                                                                \
   }
 #include "kernels/rows/sources.def"
 #undef SPARSE_EXPORT_SOURCE
   return nullptr;
 }
 
-// Valid components, of which some bytes are then changed, or a dimension.
-void add_rows(Random& random, const char* format, const std::vector<int64_t>& shape, int64_t rows,
-              std::vector<OrtValue>& inputs) {
+// A layer of the kernel whose operator this is, or of the format that is read as rows.
+fuzz::Layer layer_of(const std::string& name) {
   fuzz::Layer layer;
+#define SPARSE_EXPORT_FAMILY(kernel, prefix)     \
+  if (name.rfind(std::string(prefix), 0) == 0) { \
+    layer.family = fuzz::Family::kernel;         \
+  }
+  SPARSE_EXPORT_PREFIXES(SPARSE_EXPORT_FAMILY)
+#undef SPARSE_EXPORT_FAMILY
+  if (const char* format = format_of(name)) {
+    layer.family = fuzz::Family::rows;
+    layer.format = format;
+  }
+  return layer;
+}
+
+// Valid components, of which some bytes are then changed, or a dimension.
+void add_weights(Random& random, const std::string& name, const std::vector<int64_t>& shape, int64_t rows,
+                 std::vector<OrtValue>& inputs) {
+  fuzz::Layer layer = layer_of(name);
   layer.rows = rows;
   layer.channels = shape[1];
   for (size_t axis = 2; axis < shape.size(); ++axis) {
     layer.kernel[4 - shape.size() + axis - 2] = shape[axis];
   }
-  for (fuzz::Buffer& part : fuzz::random_rows(random, layer, format)) {
+  for (fuzz::Buffer& part : fuzz::random_weights(random, layer)) {
     while (chance(random, 15) && part.size > 0) {
       static_cast<uint8_t*>(part.data)[random() % part.size] = static_cast<uint8_t>(random());
     }
@@ -316,12 +332,12 @@ Case random_case(Random& random, const std::string& name, size_t inputs) {
   } else {
     made.inputs.push_back(float_tensor(random, x_shape));
   }
-  if (const char* format = format_of(name)) {
-    add_rows(random, format, shape, rows, made.inputs);
-  } else if (name.rfind("Sparse", 0) == 0) {
+  if (name.rfind("Sparse", 0) == 0) {
     add_csr(random, rows, columns, made.inputs);
-  } else {
+  } else if (name.rfind("BinaryWeight", 0) == 0 || name.rfind("Xnor", 0) == 0) {
     add_bits(random, rows, columns, made.inputs);
+  } else {
+    add_weights(random, name, shape, rows, made.inputs);
   }
   if (fuzz::is_quantized(name)) {
     const bool right = conv && !chance(random, 5);

@@ -8,15 +8,20 @@
 #include "buffer.h"
 #include "core/call.h"
 #include "core/pool.h"
+#include "prefixes.h"
 #include "random.h"
 
 namespace fuzz {
 
 using Pair = std::array<int64_t, 2>;  // vertical, horizontal
 
-// rows: a format of kernels/rows, in the form that runs it; f32_codes: sign bits.
-enum class Family { f32_csr, rows, f32_codes, bit_bit, s8_csr };
-inline constexpr std::array family_names = {"f32_csr", "rows", "f32_codes", "bit_bit", "s8_csr"};
+// The kernels that have a prefix; rows: a format of kernels/rows, in the form that runs it.
+#define SPARSE_EXPORT_FAMILY(kernel, prefix) kernel,
+enum class Family { SPARSE_EXPORT_PREFIXES(SPARSE_EXPORT_FAMILY) rows, bit_bit, s8_csr };
+#undef SPARSE_EXPORT_FAMILY
+#define SPARSE_EXPORT_FAMILY(kernel, prefix) #kernel,
+inline constexpr std::array family_names = {SPARSE_EXPORT_PREFIXES(SPARSE_EXPORT_FAMILY) "rows", "bit_bit", "s8_csr"};
+#undef SPARSE_EXPORT_FAMILY
 
 // What a shape is made for.
 enum class Kind { any, pointwise, window, tiny_map, vector, many_rows, many_columns, depthwise, huge_window, far_taps };
@@ -91,9 +96,8 @@ Expected expect(const Layer& layer, const Input& input);
 // `y` has the output's memory. Throws sparse_export::Error.
 void run_case(const Case& made, const Input& input, const Buffer& x, const float* z, Buffer& y, std::string& path);
 
-
-// Of s8_csr: parameters; X and Z, whole numbers of 8 bits; an output from its exact sum; and the call, whose bytes become
-// floats in `y`.
+// Of s8_csr: parameters; X and Z, whole numbers of 8 bits; an output from its exact sum; and the call, whose bytes
+// become floats in `y`.
 void set_quantization(Random& random, Layer& layer);
 void set_quantized_input(Random& random, const Layer& layer, Input& input);
 float finish_quantized(const Layer& layer, int64_t row, double sum, const float* z);

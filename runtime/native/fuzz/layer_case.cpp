@@ -189,8 +189,10 @@ Case random_case(Random& random) {
   Case made;
   Layer& layer = made.layer;
   // Half of the cases are for sparse weights, whose kernels have the most ways.
-  layer.family = pick(random, {Family::f32_csr, Family::f32_csr, Family::rows, Family::f32_codes, Family::bit_bit,
-                               Family::s8_csr, Family::s8_csr});
+#define SPARSE_EXPORT_FAMILY(kernel, prefix) Family::kernel,
+  layer.family = pick(random, {SPARSE_EXPORT_PREFIXES(SPARSE_EXPORT_FAMILY) Family::f32_csr, Family::rows,
+                               Family::bit_bit, Family::s8_csr, Family::s8_csr});
+#undef SPARSE_EXPORT_FAMILY
   if (layer.family == Family::rows) {
     layer.format = random_format(random);
   }

@@ -3,8 +3,6 @@
 #include <thread>
 
 #include "kernels/bit_bit/call.h"
-#include "kernels/f32_codes/call.h"
-#include "kernels/f32_csr/call.h"
 #include "kernels/rows/packed.h"
 #include "layer.h"
 
@@ -87,9 +85,20 @@ rows::Packed::Read reader_of(const std::string& format) {
   throw Error("no row source " + format);
 }
 
-std::string run_csr(const Pool& pool, size_t threads, const LayerCall& layer, const f32_csr::Weights& weights) {
+// What the operators do, of what traits.h says.
+template <class Traits>
+void run_kernel(const Pool& pool, size_t threads, const LayerCall& call, const std::vector<Tensor>& components) {
+  const auto weights = Traits::read(components, call.geometry);
+  if constexpr (requires { Traits::run(pool, threads, call, weights); }) {
+    Traits::run(pool, threads, call, weights);
+  } else {
+    Traits::run(pool, call, weights);
+  }
+}
+
+std::string way_of_csr(size_t threads, const LayerCall& layer, const std::vector<Tensor>& components) {
+  const f32_csr::Weights weights = f32_csr::Traits::read(components, layer.geometry);
   const f32_csr::Call call{layer, weights};
-  f32_csr::run(pool, threads, call);
   if (detect_target() == Target::reference || layer.size.batch == 0) {
     return "no plan";
   }
@@ -119,9 +128,14 @@ void run_case(const Case& made, const Input& input, const Buffer& x, const float
                        layer.packed_y ? nullptr : static_cast<float*>(y.data)};
   const TestPool pool(input.threads);
   path = family_names[static_cast<size_t>(layer.family)];
+#define SPARSE_EXPORT_RUN(kernel, prefix)                              \
+  if (layer.family == Family::kernel) {                                \
+    run_kernel<kernel::Traits>(pool, input.threads, call, components); \
+  }
+  SPARSE_EXPORT_PREFIXES(SPARSE_EXPORT_RUN)
+#undef SPARSE_EXPORT_RUN
   if (layer.family == Family::f32_csr) {
-    path = run_csr(pool, input.threads, call, f32_csr::read_weights(components, geometry.outputs, geometry.columns()));
-    return;
+    path = way_of_csr(input.threads, call, components);
   }
   if (layer.family == Family::s8_csr) {
     return run_quantized(pool, layer, input, geometry, size, components, y, path);
@@ -133,9 +147,7 @@ void run_case(const Case& made, const Input& input, const Buffer& x, const float
     path = layer.format + ":" + forms[static_cast<int>(packed.form_for(size.batch * size.output[0] * size.output[1]))];
     return;
   }
-  if (layer.family == Family::f32_codes) {
-    const auto weights = f32_codes::read_bits(components, geometry.outputs, geometry.columns(), geometry.groups);
-    f32_codes::run(pool, {call, weights});
+  if (layer.family != Family::bit_bit) {
     return;
   }
   const bit::Weights weights = bit::read_weights(components, geometry.outputs, geometry.columns());

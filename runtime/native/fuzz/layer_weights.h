@@ -19,4 +19,12 @@ Buffer random_int8(Random& random, std::vector<float>& values);
 // Weights of the layer's shape in a format that is read as rows; sets the layer's entries too.
 std::vector<Buffer> random_rows(Random& random, Layer& layer, const std::string& format);
 
+// Weights as a kernel's components, in kernels/<kernel>/fuzz.cpp; sets the layer's entries too.
+#define SPARSE_EXPORT_DECLARE_WEIGHTS(kernel, prefix)               \
+  namespace kernel {                                                \
+  std::vector<Buffer> random_weights(Random& random, Layer& layer); \
+  }
+SPARSE_EXPORT_PREFIXES(SPARSE_EXPORT_DECLARE_WEIGHTS)
+#undef SPARSE_EXPORT_DECLARE_WEIGHTS
+
 }  // namespace fuzz

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "ort/op.h"
+#include "ort/threads.h"
 
 namespace sparse_export {
 
@@ -95,7 +96,7 @@ class Layer {
 
 // A layer of float activations. The family also has
 //   static constexpr bool constant_scale;   // scale and bias must be initializers, finite, no scale zero
-//   void run(const Pool&, const LayerCall&, const Weights&) const;
+//   static void run(const Pool&, [size_t threads,] const LayerCall&, const Weights&);
 template <class Family, Twin twin>
 class FloatLayer : public Layer<Family, twin> {
  public:
@@ -120,20 +121,17 @@ class FloatLayer : public Layer<Family, twin> {
     epilogue.residual = this->residual(context, shape);
     const LayerCall call{this->geometry_, size,     twin == Twin::matmul,
                          x.as<float>(),   epilogue, context.output(0, shape)};
-    family_.run(context, call, this->weights_);
+    if constexpr (requires { Family::run(context, size_t{1}, call, this->weights_); }) {
+      Family::run(context, threads_.get(context), call, this->weights_);
+    } else {
+      Family::run(context, call, this->weights_);
+    }
   }
 
  private:
   const float* scale_ = nullptr;
   const float* bias_ = nullptr;
-  Family family_;
+  ThreadCount threads_;
 };
-
-// The twins of a family of float activations; only convolutions have residuals.
-template <class Family>
-void add_float_layers(Operators& operators, const char* kernel, const char* prefix) {
-  operators.add_variants<FloatLayer<Family, Twin::conv>>(kernel, prefix, name_of(Twin::conv), true);
-  operators.add_variants<FloatLayer<Family, Twin::matmul>>(kernel, prefix, name_of(Twin::matmul), false);
-}
 
 }  // namespace sparse_export

@@ -218,17 +218,19 @@ class Operators {
   std::vector<Entry> entries_;
 };
 
-// One for each kernel of kernels/table.cmake, in ops/<kernel>.cpp.
+// In ops/float_layers.cpp, and for each kernel whose operators are of another shape in ops/<kernel>.cpp.
+void add_float_layers(Operators& operators);
 #define SPARSE_EXPORT_ADD(kernel)           \
   namespace kernel {                        \
   void add_operators(Operators& operators); \
   }
-SPARSE_EXPORT_KERNELS(SPARSE_EXPORT_ADD)
+SPARSE_EXPORT_OPERATORS(SPARSE_EXPORT_ADD)
 #undef SPARSE_EXPORT_ADD
 
 inline void add_all_operators(Operators& operators) {
+  add_float_layers(operators);
 #define SPARSE_EXPORT_ADD(kernel) kernel::add_operators(operators);
-  SPARSE_EXPORT_KERNELS(SPARSE_EXPORT_ADD)
+  SPARSE_EXPORT_OPERATORS(SPARSE_EXPORT_ADD)
 #undef SPARSE_EXPORT_ADD
 }
 
