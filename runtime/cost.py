@@ -104,10 +104,10 @@ def kernel_of(operator: str) -> str:
 
 
 @cache
-def kinds() -> frozenset[str]:
+def kinds() -> tuple[str, ...]:
     """The kinds of layers that `estimate` knows."""
     fitted = {part.partition(" ")[2] for parts in _table()["targets"].values() for part in parts}
-    return frozenset(fitted | {DEPTHWISE, INTEGERS})
+    return (*sorted(fitted), DEPTHWISE, INTEGERS)
 
 
 def _coefficients(target: str) -> dict[str, Any]:
