@@ -1,17 +1,21 @@
-"""What a file holds as its reader gives it: one `Raw`, whatever the kind; nothing is cleaned here."""
+"""What a file holds as its reader gives it: one `Raw`, whatever the kind; nothing is cleaned here.
+
+The readers here need more than the file: rules of archives, classes of torchvision, the shards of an index.
+Of any other kind the row of `files.kinds.KINDS` names the reader.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...errors import InputError, UnsupportedError
 from ...notes import Note
 from ...text import counted, shown
 from ..files import kinds, shards, torch_file
+from ..files.raw import Raw, Reading
 from ..nets import torchvision
 
 if TYPE_CHECKING:
@@ -19,43 +23,6 @@ if TYPE_CHECKING:
 
 #: What an archive may unpack to.
 MAX_ARCHIVE = 1 << 40
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How a file is read.
-
-    Attributes
-    ----------
-    trust
-        Allow pickles that run code: whole modules, and .pt2 files with custom objects.
-    mmap
-        Map the weights instead of reading them. The file must then stay as it is while they are used.
-    """
-
-    trust: bool = False
-    mmap: bool = True
-
-
-@dataclass
-class Raw:
-    """What a reader gives back; exactly one of `value`, `module` and `program` but for onnx, which has none.
-
-    Attributes
-    ----------
-    kind
-        "state-dict", "safetensors", "pt2" or "onnx".
-    value
-        What was pickled, or a flat dict of tensors.
-    limit
-        Bytes that no tensor may exceed: those of the files.
-    """
-
-    kind: str
-    value: Any = None
-    program: Any | None = None
-    limit: int = 0
-    notes: list[Note] = field(default_factory=list)
 
 
 def read(path: Path, reading: Reading) -> Raw:
@@ -69,17 +36,12 @@ def read(path: Path, reading: Reading) -> Raw:
         If it breaks its own format.
     """
     path = shards.locate(path)
-    return _READERS[shards.identify(path)](path, reading)
+    kind = shards.identify(path)
+    return _READERS[kind](path, reading) if kind in _READERS else kinds.read(path, kind, reading)
 
 
 def _onnx(path: Path, reading: Reading) -> Raw:
     return Raw("onnx")  # its own reader opens it when the model is asked for
-
-
-def _pt2(path: Path, reading: Reading) -> Raw:
-    from ..files.pt2_file import read_pt2
-
-    return Raw("pt2", program=read_pt2(path, trust=reading.trust), limit=path.stat().st_size)
 
 
 def _safetensors(path: Path, reading: Reading) -> Raw:
@@ -132,7 +94,6 @@ def _tensors(path: Path, reading: Reading) -> dict[str, torch.Tensor]:
 
 _READERS: dict[str, Callable[[Path, Reading], Raw]] = {
     "onnx": _onnx,
-    "pt2": _pt2,
     "safetensors": _safetensors,
     "torch-zip": _torch,
     "torch-legacy": _torch,

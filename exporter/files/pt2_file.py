@@ -22,6 +22,7 @@ from . import budget, payloads, program_text, sandbox
 from .container.strict_json import check_depth
 from .failures import ours
 from .pickles.names import ForbiddenGlobal
+from .raw import Raw, Reading
 from .zip_file import ZipFile
 
 _PROGRAM = "models/model.json"
@@ -40,6 +41,11 @@ _PLAIN = {
 #: Not handed on: notes of the writer and files that its user added.
 _LEFT_OUT = re.compile(r"\.data/serialization_id|version|\.format_version|\.storage_alignment|extra/.+")
 _MAX_JSON = 64 << 20
+
+
+def read(path: Path, reading: Reading) -> Raw:
+    """The program, as every reader gives what it reads."""
+    return Raw("pt2", program=read_pt2(path, trust=reading.trust), limit=path.stat().st_size)
 
 
 def read_pt2(path: Path, *, trust: bool) -> Any:
