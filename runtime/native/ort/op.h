@@ -20,8 +20,8 @@
 #include <vector>
 
 #include "core/epilogue.h"
+#include "operators.h"
 #include "read.h"
-#include "targets.h"
 
 namespace sparse_export {
 
