@@ -17,12 +17,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from .listed_targets import AARCH64
+
 ROOT = Path(__file__).resolve().parents[2]
 COMPILER = "aarch64-linux-gnu-g++"
 EMULATOR = "qemu-aarch64"
 LIBRARIES = Path("/usr/aarch64-linux-gnu")
 #: In ascending order; the emulated processor has them all.
-TARGETS = ("neon", "neondot", "neonsha3", "neoni8mm")
+TARGETS = AARCH64
 
 
 def missing() -> str:
