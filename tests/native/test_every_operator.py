@@ -6,8 +6,8 @@ tables (`tables.py`), the packing from the formats' table.
 Adding an operator
 ------------------
 1. A kernel is a folder ``runtime/native/kernels/<activations>_<weights>/`` (weights, call, kernel,
-   reference, dispatch) and a row of ``kernels/table.cmake``; ``ops/<folder>.cpp`` names the operators around
-   it. A format whose weights are read as rows of (column, value) needs no kernel: a row source in
+   reference, dispatch, traits, fuzz) and a row of ``kernels/table.cmake``, whose prefix gives it operators.
+   A format whose weights are read as rows of (column, value) needs no kernel: a row source in
    ``kernels/rows/`` is enough.
 2. The format's class says ``operator`` (the prefix) and ``operator_inputs`` (the components).
 3. Build, and run this file: the operator is in it. Where its weights have a pattern of their own (two of
