@@ -3,7 +3,8 @@
 An exported file says what its packed layers have to do, and what was measured of them (`WORK_KEY`,
 `MEASURED_KEY` in the model's metadata). Where the cost model of this processor expects a layer to be slower
 packed, its node moves to a domain of which the library registers nothing: onnxruntime then inlines the
-node's function and folds its decode, as it does without the library.
+node's function and folds its decode, as it does without the library. The operators that are left are the
+only ones that have to be registered.
 
 NOTES
 -----
@@ -33,21 +34,44 @@ WORK_KEY = "sparse_export.work"
 MEASURED_KEY = "sparse_export.measured"
 #: Prefixes of operators whose kernel reads its format as it lies; rows of the others become csr's.
 KERNELS = {"BinaryWeight": "bitpack"}
+#: Operators of ONNX itself with graphs as attributes.
+_WITH_BODIES = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 #: Longer texts are not read.
 _LONGEST = 1 << 24
 
 
 @dataclass(frozen=True)
 class _Node:
-    """A node of ours: what it is, and where its domain's name lies."""
+    """A node of ours: what it is, where its domain's name lies, and whether within a body or a function."""
 
     name: str
     operator: str
     domain: wire.Field
+    inner: bool
 
 
-def rewritten(model: Path | bytes, target: str) -> bytes | None:
-    """The model with those of its packed layers expanded that are expected to lose; None where none does.
+@dataclass(frozen=True)
+class Settled:
+    """What is to be loaded of a model.
+
+    Attributes
+    ----------
+    operators
+        Names of the native operators that its nodes are; None where that cannot be told.
+    model
+        The model with those of its packed layers expanded that are expected to lose; None where none does.
+    """
+
+    operators: frozenset[str] | None = None
+    model: bytes | None = None
+
+
+#: Of what cannot be read.
+UNKNOWN = Settled()
+
+
+def settled(model: Path | bytes, target: str, *, choose: bool = True) -> Settled:
+    """What of the model runs on the native operators.
 
     Parameters
     ----------
@@ -55,18 +79,19 @@ def rewritten(model: Path | bytes, target: str) -> bytes | None:
         A file or its bytes.
     target
         Instruction set of the kernels.
+    choose
+        Whether packed layers are expanded that are expected to lose.
     """
     try:
         with _opened(model) as data:
-            told = _metadata(data)
-            works = told.get(WORK_KEY)
-            if not works:
-                return None
-            measured = _dict(told.get(MEASURED_KEY)).get(target)
-            losing = [node for node in _nodes(data) if _loses(node, works, _dict(measured), target)]
-            return _expanded(data, losing) if losing else None
+            nodes = list(_nodes(data))
+            outer = [node for node in nodes if not node.inner]
+            losing = _losing(data, outer, target) if choose and outer else []
+            gone = {node.domain for node in losing}
+            kept = frozenset(node.operator for node in nodes if node.domain not in gone)
+            return Settled(kept, _expanded(data, losing) if losing else None)
     except (OSError, ValueError, RecursionError):
-        return None
+        return UNKNOWN
 
 
 @contextmanager
@@ -99,15 +124,54 @@ def _metadata(data: memoryview) -> dict[str, dict[str, Any]]:
 
 
 def _nodes(data: memoryview) -> Iterator[_Node]:
-    """The nodes of our domain in the main graph."""
-    for graph in wire.inside(data, wire.whole(data), wire.MODEL_GRAPH):
-        for node in wire.inside(data, graph, wire.GRAPH_NODES):
-            parts = {inner.number: inner for inner in wire.fields(data, node.start, node.end)}
-            if not {wire.NODE_NAME, wire.NODE_OPERATOR, wire.NODE_DOMAIN} <= set(parts):
-                continue
-            if wire.text(data, parts[wire.NODE_DOMAIN]) == DOMAIN:
-                name, operator = (wire.text(data, parts[n]) for n in (wire.NODE_NAME, wire.NODE_OPERATOR))
-                yield _Node(name, operator, parts[wire.NODE_DOMAIN])
+    """The nodes of our domain: of the graph, of bodies of its nodes, and of functions other than ours.
+
+    Raises
+    ------
+    ValueError
+        If there is no graph: it is something else.
+    """
+    graphs = list(wire.inside(data, wire.whole(data), wire.MODEL_GRAPH))
+    if not graphs:
+        raise ValueError("no graph")
+    for graph in graphs:
+        yield from _walk(data, graph, wire.GRAPH_NODES, inner=False)
+    for function in wire.inside(data, wire.whole(data), wire.MODEL_FUNCTIONS):
+        if not any(
+            wire.text(data, domain) == DOMAIN for domain in wire.inside(data, function, wire.FUNCTION_DOMAIN)
+        ):
+            yield from _walk(data, function, wire.FUNCTION_NODES, inner=True)
+
+
+def _walk(data: memoryview, holder: wire.Field, number: int, *, inner: bool) -> Iterator[_Node]:
+    for place in wire.inside(data, holder, number):
+        parts, attributes = {}, []
+        for part in wire.fields(data, place.start, place.end):
+            if part.number == wire.NODE_ATTRIBUTES:
+                attributes.append(part)
+            else:
+                parts[part.number] = part
+        name, operator, domain = (
+            wire.text(data, parts[n]) if n in parts else ""
+            for n in (wire.NODE_NAME, wire.NODE_OPERATOR, wire.NODE_DOMAIN)
+        )
+        if domain == DOMAIN:
+            yield _Node(name, operator, parts[wire.NODE_DOMAIN], inner)
+        elif domain or operator in _WITH_BODIES:
+            for attribute in attributes:
+                for body in wire.fields(data, attribute.start, attribute.end):
+                    if body.number in (wire.ATTRIBUTE_GRAPH, wire.ATTRIBUTE_GRAPHS):
+                        yield from _walk(data, body, wire.GRAPH_NODES, inner=True)
+
+
+def _losing(data: memoryview, nodes: Sequence[_Node], target: str) -> list[_Node]:
+    """Those that the file says enough of, and that are expected to lose."""
+    told = _metadata(data)
+    works = told.get(WORK_KEY)
+    if not works:
+        return []
+    measured = _dict(_dict(told.get(MEASURED_KEY)).get(target))
+    return [node for node in nodes if _loses(node, works, measured, target)]
 
 
 def _loses(node: _Node, works: dict[str, Any], measured: dict[str, Any], target: str) -> bool:
