@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import InputError, MissingDependencyError
-from . import choice
+from . import choice, expand
+from .library import library_path, loaded
 from .memory import give_back
 from .registration import registered
 from .target import kernel_target
@@ -137,7 +138,12 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
         if not isinstance(self._model, bytes | str | os.PathLike):
             return choice.UNKNOWN
         model = self._model if isinstance(self._model, bytes) else Path(self._model)
-        found = choice.settled(model, kernel_target(), choose=self._packed != "all")
+        found = choice.settled(
+            model,
+            kernel_target(),
+            choose=self._packed != "all",
+            expand=expand.by_library(loaded(library_path())),
+        )
         if found.model is not None and isinstance(model, Path) and self._options is not None:
             try:
                 self._options.get_session_config_entry(_FOLDER)

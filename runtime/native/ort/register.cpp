@@ -6,9 +6,11 @@
 #include <mutex>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "api.h"
 #include "core/dispatch.h"
+#include "kernels/rows/expand.h"
 #include "selection.h"
 #include "tables.h"
 
@@ -27,8 +29,8 @@ OrtCustomOpDomain* whole_domain(const OrtApi* api) {
   if (whole == nullptr) {
     OrtCustomOpDomain* domain = nullptr;
     check(api, abi::CreateCustomOpDomain::call(api, "sparse_export", &domain));
-    for (const Entry& entry : all_operators(api)) {
-      check(api, abi::CustomOpDomainAdd::call(api, domain, static_cast<const OrtCustomOp*>(entry.op.get())));
+    for (const OrtCustomOp* op : operators_of(api, ",*,")) {
+      check(api, abi::CustomOpDomainAdd::call(api, domain, op));
     }
     whole = domain;
   }
@@ -87,6 +89,31 @@ SPARSE_EXPORT_API void SparseExportRelease(void* selection) {
     selected = nullptr;
   }
   delete static_cast<Selection*>(selection);
+}
+
+// A component of a packed weight: element type (ONNX's number) and shape.
+struct SparseExportComponent {
+  int type;
+  size_t rank;
+  const int64_t* shape;
+  const void* data;
+};
+
+// Fills `dense` with the weight that `<prefix>Weight` stands for; 0 where the components break a rule. Who makes a model
+// of many weights dense before it is loaded spares the runtime hundreds of nodes for each.
+SPARSE_EXPORT_API int SparseExportExpand(const char* prefix, const SparseExportComponent* components, size_t count,
+                                         const int64_t* shape, size_t rank, float* dense) {
+  try {
+    std::vector<Tensor> tensors;
+    for (const SparseExportComponent* one = components; one < components + count; ++one) {
+      const Shape dims(one->shape, one->shape + one->rank);
+      tensors.push_back({one->type, dims, one->data, checked_count(dims)});
+    }
+    rows::expand(prefix, std::move(tensors), Shape(shape, shape + rank), dense);
+    return 1;
+  } catch (...) {
+    return 0;
+  }
 }
 
 // Name of the instruction set in use, for whoever reports measurements; empty when the forced one is refused.

@@ -1,6 +1,8 @@
 #include "selection.h"
 
+#include <algorithm>
 #include <string>
+#include <utility>
 
 #include "api.h"
 
@@ -16,13 +18,25 @@ bool holds(const std::string& names, const std::string& name) {
 
 std::mutex registration;
 
-const std::vector<Entry>& all_operators(const OrtApi* api) {
-  static const Operators* const all = [&] {
-    auto* const made = new Operators(api);
-    add_all_operators(*made);
-    return made;
-  }();
-  return all->entries();
+std::vector<const OrtCustomOp*> operators_of(const OrtApi* api, const std::string& names) {
+  static auto* const made = new std::vector<Entry>();
+  const auto is_new = [](const void* wanted, const std::string& name) {
+    const auto& names = *static_cast<const std::string*>(wanted);
+    return (holds(names, "*") || holds(names, name)) &&
+           std::none_of(made->begin(), made->end(), [&](const Entry& entry) { return entry.name == name; });
+  };
+  Operators missing(api, is_new, &names);
+  add_all_operators(missing);
+  for (Entry& entry : missing.take()) {
+    made->push_back(std::move(entry));
+  }
+  std::vector<const OrtCustomOp*> found;
+  for (const Entry& entry : *made) {
+    if (holds(names, "*") || holds(names, entry.name)) {
+      found.push_back(entry.op.get());
+    }
+  }
+  return found;
 }
 
 Selection::~Selection() {
@@ -47,13 +61,10 @@ void Selection::enter(const OrtApi* api, OrtSessionOptions* options) {
 }
 
 void Selection::add_wanted() {
-  const std::vector<Entry>& all = all_operators(api_);
-  added_.resize(all.size());
-  const bool every = holds(wanted_, "*");
-  for (size_t i = 0; i < all.size(); ++i) {
-    if (!added_[i] && (every || holds(wanted_, all[i].name))) {
-      check(api_, abi::CustomOpDomainAdd::call(api_, domain_, static_cast<const OrtCustomOp*>(all[i].op.get())));
-      added_[i] = true;
+  for (const OrtCustomOp* op : operators_of(api_, wanted_)) {
+    if (std::find(added_.begin(), added_.end(), op) == added_.end()) {
+      check(api_, abi::CustomOpDomainAdd::call(api_, domain_, op));
+      added_.push_back(op);
     }
   }
   wanted_.clear();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <mutex>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -12,8 +13,9 @@ namespace sparse_export {
 // Everything the entry points of the library share, locked by all of them.
 extern std::mutex registration;
 
-// All operators, made once; sessions keep pointers to them, so they are never freed. `api` counts at the first call.
-const std::vector<Entry>& all_operators(const OrtApi* api);
+// The operators whose names stand between commas in `names`, which begins and ends with one; all with "*" among them.
+// Each is made once; sessions keep pointers to them, so they are never freed.
+std::vector<const OrtCustomOp*> operators_of(const OrtApi* api, const std::string& names);
 
 // Each operator costs a session some 40 kB of onnxruntime's memory, for the lists of types that its inputs may have:
 // a program that knows its model asks for no more than that uses.
@@ -33,7 +35,7 @@ class Selection {
   void add_wanted();
 
   std::string wanted_;
-  std::vector<bool> added_;
+  std::vector<const OrtCustomOp*> added_;
   const OrtApi* api_ = nullptr;
   OrtCustomOpDomain* domain_ = nullptr;
 };
