@@ -3,7 +3,8 @@
 An exported file says what its packed layers have to do, and what was measured of them (`WORK_KEY`,
 `MEASURED_KEY` in the model's metadata). Where the cost model of this processor expects a layer to be slower
 packed, its node moves to a domain of which the library registers nothing: onnxruntime then inlines the
-node's function and folds its decode, as it does without the library.
+node's function and folds its decode, as it does without the library. The operators that are left are the
+only ones that have to be registered.
 
 NOTES
 -----
@@ -15,7 +16,8 @@ from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -23,6 +25,7 @@ from typing import Any
 
 from . import cost, wire
 from .cost import Work
+from .expand import WEIGHT, Edit, Expand, expanded
 
 DOMAIN = "sparse_export"
 #: Of the same length, so that a node changes in place.
@@ -31,21 +34,47 @@ EXPANDED_DOMAIN = "sparse_expand"
 WORK_KEY = "sparse_export.work"
 #: JSON: by instruction set and node the microseconds packed and dense.
 MEASURED_KEY = "sparse_export.measured"
+#: Operators of ONNX itself with graphs as attributes.
+_WITH_BODIES = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 #: Longer texts are not read.
 _LONGEST = 1 << 24
 
 
 @dataclass(frozen=True)
 class _Node:
-    """A node of ours: what it is, and where its domain's name lies."""
+    """A node of ours: what it is, where its domain's name and all of it lie, if in a body or a function."""
 
     name: str
     operator: str
     domain: wire.Field
+    inner: bool
+    place: wire.Field
 
 
-def rewritten(model: Path | bytes, target: str) -> bytes | None:
-    """The model with those of its packed layers expanded that are expected to lose; None where none does.
+@dataclass(frozen=True)
+class Settled:
+    """What is to be loaded of a model.
+
+    Attributes
+    ----------
+    operators
+        Names of the native operators that its nodes are; None where that cannot be told.
+    model
+        The model with those of its packed layers expanded that are expected to lose; None where none does.
+    """
+
+    operators: frozenset[str] | None = None
+    model: bytes | None = None
+
+
+#: Of what cannot be read.
+UNKNOWN = Settled()
+
+
+def settled(
+    model: Path | bytes, target: str, *, choose: bool = True, expand: Expand | None = None
+) -> Settled:
+    """What of the model runs on the native operators.
 
     Parameters
     ----------
@@ -53,18 +82,32 @@ def rewritten(model: Path | bytes, target: str) -> bytes | None:
         A file or its bytes.
     target
         Instruction set of the kernels.
+    choose
+        Whether packed layers are expanded that are expected to lose.
+    expand
+        What makes weights dense that no packed layer reads; by default their functions are left to do it.
     """
     try:
         with _opened(model) as data:
-            told = _metadata(data)
-            works = told.get(WORK_KEY)
-            if not works:
-                return None
-            measured = _dict(told.get(MEASURED_KEY)).get(target)
-            losing = [node for node in _nodes(data) if _loses(node, works, _dict(measured), target)]
-            return _expanded(data, losing) if losing else None
+            uses: Counter[str] = Counter()
+            nodes = list(_nodes(data, uses))
+            outer = [node for node in nodes if not node.inner]
+            losing = _losing(data, outer, target) if choose and outer else []
+            weights = [node.place for node in outer if is_weight(node.operator)]
+            edits, pieces = _dense(data, weights, uses, expand) if expand else ([], [])
+            edits += [Edit(*node.domain[1:], EXPANDED_DOMAIN.encode()) for node in losing]
+            pieces += _copies(data, {node.operator for node in losing})
+            gone = {node.domain for node in losing}
+            kept = {node.operator for node in nodes if node.domain not in gone}
+            operators = frozenset(name for name in kept if not is_weight(name))
+            return Settled(operators, _edited(data, edits, pieces) if edits else None)
     except (OSError, ValueError, RecursionError):
-        return None
+        return UNKNOWN
+
+
+def is_weight(operator: str) -> bool:
+    """Whether it gives a weight and is never registered."""
+    return WEIGHT in operator.removeprefix("BinaryWeight")
 
 
 @contextmanager
@@ -96,16 +139,61 @@ def _metadata(data: memoryview) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _nodes(data: memoryview) -> Iterator[_Node]:
-    """The nodes of our domain in the main graph."""
-    for graph in wire.inside(data, wire.whole(data), wire.MODEL_GRAPH):
-        for node in wire.inside(data, graph, wire.GRAPH_NODES):
-            parts = {inner.number: inner for inner in wire.fields(data, node.start, node.end)}
-            if not {wire.NODE_NAME, wire.NODE_OPERATOR, wire.NODE_DOMAIN} <= set(parts):
-                continue
-            if wire.text(data, parts[wire.NODE_DOMAIN]) == DOMAIN:
-                name, operator = (wire.text(data, parts[n]) for n in (wire.NODE_NAME, wire.NODE_OPERATOR))
-                yield _Node(name, operator, parts[wire.NODE_DOMAIN])
+def _nodes(data: memoryview, uses: Counter[str]) -> Iterator[_Node]:
+    """The nodes of our domain: of the graph, of bodies of its nodes, and of functions other than ours.
+
+    Every input of any node is counted in `uses`.
+
+    Raises
+    ------
+    ValueError
+        If there is no graph: it is something else.
+    """
+    graphs = list(wire.inside(data, wire.whole(data), wire.MODEL_GRAPH))
+    if not graphs:
+        raise ValueError("no graph")
+    for graph in graphs:
+        yield from _walk(data, graph, wire.GRAPH_NODES, uses, inner=False)
+    for function in wire.inside(data, wire.whole(data), wire.MODEL_FUNCTIONS):
+        if not any(
+            wire.text(data, domain) == DOMAIN for domain in wire.inside(data, function, wire.FUNCTION_DOMAIN)
+        ):
+            yield from _walk(data, function, wire.FUNCTION_NODES, uses, inner=True)
+
+
+def _walk(
+    data: memoryview, holder: wire.Field, number: int, uses: Counter[str], *, inner: bool
+) -> Iterator[_Node]:
+    for place in wire.inside(data, holder, number):
+        parts, attributes = {}, []
+        for part in wire.fields(data, place.start, place.end):
+            if part.number == wire.NODE_INPUTS:
+                uses[wire.text(data, part)] += 1
+            elif part.number == wire.NODE_ATTRIBUTES:
+                attributes.append(part)
+            else:
+                parts[part.number] = part
+        name, operator, domain = (
+            wire.text(data, parts[n]) if n in parts else ""
+            for n in (wire.NODE_NAME, wire.NODE_OPERATOR, wire.NODE_DOMAIN)
+        )
+        if domain == DOMAIN:
+            yield _Node(name, operator, parts[wire.NODE_DOMAIN], inner, place)
+        elif domain or operator in _WITH_BODIES:
+            for attribute in attributes:
+                for body in wire.fields(data, attribute.start, attribute.end):
+                    if body.number in (wire.ATTRIBUTE_GRAPH, wire.ATTRIBUTE_GRAPHS):
+                        yield from _walk(data, body, wire.GRAPH_NODES, uses, inner=True)
+
+
+def _losing(data: memoryview, nodes: Sequence[_Node], target: str) -> list[_Node]:
+    """Those that the file says enough of, and that are expected to lose."""
+    told = _metadata(data)
+    works = told.get(WORK_KEY)
+    if not works:
+        return []
+    measured = _dict(_dict(told.get(MEASURED_KEY)).get(target))
+    return [node for node in nodes if _loses(node, works, measured, target)]
 
 
 def _loses(node: _Node, works: dict[str, Any], measured: dict[str, Any], target: str) -> bool:
@@ -128,31 +216,47 @@ def _numbers(values: list[Any], count: int) -> bool:
     )
 
 
-def _expanded(data: memoryview, nodes: Sequence[_Node]) -> bytes:
-    """The model, these nodes and copies of their functions in the other domain.
+def _dense(
+    data: memoryview, nodes: Sequence[wire.Field], uses: Counter[str], expand: Expand
+) -> tuple[list[Edit], list[bytes]]:
+    """What makes these weights dense; nothing where the model is written in an unusual way."""
+    try:
+        return expanded(data, nodes, uses, expand)
+    except (ValueError, MemoryError):
+        return [], []
 
-    A protobuf message may go on behind its end: repeated fields that come again are added to.
-    """
-    other, operators = EXPANDED_DOMAIN.encode(), {node.operator for node in nodes}
-    pieces: list[bytes | memoryview] = []
-    place = 0
-    for node in sorted(nodes, key=lambda node: node.domain.start):
-        pieces += [data[place : node.domain.start], other]
-        place = node.domain.end
-    pieces.append(data[place:])
+
+def _copies(data: memoryview, operators: Collection[str]) -> list[bytes]:
+    """The functions of these operators in the other domain, and that domain's version."""
+    if not operators:
+        return []
+    other, copies = EXPANDED_DOMAIN.encode(), []
     for function in wire.inside(data, wire.whole(data), wire.MODEL_FUNCTIONS):
         parts = {inner.number: inner for inner in wire.fields(data, function.start, function.end)}
         domain, name = parts.get(wire.FUNCTION_DOMAIN), parts.get(wire.FUNCTION_NAME)
         if domain and name and wire.text(data, name) in operators and wire.text(data, domain) == DOMAIN:
             content = bytes(data[function.start : domain.start]) + other
-            pieces.append(
+            copies.append(
                 wire.message(wire.MODEL_FUNCTIONS, content + bytes(data[domain.end : function.end]))
             )
     version = wire.message(wire.OPSET_DOMAIN, other) + wire.number(wire.OPSET_VERSION, 1)
-    pieces.append(wire.message(wire.MODEL_OPSETS, version))
+    return [*copies, wire.message(wire.MODEL_OPSETS, version)]
+
+
+def _edited(data: memoryview, edits: Sequence[Edit], pieces: Sequence[bytes]) -> bytes:
+    """The model with these bytes changed, which leaves every length as it is, and pieces behind its end.
+
+    A protobuf message may go on there: repeated fields that come again are added to, messages are merged.
+    """
+    parts: list[bytes | memoryview] = []
+    place = 0
+    for edit in sorted(edits, key=lambda edit: edit.start):
+        parts += [data[place : edit.start], edit.content]
+        place = edit.end
+    parts.append(data[place:])
     try:
-        return b"".join(pieces)
+        return b"".join([*parts, *pieces])
     finally:
-        for piece in pieces:
-            if isinstance(piece, memoryview):
-                piece.release()
+        for part in parts:
+            if isinstance(part, memoryview):
+                part.release()

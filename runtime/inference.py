@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import InputError, MissingDependencyError
-from . import choice
-from .library import register
+from . import choice, expand
+from .library import library_path, loaded
 from .memory import give_back
+from .registration import registered
 from .target import kernel_target
 
 try:
@@ -52,7 +53,7 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
     Parameters
     ----------
     path_or_bytes, sess_options, providers, provider_options, **kwargs
-        As onnxruntime takes them. The native operators are added to `sess_options`, once, if they are used.
+        As onnxruntime takes them. The native operators that the model uses are added to `sess_options`.
     threads
         Threads within an operator; 0 leaves the choice to onnxruntime. Not together with `sess_options`.
     packed
@@ -104,11 +105,9 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
         self._options, self._packed, self._model = sess_options, packed, path_or_bytes
         parameters = (sess_options, providers, provider_options)
         native = self._is_native(providers)
-        if native:
-            register(sess_options)
         self._load(native, *parameters, **kwargs)
         if not native and packed != "none" and not self._accelerators():
-            register(sess_options)  # the accelerator is there by name, but onnxruntime could not use it
+            # The accelerator is there by name, but onnxruntime could not use it.
             self._load(True, *parameters, **kwargs)
             native = True
         give_back()
@@ -116,33 +115,40 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
 
     def _load(self, native: bool, *parameters: Any, **kwargs: Any) -> None:
         """Make the session, its layers that would lose on the native operators expanded."""
-        model = self._chosen() if native else None
-        if model is not None:
-            try:
-                self._make(model, *parameters, **kwargs)
-                # onnxruntime's class would hold these bytes for as long as it lives.
-                self._model_bytes = self._model if isinstance(self._model, bytes) else None
-                self._model_path = None if isinstance(self._model, bytes) else os.fspath(self._model)
-                return
-            except InputError:
-                raise
-            except Exception:  # as it is, then: what is wrong with it is said of the file itself
-                pass
-        self._make(self._model, *parameters, **kwargs)
+        if not native:
+            self._make(self._model, *parameters, **kwargs)
+            return
+        found = self._settled()
+        with registered(self._options, found.operators):
+            if found.model is not None:
+                try:
+                    self._make(found.model, *parameters, **kwargs)
+                    # onnxruntime's class would hold these bytes for as long as it lives.
+                    self._model_bytes = self._model if isinstance(self._model, bytes) else None
+                    self._model_path = None if isinstance(self._model, bytes) else os.fspath(self._model)
+                    return
+                except InputError:
+                    raise
+                except Exception:  # as it is, then: what is wrong with it is said of the file itself
+                    pass
+            self._make(self._model, *parameters, **kwargs)
 
-    def _chosen(self) -> bytes | None:
-        """The model with its losing layers expanded; None where it can be loaded as it is."""
-        if self._packed == "all" or not isinstance(self._model, bytes | str | os.PathLike):
-            return None
-        if isinstance(self._model, bytes):
-            return choice.rewritten(self._model, kernel_target())
-        path = Path(self._model)
-        found = choice.rewritten(path, kernel_target())
-        if found is not None and self._options is not None:
+    def _settled(self) -> choice.Settled:
+        """The operators that the model uses, and itself with its losing layers expanded."""
+        if not isinstance(self._model, bytes | str | os.PathLike):
+            return choice.UNKNOWN
+        model = self._model if isinstance(self._model, bytes) else Path(self._model)
+        found = choice.settled(
+            model,
+            kernel_target(),
+            choose=self._packed != "all",
+            expand=expand.by_library(loaded(library_path())),
+        )
+        if found.model is not None and isinstance(model, Path) and self._options is not None:
             try:
                 self._options.get_session_config_entry(_FOLDER)
             except Exception:  # it has none
-                self._options.add_session_config_entry(_FOLDER, str(path.resolve().parent))
+                self._options.add_session_config_entry(_FOLDER, str(model.resolve().parent))
         return found
 
     def _make(self, *parameters: Any, **kwargs: Any) -> None:
@@ -165,14 +171,16 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
         Operators that were registered stay so: onnxruntime cannot take them out of session options.
         """
         native = self._is_native(providers)
-        if native and self._options is not None:
-            register(self._options)
-        model = self._chosen() if native else None
-        if model is not None:
-            self._model_path, self._model_bytes = None, model
-        super().set_providers(providers, provider_options)
-        if model is not None and isinstance(self._model, str | os.PathLike):
-            self._model_path, self._model_bytes = os.fspath(self._model), None
+        if not native or self._options is None:
+            super().set_providers(providers, provider_options)
+        else:
+            found = self._settled()
+            with registered(self._options, found.operators):
+                if found.model is not None:
+                    self._model_path, self._model_bytes = None, found.model
+                super().set_providers(providers, provider_options)
+            if found.model is not None and isinstance(self._model, str | os.PathLike):
+                self._model_path, self._model_bytes = os.fspath(self._model), None
         give_back()
         self._say(native)
 

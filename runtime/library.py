@@ -1,27 +1,20 @@
-"""The native operator library: its path, and registering it with session options."""
+"""The native operator library: where it is."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 from ..errors import MissingDependencyError
-
-if TYPE_CHECKING:
-    import onnxruntime
-
 
 LIBRARY_VARIABLE = "SPARSE_EXPORT_LIBRARY"
 
 _SUFFIX = {"darwin": ".dylib", "win32": ".dll"}.get(sys.platform, ".so")
 
 LIBRARY_NAME = f"libsparse_export_ops{_SUFFIX}"
-
-#: Session options that have the library: with a second one in them onnxruntime refuses to make a session.
-_registered: WeakSet[Any] = WeakSet()
 
 
 def library_path() -> Path:
@@ -65,30 +58,13 @@ def _candidates() -> list[Path]:
     return [here / LIBRARY_NAME, *built, *installed, *site]
 
 
-def register(session_options: onnxruntime.SessionOptions) -> onnxruntime.SessionOptions:
-    """Make sessions created from these options run packed layers with the native operators.
-
-    Parameters
-    ----------
-    session_options
-        Changed in place, unless they have been registered with before.
-
-    Returns
-    -------
-    onnxruntime.SessionOptions
-        The same object.
+@cache
+def loaded(path: Path) -> ctypes.CDLL:
+    """The library in this process, for what it exports beside the entry point of onnxruntime.
 
     Raises
     ------
-    MissingDependencyError
-        If the library is missing or this onnxruntime cannot load it.
+    OSError
+        If it cannot be loaded.
     """
-    if session_options in _registered:
-        return session_options
-    path = library_path()
-    try:
-        session_options.register_custom_ops_library(str(path))
-    except Exception as error:  # onnxruntime has no stable base class for its failures
-        raise MissingDependencyError(f"onnxruntime cannot load {path}: {error}") from error
-    _registered.add(session_options)
-    return session_options
+    return ctypes.CDLL(str(path))

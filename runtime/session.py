@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .library import LIBRARY_NAME, LIBRARY_VARIABLE, library_path, register
+from .library import LIBRARY_NAME, LIBRARY_VARIABLE, library_path
+from .registration import register
 
 if TYPE_CHECKING:
     from .inference import InferenceSession as InferenceSession

@@ -86,7 +86,7 @@ def options(
     if not optimize:
         made.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if registered:
-        from .library import register
+        from .registration import register
 
         register(made)
     return made

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from ..errors import MissingDependencyError
-from .library import library_path
+from .library import library_path, loaded
 
 VARIABLE = "SPARSE_EXPORT_TARGET"
 
@@ -29,7 +29,7 @@ def kernel_target() -> str:
 @cache
 def _by_library() -> str | None:
     try:
-        name = ctypes.CDLL(str(library_path())).SparseExportTarget
+        name = loaded(library_path()).SparseExportTarget
     except (AttributeError, OSError, MissingDependencyError):
         return None
     name.restype = ctypes.c_char_p

@@ -13,9 +13,12 @@ from typing import NamedTuple
 Buffer = memoryview
 
 MODEL_GRAPH, MODEL_OPSETS, MODEL_METADATA, MODEL_FUNCTIONS = 7, 8, 14, 25
-GRAPH_NODES = 1
-NODE_NAME, NODE_OPERATOR, NODE_DOMAIN = 3, 4, 7
-FUNCTION_NAME, FUNCTION_DOMAIN = 1, 10
+GRAPH_NODES, GRAPH_INITIALIZERS, GRAPH_INPUTS = 1, 5, 11
+NODE_INPUTS, NODE_OUTPUTS, NODE_NAME, NODE_OPERATOR, NODE_ATTRIBUTES, NODE_DOMAIN = 1, 2, 3, 4, 5, 7
+ATTRIBUTE_NAME, ATTRIBUTE_INT, ATTRIBUTE_GRAPH, ATTRIBUTE_INTS, ATTRIBUTE_GRAPHS = 1, 3, 6, 8, 11
+TENSOR_DIMS, TENSOR_TYPE, TENSOR_NAME, TENSOR_RAW = 1, 2, 8, 9
+VALUE_NAME = 1
+FUNCTION_NAME, FUNCTION_NODES, FUNCTION_DOMAIN = 1, 7, 10
 OPSET_DOMAIN, OPSET_VERSION = 1, 2
 ENTRY_KEY, ENTRY_VALUE = 1, 2
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -56,6 +59,36 @@ def fields(data: Buffer, start: int, end: int) -> Iterator[Field]:
         raise ValueError("a field ends behind its message")
 
 
+def numbers(data: Buffer, field: Field, number: int) -> Iterator[int]:
+    """The numbers, one by one or packed, that the message in a field has under that number.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are no message.
+    """
+    place, end = field.start, field.end
+    while place < end:
+        key, place = _varint(data, place, end)
+        if key & 7 == _VARINT:
+            value, place = _varint(data, place, end)
+            if key >> 3 == number:
+                yield value
+        elif key & 7 == _BYTES:
+            size, place = _varint(data, place, end)
+            if size > end - place:
+                raise ValueError("a field ends behind its message")
+            inner = place
+            place += size
+            while key >> 3 == number and inner < place:
+                value, inner = _varint(data, inner, place)
+                yield value
+        elif key & 7 in (_FIXED64, _FIXED32):
+            place += 8 if key & 7 == _FIXED64 else 4
+        else:
+            raise ValueError(f"wire type {key & 7}")
+
+
 def _varint(data: Buffer, start: int, end: int) -> tuple[int, int]:
     value = shift = 0
     while start < end and shift < 64:
@@ -91,7 +124,12 @@ def text(data: Buffer, field: Field) -> str:
 
 def message(number: int, content: bytes) -> bytes:
     """A field with a length, to be put behind the others of its message."""
-    return _encoded(number << 3 | _BYTES) + _encoded(len(content)) + content
+    return head(number, len(content)) + content
+
+
+def head(number: int, size: int) -> bytes:
+    """What stands before the content of a field of that length."""
+    return _encoded(number << 3 | _BYTES) + _encoded(size)
 
 
 def number(field: int, value: int) -> bytes:

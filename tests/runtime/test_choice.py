@@ -69,7 +69,7 @@ def test_all_keeps_every_layer_packed_and_none_runs_none(exported: onnx.ModelPro
 
 def test_the_expanded_model_is_valid_and_gives_what_stock_gives(exported: onnx.ModelProto) -> None:
     model = telling(exported, dict.fromkeys(MIXED, LOSES)).SerializeToString()
-    found = choice.rewritten(model, "avx2")
+    found = choice.settled(model, "avx2").model
     assert found is not None
     onnx.checker.check_model(onnx.load_from_string(found))
     stock = onnxruntime.InferenceSession(model).run(None, {"h0": X})[0]
@@ -126,7 +126,7 @@ def test_other_providers_later_keep_the_choice(exported: onnx.ModelProto, tmp_pa
 )
 def test_what_a_file_says_wrongly_changes_nothing(exported: onnx.ModelProto, said: Any) -> None:
     model = telling(exported, said)
-    assert choice.rewritten(model.SerializeToString(), "avx512") is None
+    assert choice.settled(model.SerializeToString(), "avx512").model is None
     sparse_export.InferenceSession(model.SerializeToString())
 
 
@@ -134,7 +134,7 @@ def test_what_a_file_says_wrongly_changes_nothing(exported: onnx.ModelProto, sai
 def test_what_a_file_says_wrongly_of_its_times_leaves_the_cost_model(
     exported: onnx.ModelProto, measured: Any
 ) -> None:
-    found = choice.rewritten(telling(exported, MIXED, measured).SerializeToString(), "avx2")
+    found = choice.settled(telling(exported, MIXED, measured).SerializeToString(), "avx2").model
     assert (found is None) == (measured == "no json")
 
 
@@ -142,12 +142,12 @@ def test_a_damaged_file_is_left_to_onnxruntime(exported: onnx.ModelProto, tmp_pa
     whole = telling(exported, MIXED).SerializeToString()
     rng = np.random.default_rng(0)
     for end in rng.integers(0, len(whole), 200):
-        choice.rewritten(whole[:end], "avx2")
+        choice.settled(whole[:end], "avx2")
     for place, value in zip(rng.integers(0, len(whole), 500), rng.integers(0, 256, 500), strict=True):
-        choice.rewritten(whole[:place] + bytes([value]) + whole[place + 1 :], "avx2")
+        choice.settled(whole[:place] + bytes([value]) + whole[place + 1 :], "avx2")
     (tmp_path / "empty.onnx").write_bytes(b"")
-    assert choice.rewritten(tmp_path / "empty.onnx", "avx2") is None
-    assert choice.rewritten(tmp_path / "nowhere.onnx", "avx2") is None
+    assert choice.settled(tmp_path / "empty.onnx", "avx2").model is None
+    assert choice.settled(tmp_path / "nowhere.onnx", "avx2").model is None
 
 
 def test_an_unknown_way_is_refused(exported: onnx.ModelProto) -> None:

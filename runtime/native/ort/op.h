@@ -183,11 +183,18 @@ std::vector<std::string> component_names() {
 
 class Operators {
  public:
-  explicit Operators(const OrtApi* api) : api_(api) {}
+  using Wanted = bool (*)(const void* context, const std::string& name);
+
+  // Without `wanted` every operator.
+  explicit Operators(const OrtApi* api, Wanted wanted = nullptr, const void* context = nullptr)
+      : api_(api), wanted_(wanted), context_(context) {}
 
   template <class Kernel>
   void add(const char* kernel, const std::string& prefix, const std::string& layer, const Variant& variant) {
     const std::string name = prefix + layer + variant.suffix;
+    if (wanted_ != nullptr && !wanted_(context_, name)) {
+      return;
+    }
     if (api_ != nullptr) {  // null: only asked what there is
       Operator<Kernel>::api_of_inference = api_;
     }
@@ -212,9 +219,12 @@ class Operators {
   }
 
   const std::vector<Entry>& entries() const { return entries_; }
+  std::vector<Entry> take() { return std::move(entries_); }
 
  private:
   const OrtApi* api_;
+  Wanted wanted_;
+  const void* context_;
   std::vector<Entry> entries_;
 };
 

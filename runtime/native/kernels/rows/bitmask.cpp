@@ -15,7 +15,8 @@ Rows read_bitmask(const std::vector<Tensor>& components, const Extent& extent) {
   const Mask mask(components[0], extent);
   const Tensor& values = components[1];
   return with_bits(values, "input 'values'", [&](const auto* bits) {
-    return build_flat(extent, mask, values.type, [&](int64_t entry) { return bits[entry]; });
+    return build_flat<bits_of<decltype(bits)>>(extent, mask, values.type,
+                                               [&](auto* out) { std::copy_n(bits, values.count, out); });
   });
 }
 

@@ -9,7 +9,9 @@ Rows read_palette(const std::vector<Tensor>& components, const Extent& extent) {
   check_table(table);
   const Planes indices = read_indices(components[1], gaps.entries(), table.count);
   return with_bits(table, "input 'table'", [&](const auto* bits) {
-    return build_flat(extent, gaps, table.type, [&](int64_t entry) { return bits[indices[entry]]; });
+    return build_flat<bits_of<decltype(bits)>>(extent, gaps, table.type, [&](auto* values) {
+      indices.walk(gaps.entries(), [&](int64_t entry, uint8_t index) { values[entry] = bits[index]; });
+    });
   });
 }
 

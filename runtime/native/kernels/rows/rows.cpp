@@ -24,7 +24,7 @@ int64_t value_bytes(const Tensor& tensor, const char* rule) {
 
 Builder::Builder(const Extent& extent, int value_type) : extent_(extent), type_(value_type) {}
 
-void Builder::allocate() {
+Rows& Builder::allocate() {
   const int64_t bytes = type_ == element_float ? 4 : type_ == element_int8 ? 1 : 2;
   wide_ = entries_[1] * (bytes + 2) < entries_[0] * (bytes + 1);
   const int64_t entries = entries_[wide_ ? 1 : 0];
@@ -37,16 +37,21 @@ void Builder::allocate() {
   }
   row_ = 0;
   column_ = -1;
+  return rows_;
 }
 
 Rows Builder::finish() {
   step(extent_.rows, 0);
+  return finish(filled_);
+}
+
+Rows Builder::finish(int64_t entries) {
   rows_.weights = {extent_.rows,
                    extent_.columns(),
-                   filled_,
+                   entries,
                    {element_uint32, {extent_.rows + 1}, rows_.indptr.get(), extent_.rows + 1},
-                   {wide_ ? element_uint16 : element_uint8, {filled_}, rows_.gaps.get(), filled_},
-                   {type_, {filled_}, rows_.values.get(), filled_}};
+                   {wide_ ? element_uint16 : element_uint8, {entries}, rows_.gaps.get(), entries},
+                   {type_, {entries}, rows_.values.get(), entries}};
   f32_csr::check_weights(rows_.weights);
   return std::move(rows_);
 }

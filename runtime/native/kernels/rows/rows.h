@@ -10,6 +10,7 @@
 
 #include <cstring>
 #include <memory>
+#include <type_traits>
 
 #include "core/geometry.h"
 #include "core/memory.h"
@@ -45,8 +46,12 @@ class Builder {
     entries_[1] += 1 + (gap >> 16);
   }
 
+  // Instead of counting: the most entries there can be, fillers included, with gaps of one byte.
+  void expect(int64_t entries) { entries_[0] = entries_[1] = entries; }
+
   // Between the passes. Throws where there is no memory.
-  void allocate();
+  Rows& allocate();
+  bool wide() const { return wide_; }  // gaps are of two bytes
 
   // `Bits` is as wide as the value type.
   template <class Bits>
@@ -60,6 +65,8 @@ class Builder {
   }
 
   Rows finish();
+  // The same of rows that were filled otherwise: so many entries, fillers included.
+  Rows finish(int64_t entries);
 
  private:
   // Zeros skipped since the entry before, in the same row.
@@ -108,6 +115,10 @@ Rows build(const Extent& extent, int value_type, Walk&& walk) {
   walk([&](int64_t row, int64_t column, auto&& value) { builder.add(row, column, value()); });
   return builder.finish();
 }
+
+// The unsigned integer behind a pointer that `with_bits` gives.
+template <class Pointer>
+using bits_of = std::remove_const_t<std::remove_pointer_t<Pointer>>;
 
 // Calls `body(const Bits*)` with the tensor's data as unsigned integers of its width.
 template <class Body>

@@ -5,12 +5,12 @@ namespace sparse_export::rows {
 
 Rows read_signmask(const std::vector<Tensor>& components, const Extent& extent) {
   const Mask mask(components[0], extent);
-  return build_flat(extent, mask, element_int8, Signs(components[1], mask.entries()));
+  return build_flat<uint8_t>(extent, mask, element_int8, Signs(components[1], mask.entries()));
 }
 
 Rows read_signgaps(const std::vector<Tensor>& components, const Extent& extent) {
   const FlatGaps gaps(components[0], extent);
-  return build_flat(extent, gaps, element_int8, Signs(components[1], gaps.entries()));
+  return build_flat<uint8_t>(extent, gaps, element_int8, Signs(components[1], gaps.entries()));
 }
 
 }  // namespace sparse_export::rows

@@ -19,10 +19,13 @@ Rows read_split(const std::vector<Tensor>& components, const Extent& extent) {
   }
   const Planes indices = read_indices(components[2], entries, table.count);
   const auto* bytes = low.as<uint8_t>();
-  return build_flat(extent, gaps, element_float, [&](int64_t entry) {
-    const uint32_t top = bytes[2 * entries + entry];
-    const uint32_t mantissa = bytes[entry] | static_cast<uint32_t>(bytes[entries + entry]) << 8 | (top & 0x7F) << 16;
-    return mantissa | (table.as<uint32_t>()[indices[entry]] + (23U << 23)) | top >> 7 << 31;
+  return build_flat<uint32_t>(extent, gaps, element_float, [&](uint32_t* values) {
+    for (int64_t i = 0; i < entries; ++i) {
+      const uint32_t top = bytes[2 * entries + i];
+      values[i] = bytes[i] | static_cast<uint32_t>(bytes[entries + i]) << 8 | (top & 0x7F) << 16 | top >> 7 << 31;
+    }
+    const auto* powers = table.as<uint32_t>();
+    indices.walk(entries, [&](int64_t i, uint8_t index) { values[i] |= powers[index] + (23U << 23); });
   });
 }
 

@@ -8,7 +8,8 @@ Rows read_tight(const std::vector<Tensor>& components, const Extent& extent) {
   const Tensor& values = components[1];
   return with_bits(values, "input 'values' must be float32, float16, bfloat16 or int8", [&](const auto* bits) {
     require(values.shape == Shape{gaps.entries()}, "input 'values' must have one element for each entry of 'gaps'");
-    return build_flat(extent, gaps, values.type, [&](int64_t entry) { return bits[entry]; });
+    return build_flat<bits_of<decltype(bits)>>(extent, gaps, values.type,
+                                               [&](auto* out) { std::copy_n(bits, values.count, out); });
   });
 }
 

@@ -1,0 +1,198 @@
+"""Weights that are stored packed and run dense, made dense before onnxruntime sees them.
+
+A node `<Prefix>Weight` stands for a weight that no packed layer reads. Its function is a hundred nodes, which
+onnxruntime inlines, folds and never quite forgets: with dozens of small weights that takes more time and
+memory than the net. The library decodes them in one pass. What it does not take is left to the function.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import wire
+
+#: What stands in an operator's name behind its format's prefix.
+WEIGHT, CAST = "Weight", "Cast"
+#: No protobuf message is longer than 2 GiB; some room for what is not weights.
+_LONGEST = (1 << 31) - (1 << 24)
+#: Element types (of ONNX) of components and what they are in memory; bfloat16 as its bits.
+_DTYPES = {1: "f4", 2: "u1", 3: "i1", 4: "u2", 10: "f2", 12: "u4", 13: "u8", 16: "u2"}
+#: Types that a weight is cast to.
+_CASTS = {0: np.dtype(np.float32), 2: np.dtype(np.uint8), 3: np.dtype(np.int8), 10: np.dtype(np.float16)}
+_FLOAT = 1
+#: A field that graphs do not have: what gets its number is passed over.
+_NO_FIELD = 6
+
+Array = np.ndarray[Any, Any]
+#: Prefix, components with their element types, and shape to the float32 weight; None where a rule is broken.
+Expand = Callable[[str, Sequence[tuple[int, Array]], Sequence[int]], Array | None]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Bytes that take the place of others."""
+
+    start: int
+    end: int
+    content: bytes
+
+
+class _Component(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("rank", ctypes.c_size_t),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("data", ctypes.c_void_p),
+    )
+
+
+def by_library(library: ctypes.CDLL) -> Expand:
+    """Decoding by the native library.
+
+    Raises
+    ------
+    AttributeError
+        If it is of a version that cannot.
+    """
+    function = library.SparseExportExpand
+    function.argtypes = [
+        ctypes.c_char_p,
+        ctypes.POINTER(_Component),
+        ctypes.c_size_t,
+        ctypes.POINTER(ctypes.c_int64),
+        ctypes.c_size_t,
+        ctypes.c_void_p,
+    ]
+
+    def expand(prefix: str, parts: Sequence[tuple[int, Array]], shape: Sequence[int]) -> Array | None:
+        components = (_Component * len(parts))()
+        for place, (kind, part) in zip(components, parts, strict=True):
+            place.type, place.rank, place.data = kind, part.ndim, part.ctypes.data
+            place.shape = (ctypes.c_int64 * part.ndim)(*part.shape)
+        dense = np.empty(shape, np.float32)
+        dims = (ctypes.c_int64 * len(shape))(*shape)
+        done = function(prefix.encode(), components, len(parts), dims, len(shape), dense.ctypes.data)
+        return dense if done else None
+
+    return expand
+
+
+def expanded(
+    data: wire.Buffer, nodes: Sequence[wire.Field], uses: Mapping[str, int], expand: Expand
+) -> tuple[list[Edit], list[bytes]]:
+    """What is to change so that these nodes become initializers, and the initializers in pieces.
+
+    Parameters
+    ----------
+    nodes
+        Nodes `<Prefix>Weight` of the graph.
+    uses
+        How often each name is an input of any node.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are no model.
+    """
+    graphs = list(wire.inside(data, wire.whole(data), wire.MODEL_GRAPH))
+    if len(graphs) != 1 or not nodes:
+        return [], []
+    tensors = dict(_named(data, graphs[0], wire.GRAPH_INITIALIZERS, wire.TENSOR_NAME))
+    for name, _ in _named(data, graphs[0], wire.GRAPH_INPUTS, wire.VALUE_NAME):
+        tensors.pop(name, None)  # whoever runs the model may give another
+    edits, pieces, left = [], [], dict(uses)
+    room = _LONGEST - len(data)
+    for node in nodes:
+        found = _weight(data, node, tensors, expand, room)
+        if found is None:
+            continue
+        inputs, tensor = found
+        room -= sum(map(len, tensor))
+        edits.append(_hidden(data, node, wire.GRAPH_NODES))
+        pieces += tensor
+        for name in inputs:
+            left[name] = left.get(name, 0) - 1
+            if left[name] == 0:
+                edits.append(_hidden(data, tensors[name], wire.GRAPH_INITIALIZERS))
+    return edits, [wire.head(wire.MODEL_GRAPH, sum(map(len, pieces))), *pieces] if pieces else []
+
+
+def _named(data: wire.Buffer, graph: wire.Field, number: int, name: int) -> Iterator[tuple[str, wire.Field]]:
+    for place in wire.inside(data, graph, number):
+        for inner in wire.inside(data, place, name):
+            yield wire.text(data, inner), place
+
+
+def _weight(
+    data: wire.Buffer, node: wire.Field, tensors: Mapping[str, wire.Field], expand: Expand, room: int
+) -> tuple[list[str], list[bytes]] | None:
+    """The names of a node's components, and its output as an initializer; None where it is to stay."""
+    inputs, outputs = (
+        [wire.text(data, field) for field in wire.inside(data, node, number)]
+        for number in (wire.NODE_INPUTS, wire.NODE_OUTPUTS)
+    )
+    (operator,) = (wire.text(data, field) for field in wire.inside(data, node, wire.NODE_OPERATOR))
+    prefix, _, suffix = operator.rpartition(WEIGHT)
+    attributes = {
+        wire.text(data, name): attribute
+        for attribute in wire.inside(data, node, wire.NODE_ATTRIBUTES)
+        for name in wire.inside(data, attribute, wire.ATTRIBUTE_NAME)
+    }
+    if suffix not in ("", CAST) or "shape" not in attributes or len(outputs) != 1:
+        return None
+    shape = list(wire.numbers(data, attributes["shape"], wire.ATTRIBUTE_INTS))
+    to = 0
+    if suffix:
+        to = next(wire.numbers(data, attributes.get("to", node), wire.ATTRIBUTE_INT), -1)
+    size = math.prod(shape)
+    if to not in _CASTS or not 0 < size * 4 < room or any(dim <= 0 for dim in shape):
+        return None
+    parts = [_read(data, tensors[name]) for name in inputs if name in tensors]
+    if len(parts) != len(inputs) or None in [kind for kind, _ in parts]:
+        return None
+    dense = expand(prefix, parts, shape)
+    if dense is None:
+        return None
+    raw = dense.astype(_CASTS[to], copy=False).tobytes()
+    fields = b"".join(wire.number(wire.TENSOR_DIMS, dim) for dim in shape)
+    fields += wire.number(wire.TENSOR_TYPE, to or _FLOAT) + wire.message(
+        wire.TENSOR_NAME, outputs[0].encode()
+    )
+    fields += wire.head(wire.TENSOR_RAW, len(raw))
+    return inputs, [wire.head(wire.GRAPH_INITIALIZERS, len(fields) + len(raw)) + fields, raw]
+
+
+def _read(data: wire.Buffer, tensor: wire.Field) -> tuple[int | None, Array]:
+    """Element type and content of an initializer that lies in the file as it is in memory; else None."""
+    raw = list(wire.inside(data, tensor, wire.TENSOR_RAW))
+    kind = next(wire.numbers(data, tensor, wire.TENSOR_TYPE), 0)
+    shape = list(wire.numbers(data, tensor, wire.TENSOR_DIMS))
+    if len(raw) != 1 or kind not in _DTYPES:
+        return None, np.empty(0)
+    dtype = np.dtype(_DTYPES[kind]).newbyteorder("<")
+    if raw[0].end - raw[0].start != math.prod(shape) * dtype.itemsize:
+        return None, np.empty(0)
+    # A copy lies where its elements may be read at once.
+    content = np.frombuffer(bytes(data[raw[0].start : raw[0].end]), dtype).reshape(shape)
+    return kind, content.copy()
+
+
+def _hidden(data: wire.Buffer, field: wire.Field, number: int) -> Edit:
+    """The field under a number that nobody reads.
+
+    Raises
+    ------
+    ValueError
+        If its key is not written as everybody writes it.
+    """
+    head = wire.head(number, field.end - field.start)
+    start = field.start - len(head)
+    if bytes(data[start : field.start]) != head:
+        raise ValueError("a field's key is unusual")
+    return Edit(start, field.start, wire.head(_NO_FIELD, field.end - field.start))
