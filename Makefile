@@ -139,6 +139,7 @@ benchmarks: setup demo-out/model.csr.onnx ## Every published figure, into benchm
 	$(PY) benchmarks/kernels.py --linear-time
 	$(PY) benchmarks/models.py --threads 1 2
 	$(PY) benchmarks/models.py --memory
+	$(PY) benchmarks/loads.py
 	$(PY) benchmarks/binary.py
 	$(VENV)/bin/sparse-export bench demo-out/model.pt demo-out/model.csr.onnx --peers --data demo-out/held-out.npz \
 	  --save benchmarks/results/vgg11.json --markdown benchmarks/results/vgg11.md --html benchmarks/results/vgg11.html --force

@@ -25,7 +25,7 @@ from typing import Any
 
 from . import cost, wire
 from .cost import Work
-from .expand import WEIGHT, Edit, Expand, expanded
+from .expand import WEIGHT, Edit, Expand, expanded, without
 
 DOMAIN = "sparse_export"
 #: Of the same length, so that a node changes in place.
@@ -93,8 +93,7 @@ def settled(
             nodes = list(_nodes(data, uses))
             outer = [node for node in nodes if not node.inner]
             losing = _losing(data, outer, target) if choose and outer else []
-            weights = [node.place for node in outer if is_weight(node.operator)]
-            edits, pieces = _dense(data, weights, uses, expand) if expand else ([], [])
+            edits, pieces = _dense(data, nodes, uses, expand) if expand else ([], [])
             edits += [Edit(*node.domain[1:], EXPANDED_DOMAIN.encode()) for node in losing]
             pieces += _copies(data, {node.operator for node in losing})
             gone = {node.domain for node in losing}
@@ -217,13 +216,27 @@ def _numbers(values: list[Any], count: int) -> bool:
 
 
 def _dense(
-    data: memoryview, nodes: Sequence[wire.Field], uses: Counter[str], expand: Expand
+    data: memoryview, nodes: Sequence[_Node], uses: Counter[str], expand: Expand
 ) -> tuple[list[Edit], list[bytes]]:
-    """What makes these weights dense; nothing where the model is written in an unusual way."""
+    """What makes weights of the graph dense; nothing where the model is written in an unusual way."""
+    weights = [node for node in nodes if is_weight(node.operator)]
     try:
-        return expanded(data, nodes, uses, expand)
+        edits, pieces, done = expanded(data, [node.place for node in weights if not node.inner], uses, expand)
+        called = {node.operator for node in nodes if node.place not in done}
+        unused = {node.operator for node in weights} - called
+        edits += [without(data, function) for function, name in _functions(data) if name in unused]
     except (ValueError, MemoryError):
         return [], []
+    return edits, pieces
+
+
+def _functions(data: memoryview) -> Iterator[tuple[wire.Field, str]]:
+    """The functions of our domain, by name."""
+    for function in wire.inside(data, wire.whole(data), wire.MODEL_FUNCTIONS):
+        parts = {inner.number: inner for inner in wire.fields(data, function.start, function.end)}
+        domain, name = parts.get(wire.FUNCTION_DOMAIN), parts.get(wire.FUNCTION_NAME)
+        if domain and name and wire.text(data, domain) == DOMAIN:
+            yield function, wire.text(data, name)
 
 
 def _copies(data: memoryview, operators: Collection[str]) -> list[bytes]:
@@ -231,10 +244,9 @@ def _copies(data: memoryview, operators: Collection[str]) -> list[bytes]:
     if not operators:
         return []
     other, copies = EXPANDED_DOMAIN.encode(), []
-    for function in wire.inside(data, wire.whole(data), wire.MODEL_FUNCTIONS):
-        parts = {inner.number: inner for inner in wire.fields(data, function.start, function.end)}
-        domain, name = parts.get(wire.FUNCTION_DOMAIN), parts.get(wire.FUNCTION_NAME)
-        if domain and name and wire.text(data, name) in operators and wire.text(data, domain) == DOMAIN:
+    for function, name in _functions(data):
+        if name in operators:
+            (domain,) = wire.inside(data, function, wire.FUNCTION_DOMAIN)
             content = bytes(data[function.start : domain.start]) + other
             copies.append(
                 wire.message(wire.MODEL_FUNCTIONS, content + bytes(data[domain.end : function.end]))

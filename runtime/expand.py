@@ -26,8 +26,8 @@ _DTYPES = {1: "f4", 2: "u1", 3: "i1", 4: "u2", 10: "f2", 12: "u4", 13: "u8", 16:
 #: Types that a weight is cast to.
 _CASTS = {0: np.dtype(np.float32), 2: np.dtype(np.uint8), 3: np.dtype(np.int8), 10: np.dtype(np.float16)}
 _FLOAT = 1
-#: A field that graphs do not have: what gets its number is passed over.
-_NO_FIELD = 6
+#: Fields that graphs and models do not have: what gets their numbers is passed over.
+_NO_FIELD, _NO_MODEL_FIELD = 6, 24
 
 Array = np.ndarray[Any, Any]
 #: Prefix, components with their element types, and shape to the float32 weight; None where a rule is broken.
@@ -85,8 +85,8 @@ def by_library(library: ctypes.CDLL) -> Expand:
 
 def expanded(
     data: wire.Buffer, nodes: Sequence[wire.Field], uses: Mapping[str, int], expand: Expand
-) -> tuple[list[Edit], list[bytes]]:
-    """What is to change so that these nodes become initializers, and the initializers in pieces.
+) -> tuple[list[Edit], list[bytes], set[wire.Field]]:
+    """What is to change so that nodes become initializers, those in pieces, and which nodes are meant.
 
     Parameters
     ----------
@@ -102,11 +102,11 @@ def expanded(
     """
     graphs = list(wire.inside(data, wire.whole(data), wire.MODEL_GRAPH))
     if len(graphs) != 1 or not nodes:
-        return [], []
+        return [], [], set()
     tensors = dict(_named(data, graphs[0], wire.GRAPH_INITIALIZERS, wire.TENSOR_NAME))
     for name, _ in _named(data, graphs[0], wire.GRAPH_INPUTS, wire.VALUE_NAME):
         tensors.pop(name, None)  # whoever runs the model may give another
-    edits, pieces, left = [], [], dict(uses)
+    edits, pieces, done, left = [], [], set(), dict(uses)
     room = _LONGEST - len(data)
     for node in nodes:
         found = _weight(data, node, tensors, expand, room)
@@ -114,13 +114,27 @@ def expanded(
             continue
         inputs, tensor = found
         room -= sum(map(len, tensor))
-        edits.append(_hidden(data, node, wire.GRAPH_NODES))
+        done.add(node)
+        edits.append(_hidden(data, node, wire.GRAPH_NODES, _NO_FIELD))
         pieces += tensor
         for name in inputs:
             left[name] = left.get(name, 0) - 1
             if left[name] == 0:
-                edits.append(_hidden(data, tensors[name], wire.GRAPH_INITIALIZERS))
-    return edits, [wire.head(wire.MODEL_GRAPH, sum(map(len, pieces))), *pieces] if pieces else []
+                edits.append(_hidden(data, tensors[name], wire.GRAPH_INITIALIZERS, _NO_FIELD))
+    if pieces:
+        pieces.insert(0, wire.head(wire.MODEL_GRAPH, sum(map(len, pieces))))
+    return edits, pieces, done
+
+
+def without(data: wire.Buffer, function: wire.Field) -> Edit:
+    """A function that nothing calls any more.
+
+    Raises
+    ------
+    ValueError
+        If its key is not written as everybody writes it.
+    """
+    return _hidden(data, function, wire.MODEL_FUNCTIONS, _NO_MODEL_FIELD)
 
 
 def _named(data: wire.Buffer, graph: wire.Field, number: int, name: int) -> Iterator[tuple[str, wire.Field]]:
@@ -183,7 +197,7 @@ def _read(data: wire.Buffer, tensor: wire.Field) -> tuple[int | None, Array]:
     return kind, content.copy()
 
 
-def _hidden(data: wire.Buffer, field: wire.Field, number: int) -> Edit:
+def _hidden(data: wire.Buffer, field: wire.Field, number: int, other: int) -> Edit:
     """The field under a number that nobody reads.
 
     Raises
@@ -195,4 +209,4 @@ def _hidden(data: wire.Buffer, field: wire.Field, number: int) -> Edit:
     start = field.start - len(head)
     if bytes(data[start : field.start]) != head:
         raise ValueError("a field's key is unusual")
-    return Edit(start, field.start, wire.head(_NO_FIELD, field.end - field.start))
+    return Edit(start, field.start, wire.head(other, field.end - field.start))

@@ -118,6 +118,22 @@ def memory(document: Document) -> str:
     return table("MiB | .onnx file | private after load | after a run | peak (VmHWM)", rows)
 
 
+def loads(document: Document) -> str:
+    """Every file with its time, memory and peak, each in parts of the dense file's."""
+    dense = {row["net"]: row for row in document["rows"] if row["file"] == "dense"}
+    rows = []
+    for row in document["rows"]:
+        beside = dense[row["net"]]
+        figures = [
+            f"{row[key]:,.{digits}f} ({row[key] / beside[key]:.2f}x)"
+            for key, digits in (("load_ms", 0), ("loaded_mb", 1), ("peak_mb", 0))
+        ]
+        name = f"{row['net']} {row['file']}{', operators registered' if row['library'] else ''}"
+        rows.append((name, f"{row['bytes'] / 1e6:.2f}", *figures, f"{row['run_mb']:.1f}"))
+    head = "MiB, one thread | .onnx MB | load ms | private after load | peak while loading | after a run"
+    return table(head, rows)
+
+
 def binary(document: Document) -> str:
     """1-bit layers and nets against float32, INT8 or 2-bit of the same run."""
     rows = []
@@ -139,6 +155,7 @@ SECTIONS = (
         memory,
         "python benchmarks/models.py --memory",
     ),
+    ("loads", "Loading packed files, 90 % zeros", loads, "python benchmarks/loads.py"),
     ("binary", "Binarized layers and nets", binary, "python benchmarks/binary.py"),
 )
 
