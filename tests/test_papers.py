@@ -12,7 +12,10 @@ ROOT = Path(__file__).parents[1]
 PAPERS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("runtime/native/**/*.md")]
 #: Where a path in a paper may begin, and what it may leave out.
 HOMES = (ROOT, ROOT / "runtime" / "native", ROOT / "exporter")
-ROOMS = "benchmarks|cli|core|docs|examples|exporter|formats|fuzz|kernels|measure|ops|ort|runtime|src|tests|tools|training"
+ROOMS = (
+    "benchmarks|cli|core|docs|examples|exporter|formats|fuzz|kernels|measure|ops|ort|runtime|src|tests|tools"
+    "|training"
+)
 #: Files of the examples in docs/adding.md, and a folder that has its place but is not there yet.
 TO_COME = re.compile(r"\bNAME\b|[<>*{]|/cuda\b|/listed\b|_listed\b")
 PACKAGE = ("cli", "exporter", "formats", "measure", "runtime", "src", "training")
