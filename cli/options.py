@@ -50,7 +50,7 @@ class NamedShapeType(click.ParamType[tuple[Any, ...]]):
         return (name, sizes) if equals else sizes
 
 
-class Tolerance(click.ParamType[float]):
+class NotNegative(click.ParamType[float]):
     """A finite number that is not negative."""
 
     name = "NUMBER"
@@ -215,10 +215,10 @@ archive_options = together(
 tolerance_options = together(
     click.option(
         "--rtol",
-        type=Tolerance(),
-        help="Tolerance relative to the output's own channel and row.  [default: room for rounding]",
+        type=NotNegative(),
+        help="NotNegative relative to the output's own channel and row.  [default: room for rounding]",
     ),
-    click.option("--atol", type=Tolerance(), help="Absolute tolerance.  [default: 0]"),
+    click.option("--atol", type=NotNegative(), help="Absolute tolerance.  [default: 0]"),
     click.option(
         "--seed", type=click.IntRange(0, 2**31), default=0, show_default=True, help="Seed of the inputs."
     ),

@@ -48,7 +48,7 @@ def test_retraining_regains_accuracy(nets: Path, blobs: data.Data) -> None:
     model, recipe = tiny(nets), train.Recipe(epochs=6, lr=0.02)
     train.fit(model, blobs, recipe)
     before = train.accuracy(model, blobs.test)
-    budget = ways.Budget(recipe, epochs=6)
+    budget = ways.Allowance(recipe, epochs=6)
     state = {k: v.clone() for k, v in model.state_dict().items()}
     ways.run("none", model, blobs, 0.8, budget)
     pruned = train.accuracy(model, blobs.test)
@@ -61,14 +61,14 @@ def test_retraining_regains_accuracy(nets: Path, blobs: data.Data) -> None:
 @pytest.mark.parametrize("method", ways.METHODS)
 def test_every_method_ends_at_the_same_number_of_nonzeros(nets: Path, blobs: data.Data, method: str) -> None:
     model, early = tiny(nets), tiny(nets).state_dict()
-    budget = ways.Budget(train.Recipe(lr=0.01), epochs=2, rounds=2, early=early)
+    budget = ways.Allowance(train.Recipe(lr=0.01), epochs=2, rounds=2, early=early)
     ways.run(method, model, blobs, 0.75, budget)
     size = prune.count_nonzero(model)[1]
     assert prune.count_nonzero(model)[0] == size - round(0.75 * size)
 
 
 def test_rounds_share_the_budget_and_end_at_the_rate() -> None:
-    budget = ways.Budget(train.Recipe(), epochs=7, rounds=3)
+    budget = ways.Allowance(train.Recipe(), epochs=7, rounds=3)
     rounds = ways.rounds_of(0.9, budget)
     assert sum(epochs for _, epochs in rounds) == 7
     assert rounds[-1][0] == 0.9

@@ -55,7 +55,7 @@ def compute(task: Task) -> Row:
     samples = settings.data.load()
     check_fit(model, samples)
     early = checkpoints.read_state(task.early) if task.early else {}
-    budget = ways.Budget(
+    budget = ways.Allowance(
         settings.recipe,
         settings.epochs,
         settings.rounds,

@@ -15,7 +15,7 @@ from ..train import Constraint, Recipe, fit
 
 
 @dataclass(frozen=True)
-class Budget:
+class Allowance:
     """What every method may spend.
 
     Parameters
@@ -46,7 +46,7 @@ class Budget:
             raise InputError("rounds must be at least 1")
 
 
-def _prune(model: nn.Module, rate: float, budget: Budget) -> None:
+def _prune(model: nn.Module, rate: float, budget: Allowance) -> None:
     masks = prune.masks(
         model,
         rate,
@@ -58,37 +58,37 @@ def _prune(model: nn.Module, rate: float, budget: Budget) -> None:
     prune.apply(model, masks)
 
 
-def _one_shot(model: nn.Module, data: Data, rate: float, budget: Budget) -> None:
+def _one_shot(model: nn.Module, data: Data, rate: float, budget: Allowance) -> None:
     _prune(model, rate, budget)
 
 
-def _batchnorm(model: nn.Module, data: Data, rate: float, budget: Budget) -> None:
+def _batchnorm(model: nn.Module, data: Data, rate: float, budget: Allowance) -> None:
     _one_shot(model, data, rate, budget)
     retrain.reestimate_batchnorm(model, data)
 
 
-def _retrain(model: nn.Module, data: Data, budget: Budget, schedule: str, epochs: int, seed: int) -> None:
+def _retrain(model: nn.Module, data: Data, budget: Allowance, schedule: str, epochs: int, seed: int) -> None:
     recipe = retrain.recipe_for(budget.recipe, schedule, epochs, seed)
     fit(model, data, recipe, [retrain.Masked(model)])
 
 
-def _fine_tune(model: nn.Module, data: Data, rate: float, budget: Budget) -> None:
+def _fine_tune(model: nn.Module, data: Data, rate: float, budget: Allowance) -> None:
     _one_shot(model, data, rate, budget)
     _retrain(model, data, budget, "fine-tune", budget.epochs, budget.seed)
 
 
-def _lr_rewind(model: nn.Module, data: Data, rate: float, budget: Budget) -> None:
+def _lr_rewind(model: nn.Module, data: Data, rate: float, budget: Allowance) -> None:
     _one_shot(model, data, rate, budget)
     _retrain(model, data, budget, "lr-rewind", budget.epochs, budget.seed)
 
 
-def _weight_rewind(model: nn.Module, data: Data, rate: float, budget: Budget) -> None:
+def _weight_rewind(model: nn.Module, data: Data, rate: float, budget: Allowance) -> None:
     _one_shot(model, data, rate, budget)
     retrain.rewind(model, budget.early)
     _retrain(model, data, budget, "weight-rewind", budget.epochs, budget.seed)
 
 
-def rounds_of(rate: float, budget: Budget) -> list[tuple[float, int]]:
+def rounds_of(rate: float, budget: Allowance) -> list[tuple[float, int]]:
     """(rate, epochs) of each round: every round keeps the same share, the last takes the odd epochs."""
     rounds = max(1, min(budget.rounds, budget.epochs))
     rates = [1 - (1 - rate) ** (i / rounds) for i in range(1, rounds)] + [rate]
@@ -96,36 +96,36 @@ def rounds_of(rate: float, budget: Budget) -> list[tuple[float, int]]:
     return [(r, each if i < rounds else budget.epochs - each * (rounds - 1)) for i, r in enumerate(rates, 1)]
 
 
-def _iterative(model: nn.Module, data: Data, rate: float, budget: Budget, schedule: str) -> None:
+def _iterative(model: nn.Module, data: Data, rate: float, budget: Allowance, schedule: str) -> None:
     for number, (step_rate, epochs) in enumerate(rounds_of(rate, budget)):
         _prune(model, step_rate, budget)
         _retrain(model, data, budget, schedule, epochs, budget.seed * 1000 + number)
 
 
-def _han(model: nn.Module, data: Data, rate: float, budget: Budget) -> None:
+def _han(model: nn.Module, data: Data, rate: float, budget: Allowance) -> None:
     _iterative(model, data, rate, budget, "fine-tune")
 
 
-def _han_rewind(model: nn.Module, data: Data, rate: float, budget: Budget) -> None:
+def _han_rewind(model: nn.Module, data: Data, rate: float, budget: Allowance) -> None:
     _iterative(model, data, rate, budget, "lr-rewind")
 
 
-def _han_batchnorm(model: nn.Module, data: Data, rate: float, budget: Budget) -> None:
+def _han_batchnorm(model: nn.Module, data: Data, rate: float, budget: Allowance) -> None:
     _han(model, data, rate, budget)
     retrain.reestimate_batchnorm(model, data)
 
 
-def _han_rewind_batchnorm(model: nn.Module, data: Data, rate: float, budget: Budget) -> None:
+def _han_rewind_batchnorm(model: nn.Module, data: Data, rate: float, budget: Allowance) -> None:
     _han_rewind(model, data, rate, budget)
     retrain.reestimate_batchnorm(model, data)
 
 
-def _cubic(model: nn.Module, data: Data, rate: float, budget: Budget) -> None:
+def _cubic(model: nn.Module, data: Data, rate: float, budget: Allowance) -> None:
     constraint: Constraint = retrain.Cubic(model, rate, structure=budget.structure)
     fit(model, data, replace(budget.recipe, epochs=budget.epochs, seed=budget.seed), [constraint])
 
 
-Run = Callable[[nn.Module, Data, float, Budget], None]
+Run = Callable[[nn.Module, Data, float, Allowance], None]
 
 #: Name -> (what it does, how).
 METHODS: dict[str, tuple[str, Run]] = {
@@ -156,7 +156,7 @@ def parse(text: str) -> list[str]:
     return names
 
 
-def run(method: str, model: nn.Module, data: Data, rate: float, budget: Budget) -> None:
+def run(method: str, model: nn.Module, data: Data, rate: float, budget: Allowance) -> None:
     """Bring the net to the rate by the named method, in place.
 
     Raises
