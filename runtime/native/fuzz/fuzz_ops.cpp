@@ -129,11 +129,11 @@ void add_bits(Random& random, int64_t rows, int64_t columns, std::vector<OrtValu
 
 // The format of kernels/rows whose operator this is, or null.
 const char* format_of(const std::string& name) {
-#define SPARSE_EXPORT_SOURCE(format, prefix, ...)                             \
-  for (const char* layer : {"Conv", "MatMul", "QConv", "QMatMul"}) {          \
-    if (name.rfind(std::string(prefix) + layer, 0) == 0) {                    \
-      return #format;                                                         \
-    }                                                                         \
+#define SPARSE_EXPORT_SOURCE(format, prefix, ...)                    \
+  for (const char* layer : {"Conv", "MatMul", "QConv", "QMatMul"}) { \
+    if (name.rfind(std::string(prefix) + layer, 0) == 0) {           \
+      return #format;                                                \
+    }                                                                \
   }
 #include "kernels/rows/sources.def"
 #undef SPARSE_EXPORT_SOURCE
