@@ -80,7 +80,7 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
 
     _options: onnxruntime.SessionOptions | None = None
     _packed: str = "auto"
-    _model: str | bytes | os.PathLike[str] = b""
+    _model: Any = b""
 
     def __init__(
         self,
