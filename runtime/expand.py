@@ -24,7 +24,12 @@ _LONGEST = (1 << 31) - (1 << 24)
 #: Element types (of ONNX) of components and what they are in memory; bfloat16 as its bits.
 _DTYPES = {1: "f4", 2: "u1", 3: "i1", 4: "u2", 10: "f2", 12: "u4", 13: "u8", 16: "u2"}
 #: Types that a weight is cast to.
-_CASTS = {0: np.dtype(np.float32), 2: np.dtype(np.uint8), 3: np.dtype(np.int8), 10: np.dtype(np.float16)}
+_CASTS: dict[int, np.dtype[Any]] = {
+    0: np.dtype(np.float32),
+    2: np.dtype(np.uint8),
+    3: np.dtype(np.int8),
+    10: np.dtype(np.float16),
+}
 _FLOAT = 1
 #: Fields that graphs and models do not have: what gets their numbers is passed over.
 _NO_FIELD, _NO_MODEL_FIELD = 6, 24
@@ -167,8 +172,9 @@ def _weight(
     size = math.prod(shape)
     if to not in _CASTS or not 0 < size * 4 < room or any(dim <= 0 for dim in shape):
         return None
-    parts = [_read(data, tensors[name]) for name in inputs if name in tensors]
-    if len(parts) != len(inputs) or None in [kind for kind, _ in parts]:
+    found = [_read(data, tensors[name]) for name in inputs if name in tensors]
+    parts = [part for part in found if part is not None]
+    if len(parts) != len(inputs):
         return None
     dense = expand(prefix, parts, shape)
     if dense is None:
@@ -182,16 +188,16 @@ def _weight(
     return inputs, [wire.head(wire.GRAPH_INITIALIZERS, len(fields) + len(raw)) + fields, raw]
 
 
-def _read(data: wire.Buffer, tensor: wire.Field) -> tuple[int | None, Array]:
+def _read(data: wire.Buffer, tensor: wire.Field) -> tuple[int, Array] | None:
     """Element type and content of an initializer that lies in the file as it is in memory; else None."""
     raw = list(wire.inside(data, tensor, wire.TENSOR_RAW))
     kind = next(wire.numbers(data, tensor, wire.TENSOR_TYPE), 0)
     shape = list(wire.numbers(data, tensor, wire.TENSOR_DIMS))
     if len(raw) != 1 or kind not in _DTYPES:
-        return None, np.empty(0)
+        return None
     dtype = np.dtype(_DTYPES[kind]).newbyteorder("<")
     if raw[0].end - raw[0].start != math.prod(shape) * dtype.itemsize:
-        return None, np.empty(0)
+        return None
     # A copy lies where its elements may be read at once.
     content = np.frombuffer(bytes(data[raw[0].start : raw[0].end]), dtype).reshape(shape)
     return kind, content.copy()

@@ -80,7 +80,7 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
 
     _options: onnxruntime.SessionOptions | None = None
     _packed: str = "auto"
-    _model: str | bytes | os.PathLike[str] = b""
+    _model: Any = b""
 
     def __init__(
         self,
@@ -138,12 +138,11 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
         if not isinstance(self._model, bytes | str | os.PathLike):
             return choice.UNKNOWN
         model = self._model if isinstance(self._model, bytes) else Path(self._model)
-        found = choice.settled(
-            model,
-            kernel_target(),
-            choose=self._packed != "all",
-            expand=expand.by_library(loaded(library_path())),
-        )
+        try:
+            dense = expand.by_library(loaded(library_path()))
+        except (OSError, AttributeError):  # registering says what is wrong with it
+            dense = None
+        found = choice.settled(model, kernel_target(), choose=self._packed != "all", expand=dense)
         if found.model is not None and isinstance(model, Path) and self._options is not None:
             try:
                 self._options.get_session_config_entry(_FOLDER)

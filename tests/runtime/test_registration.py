@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 
 import sparse_export
 from sparse_export.errors import MissingDependencyError
-from sparse_export.runtime import choice, registration
+from sparse_export.runtime import choice, inference, registration
 
 from .profiles import operators, profiled
 from .test_session import small_case
@@ -131,7 +131,8 @@ def test_sessions_outlive_the_options_of_the_program() -> None:
 
 
 def test_a_library_of_another_version_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registration, "loaded", lambda path: object())
+    for module in (registration, inference):
+        monkeypatch.setattr(module, "loaded", lambda path: object())
     with pytest.raises(MissingDependencyError, match="cannot load"):
         sparse_export.InferenceSession(PLAIN)
 

@@ -99,8 +99,8 @@ struct SparseExportComponent {
   const void* data;
 };
 
-// Fills `dense` with the weight that `<prefix>Weight` stands for; 0 where the components break a rule. Who makes a model
-// of many weights dense before it is loaded spares the runtime hundreds of nodes for each.
+// Fills `dense` with the weight that `<prefix>Weight` stands for; 0 where the components break a rule. Who makes a
+// model of many weights dense before it is loaded spares the runtime hundreds of nodes for each.
 SPARSE_EXPORT_API int SparseExportExpand(const char* prefix, const SparseExportComponent* components, size_t count,
                                          const int64_t* shape, size_t rank, float* dense) {
   try {

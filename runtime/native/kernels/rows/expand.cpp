@@ -81,9 +81,9 @@ Rows read(std::string_view prefix, const std::vector<Tensor>& components, const 
 }
 
 size_t count_of(std::string_view prefix) {
-#define SPARSE_EXPORT_SOURCE(format, name, ...)                       \
-  if (prefix == name) {                                               \
-    return std::initializer_list<const char*>{__VA_ARGS__}.size();    \
+#define SPARSE_EXPORT_SOURCE(format, name, ...)                    \
+  if (prefix == name) {                                            \
+    return std::initializer_list<const char*>{__VA_ARGS__}.size(); \
   }
 #include "sources.def"
 #undef SPARSE_EXPORT_SOURCE

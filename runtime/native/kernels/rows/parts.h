@@ -147,10 +147,11 @@ std::vector<int64_t> fill_gaps(const Extent& extent, const Positions& positions,
     }
     int64_t gap = position - previous - 1;
     previous = position;
-    for (; gap > most; gap -= most + 1) [[unlikely]] {
-      fillers.push_back(filled);
-      gaps[filled++] = most;
-    }
+    for (; gap > most; gap -= most + 1)
+      [[unlikely]] {
+        fillers.push_back(filled);
+        gaps[filled++] = most;
+      }
     gaps[filled++] = static_cast<Gap>(gap);
   });
   while (row < extent.rows) {
@@ -186,8 +187,8 @@ Rows build_flat(const Extent& extent, const Positions& positions, int value_type
     positions.walk([&](int64_t position) { builder.count(position / columns, position % columns); });
   }
   Rows& rows = builder.allocate();
-  const std::vector<int64_t> fillers = builder.wide() ? fill_gaps<uint16_t>(extent, positions, rows)
-                                                      : fill_gaps<uint8_t>(extent, positions, rows);
+  const std::vector<int64_t> fillers =
+      builder.wide() ? fill_gaps<uint16_t>(extent, positions, rows) : fill_gaps<uint8_t>(extent, positions, rows);
   auto* const values = reinterpret_cast<Bits*>(rows.values.get());
   fill(values);
   spread(values, entries, fillers);
