@@ -130,10 +130,12 @@ def estimate(work: Work, kernel: str, target: str) -> Estimate:
     if work.kind == DEPTHWISE:
         return Estimate(0.0, math.inf)
     if work.kind == INTEGERS:
-        values = work.inputs + work.rows * work.outputs
+        results = work.rows * work.outputs
         # A convolution reads an input at several taps: it has fewer inputs than columns times outputs.
         linear = 4 * work.size * work.outputs <= work.rows * (work.inputs + 3 * work.outputs)
-        found = cost_int8.seconds(work.size, work.nnz, work.outputs, values, target, linear=linear)
+        found = cost_int8.seconds(
+            work.size, work.nnz, work.outputs, work.inputs, results, target, linear=linear
+        )
         return Estimate(*found)
     coefficients = _coefficients(target)
     name = kernel if f"{kernel} {work.kind}" in coefficients else _KERNEL

@@ -91,14 +91,13 @@ inline void finish_vector(const Call& call, Vec scaled, int64_t count, int64_t a
   store_bytes(static_cast<uint8_t*>(call.y) + at, q + out.zero, count);
 }
 
-// Outputs [at, at + count) of row k, from its sums: count is any number.
+// Outputs [at, at + count) of row k, from its sums with their bias: count is any number.
 inline void finish(const Call& call, int64_t k, const int32_t* sums, int64_t count, int64_t at) {
   const Vec multiplier = broadcast(call.out.multiplier[k]);
-  const int32_t bias = call.out.bias[k];
   for (int64_t i = 0; i < count; i += lanes) {
     IndexVec sum;
     std::memcpy(&sum, sums + i, sizeof sum);  // a tile's sums are whole vectors, but not always from here
-    finish_vector(call, to_float(add_modulo(sum, IndexVec{} + bias)) * multiplier, smaller(lanes, count - i), at + i);
+    finish_vector(call, to_float(sum) * multiplier, smaller(lanes, count - i), at + i);
   }
 }
 

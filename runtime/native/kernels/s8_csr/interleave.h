@@ -58,12 +58,67 @@ inline Bytes load_pixels(const uint8_t* p, const uint8_t* end) {
   return Stride == 2 ? load_even(p, end) : load_before(p, end);
 }
 
+#if defined(__AVX512BW__)
+// 64 bytes from p, or as many as there are.
+inline __m512i load_many(const uint8_t* p, const uint8_t* end) {
+  const int64_t left = end - p;
+  const __mmask64 inside = left >= 64 ? ~__mmask64{0} : left <= 0 ? 0 : (__mmask64{1} << left) - 1;
+  return _mm512_maskz_loadu_epi8(inside, p);
+}
+
+template <int Stride>
+inline __m512i load_many_pixels(const uint8_t* p, const uint8_t* end) {
+  if constexpr (Stride == 1) {
+    return load_many(p, end);
+  }
+  constexpr __mmask32 all = 0xFFFFFFFF;
+  const __m256i low = _mm512_maskz_cvtepi16_epi8(all, load_many(p, end));  // the even ones
+  const __m256i high = _mm512_maskz_cvtepi16_epi8(all, load_many(p + 64, end));
+  return _mm512_maskz_inserti64x4(0xFF, _mm512_castsi256_si512(low), high, 1);
+}
+
+// As `interleave_pixels`, 64 pixels, the first `count` of them: whole vectors are written.
+template <int Stride>
+inline void interleave_many(const FourPlanes& from, int64_t at, int64_t count, uint8_t flip, uint8_t* out) {
+  const __m512i flips = _mm512_set1_epi8(static_cast<char>(flip));
+  const auto load = [&](int plane) {
+    return _mm512_maskz_xor_epi32(0xFFFF, load_many_pixels<Stride>(from.plane[plane] + at, from.end), flips);
+  };
+  const __m512i a = load(0), b = load(1), c = load(2), d = load(3);
+  const __m512i low_ab = _mm512_unpacklo_epi8(a, b), high_ab = _mm512_unpackhi_epi8(a, b);
+  const __m512i low_cd = _mm512_unpacklo_epi8(c, d), high_cd = _mm512_unpackhi_epi8(c, d);
+  // Of every quarter: pixels 0 to 3, 4 to 7, 8 to 11, 12 to 15.
+  const __m512i p0 = _mm512_unpacklo_epi16(low_ab, low_cd), p1 = _mm512_unpackhi_epi16(low_ab, low_cd);
+  const __m512i p2 = _mm512_unpacklo_epi16(high_ab, high_cd), p3 = _mm512_unpackhi_epi16(high_ab, high_cd);
+  constexpr __mmask8 all = 0xFF;
+  const __m512i first_01 = _mm512_maskz_shuffle_i64x2(all, p0, p1, 0x44);
+  const __m512i first_23 = _mm512_maskz_shuffle_i64x2(all, p2, p3, 0x44);
+  const __m512i last_01 = _mm512_maskz_shuffle_i64x2(all, p0, p1, 0xEE);
+  const __m512i last_23 = _mm512_maskz_shuffle_i64x2(all, p2, p3, 0xEE);
+  const auto put = [&](int64_t place, __m512i pixels) {
+    if (place < count) {
+      _mm512_storeu_si512(out + place * group_channels, pixels);
+    }
+  };
+  put(0, _mm512_maskz_shuffle_i64x2(all, first_01, first_23, 0x88));
+  put(16, _mm512_maskz_shuffle_i64x2(all, first_01, first_23, 0xDD));
+  put(32, _mm512_maskz_shuffle_i64x2(all, last_01, last_23, 0x88));
+  put(48, _mm512_maskz_shuffle_i64x2(all, last_01, last_23, 0xDD));
+}
+#endif
+
 // Pixels [offset + i * stride] of four planes to out[4 i ...], i in [0, count). Writes whole vectors: up to 15 pixels
 // too many.
 template <int Stride>
 inline void interleave_pixels(const FourPlanes& from, int64_t offset, int64_t count, uint8_t flip, uint8_t* out) {
   const Bytes flips = Bytes{} + flip;
-  for (int64_t i = 0; i < count; i += pixels_at_once, out += 4 * pixels_at_once) {
+  int64_t i = 0;
+#if defined(__AVX512BW__)
+  for (; i + pixels_at_once < count; i += 64, out += 64 * group_channels) {
+    interleave_many<Stride>(from, offset + i * Stride, count - i, flip, out);
+  }
+#endif
+  for (; i < count; i += pixels_at_once, out += 4 * pixels_at_once) {
     const int64_t at = offset + i * Stride;
     const Bytes a = load_pixels<Stride>(from.plane[0] + at, from.end) ^ flips;
     const Bytes b = load_pixels<Stride>(from.plane[1] + at, from.end) ^ flips;

@@ -7,6 +7,7 @@
 #include "interleave.h"
 #include "kernels/f32_csr/windows.h"
 #include "plan.h"
+#include "requantize.h"
 #include "tile.h"
 #include "vector.h"
 
@@ -216,19 +217,14 @@ void finish_row(const Unit& unit, const f32_csr::Tile& tile, int64_t row, const 
     }
     return;
   }
-  if (!unit.flat()) {
-    for (int64_t n = 0; n < tile.runs; ++n) {
-      const f32_csr::Run& run = tile.run[n];
-      const int64_t at = (run.image * call.geometry.outputs + row) * area + run.pixel;
-      finish(call, row, sums + run.position, run.length, at);
-    }
-    return;
+  const int64_t image_pitch = call.geometry.outputs * area;
+  if (any_quarters && !call.out.floats) {
+    const auto finish_row_runs = call.out.residual ? finish_runs<true> : finish_runs<false>;
+    return finish_row_runs(call, tile, row, row * area, image_pitch, sums);
   }
-  for (int64_t done = 0; done < tile.count;) {
-    const int64_t image = (tile.first + done) / area, pixel = (tile.first + done) % area;
-    const int64_t length = smaller(area - pixel, tile.count - done);
-    finish(call, row, sums + done, length, (image * call.geometry.outputs + row) * area + pixel);
-    done += length;
+  for (int64_t n = 0; n < tile.runs; ++n) {
+    const f32_csr::Run& run = tile.run[n];
+    finish(call, row, sums + run.position, run.length, run.image * image_pitch + row * area + run.pixel);
   }
 }
 
@@ -245,12 +241,27 @@ void turn(const Unit& unit, const f32_csr::Tile& tile) {
   }
 }
 
+// Flat: the runs of the tile in the images that its pixels come from.
+void find_images(const Unit& unit, f32_csr::Tile& tile) {
+  const int64_t area = unit.call.size.output[0] * unit.call.size.output[1];
+  tile.runs = 0;
+  for (int64_t done = 0; done < tile.count;) {
+    const int64_t image = (tile.first + done) / area, pixel = (tile.first + done) % area;
+    const int64_t length = smaller(area - pixel, tile.count - done);
+    f32_csr::add_run(tile, image, pixel, length, done);
+    done += length;
+  }
+}
+
 constexpr int64_t rows_ahead = 4;
 
 void compute_tile(const Unit& unit, int64_t index) {
   const f32_csr::Plan& cut = unit.plan.cut;
   f32_csr::Tile tile;
   f32_csr::find_tile(unit.shape, cut, index, tile);
+  if (unit.flat() && !unit.one_pixel()) {
+    find_images(unit, tile);
+  }
   f32_csr::Windows windows;
   if (cut.layout == f32_csr::Layout::pixels) {
     f32_csr::find_windows(unit.shape, tile, windows);
@@ -258,13 +269,13 @@ void compute_tile(const Unit& unit, int64_t index) {
   const int64_t pitch = unit.blocks == 1 ? 0 : cut.tile * lanes;
   const int64_t channel = unit.group * unit.plan.geometry.channels_per_group();
   const auto* flat = reinterpret_cast<const char*>(unit.shape.x + channel * unit.plan.size.input[1] + tile.first);
-  const AddGroups add_groups = add_groups_of(tile.vectors);
+  const bool half = cut.layout != f32_csr::Layout::strips && tile.vectors * lanes - tile.count >= lanes / 2;
+  const AddGroups add_groups = add_groups_of(tile.vectors, half);
   const int64_t rows = unit.rows();
   for (int64_t block = 0; block < unit.blocks; ++block) {
     // Offsets count from column 0, so the block's first input stands for a place before the buffer.
     const char* input =
-        unit.flat() ? flat
-                    : arrange(unit, tile, windows, block) - block * f32_csr::block_bytes(unit.shape, cut);
+        unit.flat() ? flat : arrange(unit, tile, windows, block) - block * f32_csr::block_bytes(unit.shape, cut);
     const bool last = block + 1 == unit.blocks;
     const uint32_t* cuts = unit.cuts + block;
     int32_t* sums = unit.sums;
@@ -273,7 +284,8 @@ void compute_tile(const Unit& unit, int64_t index) {
       const uint32_t ahead = unit.cuts[block + smaller(row + rows_ahead, rows - 1) * (unit.blocks + 1)];
       __builtin_prefetch(unit.offsets + ahead);
       __builtin_prefetch(unit.weights + ahead);
-      add_groups(input, unit.offsets + cuts[0], unit.weights + cuts[0], int64_t{cuts[1]} - cuts[0], sums, block == 0);
+      add_groups(input, unit.offsets + cuts[0], unit.weights + cuts[0], int64_t{cuts[1]} - cuts[0], sums,
+                 block == 0 ? unit.call.out.bias + unit.first_row + row : nullptr);
       if (last) {
         finish_row(unit, tile, unit.first_row + row, sums);
       }

@@ -84,8 +84,8 @@ inline IndexVec add(IndexVec sum, IndexVec pixels, const FourWeights& four) {
   const auto halves = reinterpret_cast<uint16x8_t>(pixels);
   const int16x8_t even = vreinterpretq_s16_u16(vandq_u16(halves, vdupq_n_u16(255)));
   const int16x8_t odd = vreinterpretq_s16_u16(vshrq_n_u16(halves, 8));
-  const int32x4_t low = vmlal_s16(vmull_s16(vget_low_s16(even), vget_low_s16(four.even)), vget_low_s16(odd),
-                                  vget_low_s16(four.odd));
+  const int32x4_t low =
+      vmlal_s16(vmull_s16(vget_low_s16(even), vget_low_s16(four.even)), vget_low_s16(odd), vget_low_s16(four.odd));
   const int32x4_t high = vmlal_high_s16(vmull_high_s16(even, four.even), odd, four.odd);
   return add_modulo(sum, reinterpret_cast<IndexVec>(vpaddq_s32(low, high)));
 }
@@ -151,65 +151,114 @@ inline TwoInputs two_inputs(const char* input, const uint32_t* offsets) {
   return {first, second};
 }
 
-// sums (+)= sum over groups of weights * input[offset ...]. Few vectors need several sets of accumulators, ten or more
-// in all, to hide the latency of the dot product.
-template <int T>
+// A tile whose last vector holds at most half a vector of pixels: instructions of half the width, which run twice as
+// often, compute that one.
+#if defined(__AVX512VNNI__)
+constexpr bool any_halves = true;
+typedef __m256i HalfVec;
+inline HalfVec load_half(const void* p) { return _mm256_load_si256(static_cast<const __m256i*>(p)); }
+inline HalfVec repeat_half(int32_t value) { return _mm256_set1_epi32(value); }
+inline HalfVec add_halves(HalfVec a, HalfVec b) { return _mm256_add_epi32(a, b); }
+inline IndexVec widen(HalfVec v) { return reinterpret_cast<IndexVec>(_mm512_zextsi256_si512(v)); }
+inline HalfVec add_half(HalfVec sum, const char* from, const uint32_t* weights) {
+  return _mm256_dpbusd_epi32(sum, load_half(from), _mm512_castsi512_si256(spread(weights).weights));
+}
+#else
+constexpr bool any_halves = false;
+typedef IndexVec HalfVec;
+inline HalfVec load_half(const void* p) { return load_pixels(static_cast<const char*>(p)); }
+inline HalfVec repeat_half(int32_t value) { return IndexVec{} + value; }
+inline HalfVec add_halves(HalfVec a, HalfVec b) { return add_modulo(a, b); }
+inline IndexVec widen(HalfVec v) { return v; }
+inline HalfVec add_half(HalfVec sum, const char* from, const uint32_t* weights) {
+  return add(sum, load_half(from), spread(weights));
+}
+#endif
+
+// Accumulators of T vectors, and of half a vector behind them.
+template <int T, bool Half>
+struct Sums {
+  IndexVec whole[T > 0 ? T : 1];
+  HalfVec half;
+
+  SPARSE_EXPORT_INLINE void add(const char* from, const uint32_t* weights) {
+    if constexpr (T > 0) {
+      add_group<T>(whole, from, weights);
+    }
+    if constexpr (Half) {
+      half = add_half(half, from + T * vector_bytes, weights);
+    }
+  }
+};
+
+// sums = start + sum over groups of weights * input[offset ...], where start is the bias or, without one, the sums
+// themselves. Few vectors need several sets of accumulators, ten or more in all, to hide the latency of the dot
+// product.
+template <int T, bool Half>
 inline __attribute__((always_inline)) void accumulate(const char* input, const uint32_t* offsets,
                                                       const uint32_t* weights, int64_t groups, int32_t* sums,
-                                                      bool fresh) {
-  constexpr int sets = T >= 10 ? 1 : T >= 5 ? 2 : T >= 3 ? 4 : 8;
+                                                      const int32_t* bias) {
+  constexpr int all = T + (Half ? 1 : 0);
+  constexpr int sets = all >= 10 ? 1 : all >= 5 ? 2 : all >= 3 ? 4 : 8;
   constexpr int step = sets > 4 ? sets : 4;
-  IndexVec sum[sets][T] = {};
-  if (!fresh) {
-    SPARSE_EXPORT_UNROLL(32)
-    for (int i = 0; i < T; ++i) {
-      sum[0][i] = load_pixels(reinterpret_cast<const char*>(sums + i * lanes));
-    }
+  Sums<T, Half> sum[sets] = {};
+  SPARSE_EXPORT_UNROLL(32)
+  for (int i = 0; i < T; ++i) {
+    sum[0].whole[i] =
+        bias != nullptr ? IndexVec{} + *bias : load_pixels(reinterpret_cast<const char*>(sums + i * lanes));
+  }
+  if constexpr (Half) {
+    sum[0].half = bias != nullptr ? repeat_half(*bias) : load_half(sums + T * lanes);
   }
   int64_t group = 0;
   for (; group + step <= groups; group += step) {
     SPARSE_EXPORT_UNROLL(8)
     for (int at = 0; at < step; at += 2) {
       const TwoInputs from = two_inputs(input, offsets + group + at);
-      add_group<T>(sum[at % sets], from.first, weights + group + at);
-      add_group<T>(sum[(at + 1) % sets], from.second, weights + group + at + 1);
+      sum[at % sets].add(from.first, weights + group + at);
+      sum[(at + 1) % sets].add(from.second, weights + group + at + 1);
     }
   }
   for (; group < groups; ++group) {
-    add_group<T>(sum[0], input + offsets[group], weights + group);
+    sum[0].add(input + offsets[group], weights + group);
   }
   SPARSE_EXPORT_UNROLL(8)
   for (int set = 1; set < sets; ++set) {
     SPARSE_EXPORT_UNROLL(32)
     for (int i = 0; i < T; ++i) {
-      sum[0][i] = add_modulo(sum[0][i], sum[set][i]);
+      sum[0].whole[i] = add_modulo(sum[0].whole[i], sum[set].whole[i]);
     }
+    sum[0].half = add_halves(sum[0].half, sum[set].half);
   }
   SPARSE_EXPORT_UNROLL(32)
   for (int i = 0; i < T; ++i) {
-    store_sums(sums + i * lanes, sum[0][i]);
+    store_sums(sums + i * lanes, sum[0].whole[i]);
+  }
+  if constexpr (Half) {
+    store_sums(sums + T * lanes, widen(sum[0].half));
   }
 }
 
 // One row over one block of columns.
 using AddGroups = void (*)(const char* input, const uint32_t* offsets, const uint32_t* weights, int64_t groups,
-                           int32_t* sums, bool fresh);
+                           int32_t* sums, const int32_t* bias);
 
-template <int T>
+template <int T, bool Half>
 void add_groups(const char* input, const uint32_t* offsets, const uint32_t* weights, int64_t groups, int32_t* sums,
-                bool fresh) {
-  accumulate<T>(input, offsets, weights, groups, sums, fresh);
+                const int32_t* bias) {
+  accumulate<T, Half>(input, offsets, weights, groups, sums, bias);
 }
 
 template <int... T>
-AddGroups add_groups_table(int64_t vectors, std::integer_sequence<int, T...>) {
-  static constexpr AddGroups table[] = {add_groups<T + 1>...};
-  return table[vectors - 1];
+AddGroups add_groups_table(int64_t vectors, bool half, std::integer_sequence<int, T...>) {
+  static constexpr AddGroups whole[] = {add_groups<T + 1, false>...};
+  static constexpr AddGroups halves[] = {add_groups<(any_halves ? T : T + 1), any_halves>...};
+  return half ? halves[vectors - 1] : whole[vectors - 1];
 }
 
-// The loop for tiles of this many vectors.
-inline AddGroups add_groups_of(int64_t vectors) {
-  return add_groups_table(vectors, std::make_integer_sequence<int, max_tile>());
+// The loop for tiles of this many vectors, of which the last may hold half as many pixels.
+inline AddGroups add_groups_of(int64_t vectors, bool half) {
+  return add_groups_table(vectors, half, std::make_integer_sequence<int, max_tile>());
 }
 
 // The weights of groups [first, first + count), four to each: zeros where the mask has none. `first` is even; writes
