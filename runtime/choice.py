@@ -3,7 +3,8 @@
 An exported file says what its packed layers have to do, and what was measured of them (`WORK_KEY`,
 `MEASURED_KEY` in the model's metadata). Where the cost model of this processor expects a layer to be slower
 packed, its node moves to a domain of which the library registers nothing: onnxruntime then inlines the
-node's function and folds its decode, as it does without the library.
+node's function and folds its decode, as it does without the library. A layer of integers may go to a third
+domain instead, where it is computed in floats (`as_floats`).
 
 NOTES
 -----
@@ -14,6 +15,7 @@ something that is not understood, is left to onnxruntime as it is.
 from __future__ import annotations
 
 import json
+import math
 import mmap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +23,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from . import cost, wire
+from . import as_floats, cost, wire
 from .cost import Work
 
 DOMAIN = "sparse_export"
@@ -29,7 +31,9 @@ DOMAIN = "sparse_export"
 EXPANDED_DOMAIN = "sparse_expand"
 #: JSON: the fields of `cost.Work` by node.
 WORK_KEY = "sparse_export.work"
-#: JSON: by instruction set and node the microseconds packed and dense.
+#: JSON: the same of layers of integers, where they are computed in floats.
+FLOAT_WORK_KEY = "sparse_export.float_work"
+#: JSON: by instruction set and node the microseconds packed and dense; of integers, in floats too.
 MEASURED_KEY = "sparse_export.measured"
 #: Prefixes of operators whose kernel reads its format as it lies; rows of the others become csr's.
 KERNELS = {"BinaryWeight": "bitpack"}
@@ -63,8 +67,9 @@ def rewritten(model: Path | bytes, target: str) -> bytes | None:
             if not works:
                 return None
             measured = _dict(told.get(MEASURED_KEY)).get(target)
-            losing = [node for node in _nodes(data) if _loses(node, works, _dict(measured), target)]
-            return _expanded(data, losing) if losing else None
+            floats = _dict(told.get(FLOAT_WORK_KEY))
+            moved = [(node, _domain(node, works, floats, _dict(measured), target)) for node in _nodes(data)]
+            return _edited(data, [(node, domain) for node, domain in moved if domain != DOMAIN])
     except (OSError, ValueError, RecursionError):
         return None
 
@@ -93,7 +98,7 @@ def _metadata(data: memoryview) -> dict[str, dict[str, Any]]:
         pair = {inner.number: inner for inner in wire.fields(data, entry.start, entry.end)}
         if wire.ENTRY_KEY in pair and wire.ENTRY_VALUE in pair:
             key, value = wire.text(data, pair[wire.ENTRY_KEY]), pair[wire.ENTRY_VALUE]
-            if key in (WORK_KEY, MEASURED_KEY) and value.end - value.start <= _LONGEST:
+            if key in (WORK_KEY, FLOAT_WORK_KEY, MEASURED_KEY) and value.end - value.start <= _LONGEST:
                 found[key] = _dict(json.loads(wire.text(data, value)))
     return found
 
@@ -110,18 +115,38 @@ def _nodes(data: memoryview) -> Iterator[_Node]:
                 yield _Node(name, operator, parts[wire.NODE_DOMAIN])
 
 
-def _loses(node: _Node, works: dict[str, Any], measured: dict[str, Any], target: str) -> bool:
-    """Whether a layer was measured on such a processor, or is expected, to be slower packed."""
+def _domain(
+    node: _Node, works: dict[str, Any], floats: dict[str, Any], measured: dict[str, Any], target: str
+) -> str:
+    """Where a layer belongs that was measured on such a processor, or of which something is expected."""
     seen = measured.get(node.name)
-    if isinstance(seen, list) and _numbers(seen, 2):
-        return bool(seen[0] > seen[1])
-    work = works.get(node.name)
-    if not isinstance(work, list) or len(work) != len(fields(Work)):
-        return False
-    if work[0] not in (*cost.KINDS, cost.DEPTHWISE, cost.INTEGERS) or not _numbers(work[1:], len(work) - 1):
-        return False
+    if isinstance(seen, list) and (
+        _numbers(seen, 2) or (_numbers(seen, 3) and as_floats.split(node.operator))
+    ):
+        return _least(*seen)
+    work = _work(works.get(node.name))
+    if work is None:
+        return DOMAIN
     kernel = next((name for prefix, name in KERNELS.items() if node.operator.startswith(prefix)), "csr")
-    return cost.estimate(Work(*work), kernel, target).loses
+    found = cost.estimate(work, kernel, target)
+    other = _work(floats.get(node.name)) if as_floats.split(node.operator) else None
+    return _least(found.packed, found.dense, cost.as_floats(other, target) if other else math.inf)
+
+
+def _least(packed: float, dense: float, floats: float = math.inf) -> str:
+    """The domain of the way that takes the least; packed, where two take the same."""
+    return min(
+        (packed, DOMAIN), (floats, as_floats.DOMAIN), (dense, EXPANDED_DOMAIN), key=lambda way: way[0]
+    )[1]
+
+
+def _work(told: object) -> Work | None:
+    """What a file says of a layer, None where it is not understood."""
+    if not isinstance(told, list) or len(told) != len(fields(Work)):
+        return None
+    if told[0] not in (*cost.KINDS, cost.DEPTHWISE, cost.INTEGERS) or not _numbers(told[1:], len(told) - 1):
+        return None
+    return Work(*told)
 
 
 def _numbers(values: list[Any], count: int) -> bool:
@@ -131,31 +156,48 @@ def _numbers(values: list[Any], count: int) -> bool:
     )
 
 
-def _expanded(data: memoryview, nodes: Sequence[_Node]) -> bytes:
-    """The model, these nodes and copies of their functions in the other domain.
+def _edited(data: memoryview, moved: Sequence[tuple[_Node, str]]) -> bytes | None:
+    """The model with these nodes in their domains, and the functions that they have there.
 
     A protobuf message may go on behind its end: repeated fields that come again are added to.
     """
-    other, operators = EXPANDED_DOMAIN.encode(), {node.operator for node in nodes}
+    functions = _functions(data, {(node.operator, domain) for node, domain in moved})
+    moved = [(node, domain) for node, domain in moved if (node.operator, domain) in functions]
+    if not moved:
+        return None
     pieces: list[bytes | memoryview] = []
     place = 0
-    for node in sorted(nodes, key=lambda node: node.domain.start):
-        pieces += [data[place : node.domain.start], other]
+    for node, domain in sorted(moved, key=lambda pair: pair[0].domain.start):
+        pieces += [data[place : node.domain.start], domain.encode()]
         place = node.domain.end
     pieces.append(data[place:])
-    for function in wire.inside(data, wire.whole(data), wire.MODEL_FUNCTIONS):
-        parts = {inner.number: inner for inner in wire.fields(data, function.start, function.end)}
-        domain, name = parts.get(wire.FUNCTION_DOMAIN), parts.get(wire.FUNCTION_NAME)
-        if domain and name and wire.text(data, name) in operators and wire.text(data, domain) == DOMAIN:
-            content = bytes(data[function.start : domain.start]) + other
-            pieces.append(
-                wire.message(wire.MODEL_FUNCTIONS, content + bytes(data[domain.end : function.end]))
-            )
-    version = wire.message(wire.OPSET_DOMAIN, other) + wire.number(wire.OPSET_VERSION, 1)
-    pieces.append(wire.message(wire.MODEL_OPSETS, version))
+    pieces += [wire.message(wire.MODEL_FUNCTIONS, content) for content in functions.values()]
+    for domain in sorted({domain for _, domain in moved}):
+        version = wire.message(wire.OPSET_DOMAIN, domain.encode()) + wire.number(wire.OPSET_VERSION, 1)
+        pieces.append(wire.message(wire.MODEL_OPSETS, version))
     try:
         return b"".join(pieces)
     finally:
         for piece in pieces:
             if isinstance(piece, memoryview):
                 piece.release()
+
+
+def _functions(data: memoryview, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], bytes]:
+    """By operator and domain the function that it has there, made of the one in the file."""
+    found = {}
+    for function in wire.inside(data, wire.whole(data), wire.MODEL_FUNCTIONS):
+        parts = {inner.number: inner for inner in wire.fields(data, function.start, function.end)}
+        domain, name = parts.get(wire.FUNCTION_DOMAIN), parts.get(wire.FUNCTION_NAME)
+        if not domain or not name or wire.text(data, domain) != DOMAIN:
+            continue
+        operator = wire.text(data, name)
+        if (operator, EXPANDED_DOMAIN) in wanted:
+            before, behind = (
+                bytes(data[function.start : domain.start]),
+                bytes(data[domain.end : function.end]),
+            )
+            found[operator, EXPANDED_DOMAIN] = before + EXPANDED_DOMAIN.encode() + behind
+        if (operator, as_floats.DOMAIN) in wanted and (made := as_floats.function(data, function)):
+            found[operator, as_floats.DOMAIN] = made
+    return found

@@ -30,6 +30,8 @@ DEPTHWISE = "depthwise"
 KINDS = ("square", "pointwise", "thin", "line", "linear")
 #: A layer of integers, counted in groups of four input channels.
 INTEGERS = "int8"
+#: Where a packed layer of floats is faster than one of integers, and what a value takes to become the other.
+_FLOATS, _CONVERTED_NS = frozenset({"avx2", "avx512"}), 0.17
 #: Table of each instruction set that the library can name: VNNI changes nothing for float kernels.
 _TABLES = {"scalar": "avx2", "avx2": "avx2", "avx512": "avx512", "avx512vnni": "avx512"}
 
@@ -130,3 +132,17 @@ def total(works: Iterable[Work], kernel: str, target: str) -> Estimate:
     """Expected cost of the layers of one weight together."""
     ones = [estimate(work, kernel, target) for work in works]
     return Estimate(sum(one.dense for one in ones), sum(one.packed for one in ones))
+
+
+def as_floats(work: Work, target: str) -> float:
+    """Expected seconds of a packed layer of integers that is computed in floats; infinite where it never is.
+
+    Parameters
+    ----------
+    work
+        Of the same layer of floats.
+    """
+    if target not in _FLOATS or work.kind in (DEPTHWISE, INTEGERS):
+        return math.inf
+    converted = 1e-9 * _CONVERTED_NS * (work.inputs + work.rows * work.outputs)
+    return estimate(work, "csr", target).packed + converted

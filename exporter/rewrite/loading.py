@@ -12,7 +12,7 @@ from dataclasses import astuple
 
 import onnx
 
-from ...runtime.choice import MEASURED_KEY, WORK_KEY
+from ...runtime.choice import FLOAT_WORK_KEY, MEASURED_KEY, WORK_KEY
 from ...runtime.cost import Estimate
 from ...runtime.target import kernel_target
 from ..graph.domain import DOMAIN
@@ -60,6 +60,11 @@ def tell(
     shapes = concrete_shapes(model, examples)
     told = {name: works.work_of(site, *works.counts(plan), shapes) for name, plan, site in found}
     _add(packed, WORK_KEY, {name: astuple(work) for name, work in told.items() if work is not None})
+    floats = {name: works.as_floats(site, plan, shapes) for name, plan, site in found}
+    if any(floats.values()):
+        _add(
+            packed, FLOAT_WORK_KEY, {name: astuple(work) for name, work in floats.items() if work is not None}
+        )
     microseconds = {
         name: [round(measured[plan.name].packed * 1e6, 1), round(measured[plan.name].dense * 1e6, 1)]
         for name, plan, _ in found

@@ -1,4 +1,4 @@
-"""What a sparse net is as integers: accuracy, agreement, bytes and latency of the file that it is quantized into."""
+"""What a sparse net is as integers: accuracy, agreement, bytes and latency of its quantized file."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def measured(
 ) -> dict[str, float]:
     """Columns of a row: what the net is once quantized, on the held-out split; ms at batch 1 on one thread.
 
-    `int8_accuracy` is of the file, run as `int8_latency_ms` is: by our operators where the library is there;
-    `int8_agreement` is how often it chooses the same class as the float net. With latency the same integers
-    dense, in stock onnxruntime (`dense_int8_latency_ms`, `dense_int8_bytes`), take turns with the packed ones.
+    `int8_accuracy` is of the file, run by our operators where the library is there; `int8_agreement` is how
+    often it chooses the class that the float net chooses. With latency the same integers dense, in stock
+    onnxruntime (`dense_int8_latency_ms`, `dense_int8_bytes`), take turns with the packed ones.
     """
     images, labels = (tensor.numpy() for tensor in samples.test_arrays())
     chosen = _classes_of_net(model, images)
