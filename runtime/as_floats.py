@@ -40,7 +40,7 @@ def split(operator: str) -> tuple[str, str, str] | None:
 
 
 def function(data: wire.Buffer, given: wire.Field) -> bytes | None:
-    """The function that computes an operator of integers in floats; None where the file's is not the known one.
+    """The function that computes an operator of integers in floats; None where the file has a strange one.
 
     Parameters
     ----------

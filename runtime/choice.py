@@ -74,6 +74,13 @@ def rewritten(model: Path | bytes, target: str) -> bytes | None:
         return None
 
 
+def computed_in_floats(model: bytes) -> bytes:
+    """The model with every layer of integers computed in floats that can be."""
+    with _opened(model) as data:
+        nodes = [node for node in _nodes(data) if as_floats.split(node.operator)]
+        return _edited(data, [(node, as_floats.DOMAIN) for node in nodes]) or model
+
+
 @contextmanager
 def _opened(model: Path | bytes) -> Iterator[memoryview]:
     if isinstance(model, bytes):

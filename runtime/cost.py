@@ -31,7 +31,7 @@ KINDS = ("square", "pointwise", "thin", "line", "linear")
 #: A layer of integers, counted in groups of four input channels.
 INTEGERS = "int8"
 #: Where a packed layer of floats is faster than one of integers, and what a value takes to become the other.
-_FLOATS, _CONVERTED_NS = frozenset({"avx2", "avx512"}), 0.17
+FLOAT_TARGETS, _CONVERTED_NS = frozenset({"avx2", "avx512"}), 0.17
 #: Table of each instruction set that the library can name: VNNI changes nothing for float kernels.
 _TABLES = {"scalar": "avx2", "avx2": "avx2", "avx512": "avx512", "avx512vnni": "avx512"}
 
@@ -65,22 +65,29 @@ class Work:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Expected seconds of one run on one core."""
+    """Expected seconds of one run on one core; of a layer of integers also if it is computed in floats."""
 
     dense: float
     packed: float
+    floats: float = math.inf
+
+    @property
+    def best(self) -> float:
+        """What the better way takes that reads packed bytes."""
+        return min(self.packed, self.floats)
 
     @property
     def loses(self) -> bool:
         """Whether the packed layer is expected to be slower."""
-        return self.packed > self.dense
+        return self.best > self.dense
 
     def wins_by(self, margin: float) -> bool:
         """Whether the packed layer is expected to be faster by that factor."""
-        return self.packed * margin < self.dense
+        return self.best * margin < self.dense
 
     def __str__(self) -> str:
-        return f"{self.packed * 1e3:.3g} ms packed, {self.dense * 1e3:.3g} ms dense"
+        floats = ", computed in floats" if self.floats < self.packed else ""
+        return f"{self.best * 1e3:.3g} ms packed{floats}, {self.dense * 1e3:.3g} ms dense"
 
 
 def features(part: str, work: Work) -> list[float]:
@@ -142,7 +149,7 @@ def as_floats(work: Work, target: str) -> float:
     work
         Of the same layer of floats.
     """
-    if target not in _FLOATS or work.kind in (DEPTHWISE, INTEGERS):
+    if target not in FLOAT_TARGETS or work.kind in (DEPTHWISE, INTEGERS):
         return math.inf
     converted = 1e-9 * _CONVERTED_NS * (work.inputs + work.rows * work.outputs)
     return estimate(work, "csr", target).packed + converted

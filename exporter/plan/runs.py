@@ -106,8 +106,7 @@ def _slower(plan: TensorPlan, shapes: works.Shapes, here: str, margin: float) ->
     found = cost.total(known, works.kernel_of(plan.format), here)
     floats = [works.as_floats(site, plan, shapes) for site in plan.sites]
     in_floats = sum(cost.as_floats(work, here) if work else math.inf for work in floats)
-    if in_floats < found.packed:
-        found = cost.Estimate(found.dense, in_floats)
+    found = replace(found, floats=in_floats)
     if found.loses or margin == 1.0 or found.wins_by(margin):
         return found.loses, f"expected {found} on {here}"
     return True, f"expected to gain less than {margin - 1:.0%}: {found} on {here}"

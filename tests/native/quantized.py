@@ -22,9 +22,7 @@ def rounded(value: Array, zero: Array) -> Array:
     return np.rint(np.clip(value, F32(info.min - int(zero)), F32(info.max - int(zero)))).astype(F32)
 
 
-def quantum(
-    rng: np.random.Generator, scale: float, signed: bool, exact: bool = False
-) -> tuple[Array, Array]:
+def quantum(rng: np.random.Generator, scale: float, signed: bool, exact: bool = False) -> tuple[Array, Array]:
     """A scale near this one, a power of two if `exact`, and a zero point."""
     zero = np.int8(rng.integers(-128, 128)) if signed else np.uint8(rng.integers(0, 256))
     near = scale * rng.uniform(0.5, 2)
