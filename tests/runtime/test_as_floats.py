@@ -107,10 +107,3 @@ def test_a_function_that_is_not_the_known_one_is_left_alone(rng: np.random.Gener
         function.input[1] = "scale_of_x"
     found = choice.rewritten(model.SerializeToString(), "avx2")
     assert found is None
-
-
-def test_an_exported_file_says_what_a_layer_is_in_floats(rng: np.random.Generator, tmp_path: Path) -> None:
-    model = packed(residual(rng), tmp_path)
-    told = {entry.key: json.loads(entry.value) for entry in model.metadata_props if "work" in entry.key}
-    assert told[choice.WORK_KEY].keys() == told[choice.FLOAT_WORK_KEY].keys()
-    assert {work[0] for work in told[choice.FLOAT_WORK_KEY].values()} <= {"square", "pointwise"}

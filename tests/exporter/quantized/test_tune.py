@@ -54,6 +54,9 @@ def test_measures_every_layer_and_says_so_in_the_file(
     )
     assert {row["run"] for row in report.layers} == {"packed"}
     told = {entry.key: entry.value for entry in onnx.load(tmp_path / "tuned.onnx").metadata_props}
+    floats = json.loads(told[choice.FLOAT_WORK_KEY])
+    assert floats.keys() == json.loads(told[choice.WORK_KEY]).keys()
+    assert {work[0] for work in floats.values()} == {"square", "linear"}
     (measured,) = json.loads(told[choice.MEASURED_KEY]).values()
     ways = [1e6, 3e6, 5e5] if target == "avx2" else [1e6, 3e6]
     assert len(measured) == len(report.layers) and all(one == ways for one in measured.values())
