@@ -1,4 +1,4 @@
-"""One layer of integers as a model of its own, to be timed, what its operator takes in, bytes to bytes."""
+"""One layer of integers as a model of its own, to be timed: what its operator takes in, bytes to bytes."""
 
 from __future__ import annotations
 
