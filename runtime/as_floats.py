@@ -84,14 +84,16 @@ def _nodes(operator: str, suffix: str, components: Sequence[str], attributes: Se
         _node("Mul", ["w_scale", "x_scale"], "b_scale"),
         _node("Mul", ["b_steps", "b_scale"], "b_real"),
     ]
-    inputs, quantum = ["x_real", *components, "w_scale", "b_real"], _Y
-    if suffix == "Add":
+    inputs, passed = ["x_real", *components, "w_scale", "b_real"], [_passed(name) for name in attributes]
+    layer, result = ("Y", "") if suffix == "Float" else ("layer", "y_whole" if suffix == "Add" else "Y")
+    nodes.append(_node(operator, inputs, layer, _OURS, passed))
+    if result:
+        nodes.append(_node("QuantizeLinear", [layer, *_Y], result))
+    if suffix == "Add":  # what saturates is saturated before the sum, which a runtime makes one QLinearAdd
+        nodes.append(_node("DequantizeLinear", [result, *_Y], "y_real"))
         nodes.append(_node("DequantizeLinear", _Z, "z_real"))
-        inputs, quantum, operator = [*inputs, "z_real"], _S, f"{operator}Add"
-    result = "Y" if suffix == "Float" else "y_real"
-    nodes.append(_node(operator, inputs, result, _OURS, [_passed(name) for name in attributes]))
-    if suffix != "Float":
-        nodes.append(_node("QuantizeLinear", ["y_real", *quantum], "Y"))
+        nodes.append(_node("Add", ["y_real", "z_real"], "total"))
+        nodes.append(_node("QuantizeLinear", ["total", *_S], "Y"))
     return nodes
 
 

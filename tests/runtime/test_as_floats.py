@@ -47,14 +47,14 @@ def packed(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
 
 def linear(rng: np.random.Generator) -> onnx.ModelProto:
     """A MatMul with bias whose result stays float."""
-    net = Qdq(rng, [3, 64])
-    weight = net.weight(net.codes(32, 64))
-    return net.model(net.add("Gemm", [net.input(), weight, net.hold(np.ones(32, np.float32))], transB=1))
+    net = Qdq(rng, [3, 256])
+    weight = net.weight(net.codes(200, 256))
+    return net.model(net.add("Gemm", [net.input(), weight, net.hold(np.ones(200, np.float32))], transB=1))
 
 
 @pytest.mark.parametrize(
     ("made", "expected"),
-    [(residual, {"SparseConv", "SparseConvAdd"}), (linear, {"SparseMatMul"})],
+    [(residual, {"SparseConv", "QLinearAdd"}), (linear, {"SparseMatMul"})],
     ids=["conv", "linear"],
 )
 def test_runs_the_float_kernel_and_gives_the_same_within_a_quantum(

@@ -57,8 +57,8 @@ def _accuracy(results: Mapping[str, list[Row]], held_out: int) -> str:
     within = sum(loss <= ALLOWED + 1e-9 for loss in losses.values())
     return (
         f"INT8 after pruning costs {100 * worst:.1f} points at most ({round(worst * held_out)} of {held_out}"
-        f" images; {net}, {structure}, {rate_of(rate)}), and is within {100 * ALLOWED:.1f} points of the pruned "
-        f"float net in {within} of {len(losses)} cases; both choose the same class for "
+        f" images; {net}, {structure}, {rate_of(rate)}), and is within {100 * ALLOWED:.1f} points of the "
+        f"pruned float net in {within} of {len(losses)} cases; both choose the same class for "
         f"{pct(min(agreements))} of the held-out images or more."
     )
 
