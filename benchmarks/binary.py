@@ -139,7 +139,7 @@ def nets(rounds: int) -> Iterator[Row]:
 
     from sparse_export.exporter.nets.cifar import VGG
     from sparse_export.exporter.source import open_source
-    from sparse_export.measure.peers import make_int8
+    from sparse_export.measure.peer_int8 import make_int8
 
     for name, binary in (("XNOR-Net VGG-11", True), ("BNN VGG-11, float activations", False)):
         torch.manual_seed(0)

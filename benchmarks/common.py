@@ -16,7 +16,8 @@ import onnx
 from onnx import helper, numpy_helper
 
 import sparse_export
-from sparse_export.measure import harness, machine, peers
+from sparse_export.measure import harness, machine, peer_int8, peers
+from sparse_export.measure.silence import silence
 from sparse_export.measure.subjects import Options, Subject, job
 from sparse_export.runtime.inputs import normal
 
@@ -65,7 +66,7 @@ def _peer(source: Path, kind: str, make: Callable[[Path, Path], None]) -> dict[s
     if not target.exists():
         print(f"making {target.name} ...", file=sys.stderr)
         try:
-            with peers.silence():
+            with silence():
                 make(source, target)
         except Exception as error:  # the tools' own ways to fail: the table then lacks a column, not a row
             print(f"no {kind} of {source.name}: {error}", file=sys.stderr)
@@ -80,7 +81,7 @@ def subjects(source: Path) -> dict[str, Runnable]:
 
 def int8(source: Path) -> dict[str, Runnable]:
     """The model quantized statically (QDQ, a scale for each channel of a weight, calibrated)."""
-    return _peer(source, "int8", lambda dense, target: peers.make_int8(dense, target, 0, None))
+    return _peer(source, "int8", lambda dense, target: peer_int8.make_int8(dense, target, 0, None))
 
 
 def four_bits(source: Path) -> dict[str, Runnable]:

@@ -1,22 +1,28 @@
 """Sparse INT8: packed integer layers against the dense INT8 and the packed float32 of the same pruned net.
 
-``python benchmarks/int8.py [--only resnet50] [--threads 1] [--rounds 5]``. Weights are random and pruned by
+``python benchmarks/int8.py [--only resnet50] [--target avx2] [--threads 1] [--rounds 5] [--save]``. Weights
+are random and pruned by
 magnitude, anywhere or in blocks of four input channels, in every convolution and linear layer but the first:
 speed depends on density, not on values. Every net stands there as dense float32, packed float32, dense INT8
 (onnxruntime, static QDQ), and that same INT8 packed: in stock onnxruntime, and with the library. Sizes,
 latency (medians of fresh processes that take turns) and private memory; layers alone first. Prints a row each
-and writes results/int8.json; with ``--only`` nothing is written.
+and writes results/int8.json; with ``--only`` nothing is written, but with ``--save`` these rows are put in
+the place of those of the same names. ``--target avx2`` holds onnxruntime and the library to AVX2 and writes
+results/int8-avx2.json; the files are the same, made for the processor that this runs on.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import avx2_runtime
 import common
 import numpy as np
 import onnx
@@ -27,13 +33,17 @@ from sparse_export.runtime.target import kernel_target
 STOCK, OURS = "onnxruntime-stock", "onnxruntime"
 #: Net, where it is from, its input, sparsity, structure, how much faster than dense INT8 is wanted.
 NETS: list[tuple[str, str, tuple[int, ...], float, str, float]] = [
+    ("resnet50", "torchvision", (1, 3, 224, 224), 0.8, "unstructured", 1.0),
     ("resnet50", "torchvision", (1, 3, 224, 224), 0.9, "unstructured", 1.4),
     ("resnet50", "torchvision", (1, 3, 224, 224), 0.95, "unstructured", 2.0),
     ("resnet50", "torchvision", (1, 3, 224, 224), 0.9, "1x4", 2.5),
+    ("vgg11_bn", "torchvision", (1, 3, 224, 224), 0.8, "unstructured", 1.0),
     ("vgg11_bn", "torchvision", (1, 3, 224, 224), 0.9, "unstructured", 1.4),
+    ("vgg11_bn", "torchvision", (1, 3, 224, 224), 0.95, "unstructured", 1.4),
     ("vgg11_bn", "torchvision", (1, 3, 224, 224), 0.9, "1x4", 2.5),
-    ("vgg11-cifar", "lab", (1, 3, 32, 32), 0.9, "unstructured", 1.0),
     ("vgg11-cifar", "lab", (1, 3, 32, 32), 0.8, "unstructured", 1.0),
+    ("vgg11-cifar", "lab", (1, 3, 32, 32), 0.9, "unstructured", 1.0),
+    ("vgg11-cifar", "lab", (1, 3, 32, 32), 0.95, "unstructured", 1.0),
 ]
 #: Layers alone: shape of the weight, of the input, padding, sparsity, structure.
 LAYERS: list[tuple[tuple[int, ...], tuple[int, ...], int, float, str]] = [
@@ -153,8 +163,9 @@ def main() -> None:
     parser.add_argument("--only", default="", help="nets and layers whose name holds this")
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--target", choices=["avx2"], help="hold both runtimes to it")
+    parser.add_argument("--save", action="store_true", help="with --only: replace these rows in the results")
     arguments = parser.parse_args()
-    print(f"kernels for {kernel_target()}", file=sys.stderr)
     todo: list[tuple[str, Path, tuple[int, ...], float | None]] = []
     for shape, x, pad, sparsity, structure in LAYERS:
         what = f"layer {'x'.join(map(str, shape))} {sparsity:.0%} {structure}"
@@ -164,17 +175,32 @@ def main() -> None:
         what = f"{name} {sparsity:.0%} {structure}"
         if arguments.only in what:
             todo.append((what, net_file(name, kind, x, sparsity, structure), x, wanted))
+    made = [
+        Files.of(path) for _, path, _, _ in todo
+    ]  # before a target is forced: the files do not hang on it
+    os.environ.update(avx2_runtime.environment(arguments.target))
+    print(f"kernels for {kernel_target()}", file=sys.stderr)
     rows = []
-    for what, path, x, goal in todo:
-        files = Files.of(path)
+    for (what, _, x, goal), files in zip(todo, made, strict=True):
         for threads in arguments.threads if files else ():
             assert files is not None
             row = measured(what, files, x, threads, arguments.rounds)
-            row |= {"wanted": goal} if goal is not None else {}
+            row |= {"wanted": goal if arguments.target is None else 1.0} if goal is not None else {}
             print(line(row), flush=True)
             rows.append(row)
-    if not arguments.only:
-        common.save("int8", rows)
+    if not arguments.only or arguments.save:
+        save("int8-avx2" if arguments.target else "int8", rows)
+
+
+def save(name: str, rows: list[dict[str, Any]]) -> None:
+    """Write the rows among those that were measured before, in the order of the tables."""
+    path = common.RESULTS / f"{name}.json"
+    before = json.loads(path.read_text())["rows"] if path.exists() else []
+    named = {(row["what"], row["threads"]): row for row in [*before, *rows]}
+    order = [f"layer {'x'.join(map(str, one[0]))} {one[3]:.0%} {one[4]}" for one in LAYERS]
+    order += [f"{one[0]} {one[3]:.0%} {one[4]}" for one in NETS]
+    kept = [key for key in named if key[0] in order]
+    common.save(name, [named[key] for key in sorted(kept, key=lambda key: (order.index(key[0]), key[1]))])
 
 
 if __name__ == "__main__":

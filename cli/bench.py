@@ -19,6 +19,7 @@ EPILOG = """\b
 Examples:
   sparse-export bench model.onnx model.csr.onnx
   sparse-export bench model.csr.onnx --baseline model.onnx --peers --html report.html
+  sparse-export bench model.onnx model.csr.onnx --peers --calibrate digits --data held-out.npz
   sparse-export bench model.onnx model.csr.onnx --threads 1,2 --batch 1,8 --json
   sparse-export bench model.onnx model.csr.onnx --fail-if-slower 5% --max-size 1MB
   sparse-export bench model.pt --runtime torch,torch-compiled --input-shape 1x3x32x32
@@ -71,6 +72,11 @@ FILE = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
     "--baseline", type=click.Path(path_type=Path), help="Model to compare with.  [default: the first]"
 )
 @click.option("--peers", is_flag=True, help="Add what one would pick instead: INT8, fp16, 4-bit, OpenVINO, …")
+@click.option(
+    "--calibrate",
+    metavar="FILE.npz|digits|folder:DIR|FACTORY",
+    help="Data that the INT8 of --peers is calibrated on.  [default: --input, or seeded inputs]",
+)
 @click.option("--threads", type=Counts(), default="1", show_default=True, help="Thread counts to measure.")
 @click.option("--batch", type=Counts(), default="1", show_default=True, help="Batch sizes to measure.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
@@ -136,6 +142,7 @@ def command(models: tuple[Path, ...], baseline: Path | None, quiet: bool, **give
         None if given["fail_if_slower"] is None else budgets.parse_percent(given["fail_if_slower"]),
         None if given["max_size"] is None else budgets.parse_size(given["max_size"]),
         None if given["max_rss"] is None else budgets.parse_size(given["max_rss"]),
+        calibrate=given["calibrate"],
     )
     settings = Options(
         **{name: given[name] for name in ("threads", "batch", "rounds", "warmup", "min_runs", "min_seconds")},

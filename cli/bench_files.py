@@ -32,6 +32,8 @@ def _inputs(models: tuple[Path, ...], given: dict[str, Any]) -> list[Path]:
     from ..exporter.files.targets import SourceFiles
 
     read = [given[name] for name in ("input_", "data", "plan") if given[name]]
+    if given["calibrate"] and Path(given["calibrate"]).is_file():
+        read.append(Path(given["calibrate"]))
     return read + [file for model in models for file in SourceFiles(model, given["arch"])]
 
 

@@ -204,17 +204,13 @@ def export(
 
 def _samples(source: Source, calibrate: str | Path | Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """Calibration data: given, of an .npz, or of a data set of the lab."""
-    from ..runtime.inputs import read_npz
     from ..training import calibration
     from .quantize import SAMPLES
 
     if calibrate is None or isinstance(calibrate, Mapping):
         return calibrate
-    if Path(calibrate).suffix == ".npz" or Path(calibrate).is_file():
-        return read_npz(calibrate)
     dims = source.model.graph.input[0].type.tensor_type.shape.dim
-    side = dims[-1].dim_value if dims and dims[-1].dim_value else 32
-    return {"images": calibration.samples(str(calibrate), SAMPLES, side)}
+    return calibration.read(calibrate, SAMPLES, [dim.dim_value for dim in dims])
 
 
 def verify(

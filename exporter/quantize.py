@@ -73,7 +73,7 @@ def quantized(source: Source, arrays: _Arrays | None, method: str) -> Source:
             f"{shown(source.path)}: int8 activations need calibration data: --calibrate data.npz, arrays by "
             "input name with some hundred samples, or a data set of the lab, e.g. --calibrate digits"
         )
-    batches = _batches(source.model, arrays)
+    batches = batches_of(source.model, arrays)
     model = normalize(_quantize(source, fold_norms(source.model), batches, METHODS[method]))
     prepare(model)
     make_unsigned(model)
@@ -86,8 +86,14 @@ def quantized(source: Source, arrays: _Arrays | None, method: str) -> Source:
     return replace(source, model=model, activations="int8", calibration=batches[0], notes=notes, sparse={})
 
 
-def _batches(model: onnx.ModelProto, arrays: _Arrays) -> list[Feeds]:
-    """The calibration data as inputs of the graph, a batch each."""
+def batches_of(model: onnx.ModelProto, arrays: Mapping[str, NDArray[Any]]) -> list[Feeds]:
+    """The calibration data as inputs of the graph, a batch each.
+
+    Raises
+    ------
+    InputError
+        If they do not fit the graph.
+    """
     held = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in held]
     names = [value.name for value in inputs]

@@ -14,16 +14,20 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ..formats import Packed
-from ..runtime.cost import Estimate
+from ..runtime.choice import computed_in_floats
+from ..runtime.cost import FLOAT_TARGETS, Estimate
 from ..runtime.inputs import Feeds, normal
 from ..runtime.stock import Session
+from ..runtime.target import kernel_target
 from ..runtime.timing import medians
+from . import tune_integers
 from .files import streamed
 from .graph.find import find
 from .graph.index import GraphIndex, concrete_shapes
 from .graph.site import Site
 from .plan import runs
 from .plan.tensor_plan import TensorPlan
+from .rewrite.layout import operators
 from .rewrite.write import rewrite
 
 #: Packed must be this much faster: below it the difference is noise.
@@ -63,7 +67,9 @@ def expand_measured_slow(
             _time_layer(index, model, site, plan, packed[plan.name], shapes, threads) for site in plan.sites
         ]
         known = [one for one in times if one is not None]
-        seconds = Estimate(sum(one.dense for one in known), sum(one.packed for one in known))
+        seconds = Estimate(
+            *(sum(getattr(one, way) for one in known) for way in ("dense", "packed", "floats"))
+        )
         if len(known) < len(times):
             runs.expand(index, plan, "its shapes are not known, so not measured")
         elif seconds.wins_by(MARGIN):
@@ -92,7 +98,9 @@ def _check_whole(
     if not mine:
         return {}
     whole = rewrite(index, model, mine, packed)
-    found = _alternate(_session(model, threads), _session(whole, threads), feeds)
+    floats = any(one.floats < one.packed for one in measured.values())
+    best = computed_in_floats(streamed.serialized(whole)) if floats else whole
+    found = _alternate([_session(model, threads), _session(best, threads)], feeds)
     if found.wins_by(1.0):
         return measured
     for plan in mine:
@@ -110,16 +118,46 @@ def _time_layer(
     threads: int,
 ) -> Estimate | None:
     """Median seconds of the layer alone, dense and packed; None where its input shape is not known."""
+    if site.quantized is not None:
+        return _time_integers(index, model, site, plan, packed, shapes, threads)
     shape = shapes.get(site.x)
     if shape is None or not all(isinstance(dim, int) for dim in shape):
         return None
     alone = _alone(index, model, site, shape)
+    sparse = _packed(alone, plan, packed)
+    feeds = normal(site.x, [int(str(dim)) for dim in shape])
+    return _alternate([_session(alone, threads), _session(sparse, threads)], feeds)
+
+
+def _time_integers(
+    index: GraphIndex,
+    model: onnx.ModelProto,
+    site: Site,
+    plan: TensorPlan,
+    packed: Packed,
+    shapes: dict[str, tuple[object, ...]],
+    threads: int,
+) -> Estimate | None:
+    """As `_time_layer`, of a layer of integers: computed in floats too where processors are faster so."""
+    operator = next(one for one in operators(index, [plan]) if one.site is site)
+    found = tune_integers.alone(index, model, operator, shapes)
+    if found is None:
+        return None
+    alone, feeds = found
+    sparse = _packed(alone, plan, packed)
+    return _alternate([_session(one, threads) for one in (alone, sparse, *_in_floats(sparse))], feeds)
+
+
+def _in_floats(sparse: onnx.ModelProto) -> list[bytes]:
+    """The model with its integers computed in floats, where this processor may be faster so."""
+    return [computed_in_floats(streamed.serialized(sparse))] if kernel_target() in FLOAT_TARGETS else []
+
+
+def _packed(alone: onnx.ModelProto, plan: TensorPlan, packed: Packed) -> onnx.ModelProto:
+    """A model of one layer, that packed."""
     inner = GraphIndex(alone)
     (found,) = find(inner)
-    mine = plan.at([found])
-    sparse = rewrite(inner, alone, [mine], {plan.name: packed})
-    feeds = normal(site.x, [int(str(dim)) for dim in shape])
-    return _alternate(_session(alone, threads), _session(sparse, threads), feeds)
+    return rewrite(inner, alone, [plan.at([found])], {plan.name: packed})
 
 
 def _alone(
@@ -147,14 +185,13 @@ def _alone(
     return helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=model.ir_version)
 
 
-def _session(model: onnx.ModelProto, threads: int) -> Session:
-    return Session(streamed.serialized(model), threads=threads, registered=True)
+def _session(model: onnx.ModelProto | bytes, threads: int) -> Session:
+    content = model if isinstance(model, bytes) else streamed.serialized(model)
+    return Session(content, threads=threads, registered=True)
 
 
-def _alternate(first: Session, second: Session, feeds: Feeds) -> Estimate:
-    """Median seconds of one run of each, dense and packed, taken in turn."""
-    first.run(feeds)
+def _alternate(sessions: Sequence[Session], feeds: Feeds) -> Estimate:
+    """Median seconds of one run of each, dense, packed and maybe packed in floats, taken in turn."""
+    sessions[0].run(feeds)
     # The bare sessions: what the wrapper adds is no part of a layer's time.
-    bare = [partial(session.raw.run, None, feeds) for session in (first, second)]
-    dense, packed = medians(bare)
-    return Estimate(dense, packed)
+    return Estimate(*medians([partial(session.raw.run, None, feeds) for session in sessions]))

@@ -6,10 +6,8 @@ a note in the report, never the end of the run.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +15,11 @@ import numpy as np
 
 from ..errors import SparseExportError
 from ..text import one_line
-from . import inputs
 from .onnx_files import all_files, read_model
+from .peer_int8 import LABEL, make_int8, packed
+from .silence import silence
 from .subjects import Subject
 
-#: Batches of seeded calibration inputs for static INT8; a single one leaves ranges to chance.
-CALIBRATION_BATCHES = 8
 #: COO of sparse_initializer takes 8 bytes an index and 4 a value: from this density on it is larger.
 _SPARSE_DENSITY = 1 / 3
 
@@ -35,60 +32,14 @@ def _save(model: Any, target: Path) -> None:
     onnx.save(model, target, save_as_external_data=large, location=f"{target.name}.data")
 
 
-def make_int8(dense: Path, target: Path, seed: int, given: str | None) -> None:
-    """Static INT8 in QDQ form, weights per channel, calibrated on `--input` or on seeded inputs."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    batches = calibration(dense, seed, given)
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.left = iter(batches)
-
-        def get_next(self) -> Any:
-            return next(self.left, None)
-
-    prepared = target.with_suffix(".prepared.onnx")
-    quant_pre_process(str(dense), str(prepared), skip_symbolic_shape=True)
-    quantize_static(
-        str(prepared),
-        str(target),
-        Reader(),
-        quant_format=QuantFormat.QDQ,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        per_channel=True,
-    )
-    prepared.unlink()
-
-
-def calibration(dense: Path, seed: int, given: str | None) -> list[inputs.Feeds]:
-    """The given inputs, or several seeded ones that the model takes."""
-    from ..exporter.files.onnx_read import read_onnx
-    from ..exporter.prove.demands import inputs_of
-    from ..runtime import trials
-    from ..runtime.inputs import given as named
-    from ..runtime.inputs import sizes_in
-    from ..runtime.stock import Session
-
-    specs = inputs_of(read_onnx(dense))
-    arrays = named(inputs.read_npz(given), specs, given) if given else {}
-    sizes = sizes_in(arrays, specs)
-    sampling = trials.search(specs, Session(dense).run, given=arrays, sizes=sizes, seed=seed, batches=(1,))
-    batch = (sampling.batches or (1,))[0]
-    count = 1 if specs and len(arrays) == len(specs) else CALIBRATION_BATCHES
-    return [sampling.feeds(specs, arrays, seed + place, batch) for place in range(count)]
-
-
-def make_fp16(dense: Path, target: Path, *_: Any) -> None:
+def make_fp16(dense: Path, target: Path) -> None:
     """Weights and arithmetic in float16; inputs and outputs stay float32."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     _save(convert_float_to_float16(read_model(dense), keep_io_types=True), target)
 
 
-def make_matmul_nbits(dense: Path, target: Path, *_: Any) -> None:
+def make_matmul_nbits(dense: Path, target: Path) -> None:
     """4-bit MatMulNBits for every linear layer, in its fast setting (block 128, accuracy level 4).
 
     Raises
@@ -145,7 +96,7 @@ def _gemm_to_matmul(model: Any) -> Any:
     return model
 
 
-def make_sparse_initializer(dense: Path, target: Path, *_: Any) -> None:
+def make_sparse_initializer(dense: Path, target: Path) -> None:
     """ONNX's own sparse storage: int64 positions and values for every weight that it makes smaller.
 
     Raises
@@ -189,8 +140,7 @@ def make_portable(dense: Path, target: Path) -> None:
         raise ValueError("no weight gets smaller")
 
 
-_MAKERS: dict[str, Callable[[Path, Path, int, str | None], None]] = {
-    "INT8 (static QDQ)": make_int8,
+_MAKERS: dict[str, Callable[[Path, Path], None]] = {
     "fp16": make_fp16,
     "4-bit MatMulNBits": make_matmul_nbits,
     "sparse_initializer": make_sparse_initializer,
@@ -198,7 +148,12 @@ _MAKERS: dict[str, Callable[[Path, Path, int, str | None], None]] = {
 
 
 def make(
-    dense: Path, folder: Path, seed: int, given: str | None, progress: Callable[[str], None] | None = None
+    dense: Path,
+    folder: Path,
+    seed: int,
+    given: str | None,
+    progress: Callable[[str], None] | None = None,
+    calibrate: str | None = None,
 ) -> Iterator[tuple[Subject | None, str]]:
     """Every peer of a dense model: the subject, or None and why there is none.
 
@@ -207,15 +162,18 @@ def make(
     folder
         Where the files are written; the caller removes it.
     given
-        The `--input` file, used for calibration.
+        The `--input` file, on which INT8 is calibrated if nothing else is given.
+    calibrate
+        Calibration data of INT8: an .npz file or a data set of the lab.
     """
-    for number, (label, maker) in enumerate(_MAKERS.items()):
+    makers = {LABEL: partial(make_int8, seed=seed, given=given, calibrate=calibrate), **_MAKERS}
+    for number, (label, maker) in enumerate(makers.items()):
         if progress:
             progress(f"making peer: {label}")
         target = folder / f"peer{number}.onnx"
         try:
             with silence():
-                maker(dense, target, seed, given)
+                maker(dense, target)
         except SparseExportError:
             raise
         except Exception as error:  # these tools fail in ways of their own; the run goes on without the peer
@@ -224,6 +182,8 @@ def make(
             continue
         files = tuple(all_files(target))
         yield Subject(f"p{number}", label, target, "onnxruntime", "peer", files=files), ""
+        if label == LABEL:
+            yield from packed(target, folder)
     yield from _openvino(dense, folder)
 
 
@@ -244,15 +204,3 @@ def _openvino(dense: Path, folder: Path) -> Iterator[tuple[Subject | None, str]]
         yield None, f"packed in OpenVINO: not made ({one_line(str(error))})"
         return
     yield Subject("povp", "OpenVINO, packed (--portable)", target, "openvino", "peer", files=(target,)), ""
-
-
-@contextlib.contextmanager
-def silence() -> Iterator[None]:
-    """The quantizers print and log about themselves; keep stdout for the figures."""
-    previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        logging.disable(previous)

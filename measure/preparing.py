@@ -44,7 +44,11 @@ def with_peers(
                     subject, id=f"{subject.id}s", label=label, runtime="onnxruntime-stock", target=None
                 )
                 found.append(replace(stock, origin="peer"))
-    made = peers.make(dense, folder, options.seed, options.input, lambda text: progress(text, 0, 0))
+    made = peers.make(
+        dense, folder, options.seed, options.input, lambda text: progress(text, 0, 0), request.calibrate
+    )
+    if options.data and not request.calibrate and not options.input:
+        notes.append("INT8 is calibrated on seeded inputs; --calibrate gives its accuracy a fair chance.")
     for peer, reason in made:
         if peer is None:
             notes.append(reason)

@@ -27,6 +27,8 @@ class Request:
         Names to force, or None for what fits each file.
     peers
         Whether to add what users would pick instead.
+    calibrate
+        What the INT8 peers take their ranges from: an .npz file or a data set of the lab.
     plan
         What `export --json` printed; its reasons are put beside the layers of packed models.
     fail_if_slower, max_size, max_rss
@@ -45,6 +47,7 @@ class Request:
     max_size: int | None = None
     max_rss: int | None = None
     variants: tuple[str, ...] | None = None
+    calibrate: str | None = None
 
 
 def read_reasons(plan: Path | None) -> dict[str, str]:
@@ -83,6 +86,8 @@ def check_environment(request: Request, options: Options) -> None:
             raise MissingDependencyError(
                 f"runtime '{runtime}' is not installed: pip install {RUNTIMES[runtime]}"
             )
+    if request.calibrate and not request.peers:
+        raise InputError("--calibrate is for the INT8 that --peers makes; add --peers")
     for given in (options.input, options.data):
         if given and not Path(given).is_file():
             raise InputError(f"{given}: no such file")

@@ -3,8 +3,9 @@
 An exported file says what its packed layers have to do, and what was measured of them (`WORK_KEY`,
 `MEASURED_KEY` in the model's metadata). Where the cost model of this processor expects a layer to be slower
 packed, its node moves to a domain of which the library registers nothing: onnxruntime then inlines the
-node's function and folds its decode, as it does without the library. The operators that are left are the
-only ones that have to be registered.
+node's function and folds its decode, as it does without the library. A layer of integers may go to a third
+domain instead, where it is computed in floats (`as_floats`). The operators that are left are the only ones
+that have to be registered.
 
 NOTES
 -----
@@ -15,40 +16,30 @@ something that is not understood, is left to onnxruntime as it is.
 from __future__ import annotations
 
 import json
+import math
 import mmap
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from . import cost, wire
+from . import as_floats, cost, wire
 from .cost import Work
+from .domains import DOMAIN, EXPANDED_DOMAIN, Node, edited, functions, moved_to, renamed
 from .expand import WEIGHT, Edit, Expand, expanded, without
 
-DOMAIN = "sparse_export"
-#: Of the same length, so that a node changes in place.
-EXPANDED_DOMAIN = "sparse_expand"
 #: JSON: the fields of `cost.Work` by node.
 WORK_KEY = "sparse_export.work"
-#: JSON: by instruction set and node the microseconds packed and dense.
+#: JSON: the same of layers of integers, where they are computed in floats.
+FLOAT_WORK_KEY = "sparse_export.float_work"
+#: JSON: by instruction set and node the microseconds packed and dense; of integers, in floats too.
 MEASURED_KEY = "sparse_export.measured"
 #: Operators of ONNX itself with graphs as attributes.
 _WITH_BODIES = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 #: Longer texts are not read.
 _LONGEST = 1 << 24
-
-
-@dataclass(frozen=True)
-class _Node:
-    """A node of ours: what it is, where its domain's name and all of it lie, if in a body or a function."""
-
-    name: str
-    operator: str
-    domain: wire.Field
-    inner: bool
-    place: wire.Field
 
 
 @dataclass(frozen=True)
@@ -92,14 +83,14 @@ def settled(
             uses: Counter[str] = Counter()
             nodes = list(_nodes(data, uses))
             outer = [node for node in nodes if not node.inner]
-            losing = _losing(data, outer, target) if choose and outer else []
+            moved, added = moved_to(data, _domains(data, outer, target) if choose and outer else [])
             edits, pieces = _dense(data, nodes, uses, expand) if expand else ([], [])
-            edits += [Edit(*node.domain[1:], EXPANDED_DOMAIN.encode()) for node in losing]
-            pieces += _copies(data, {node.operator for node in losing})
-            gone = {node.domain for node in losing}
+            gone = {node.domain for node, _ in moved}
             kept = {node.operator for node in nodes if node.domain not in gone}
+            kept |= {as_floats.inner(node.operator) for node, domain in moved if domain == as_floats.DOMAIN}
             operators = frozenset(name for name in kept if not is_weight(name))
-            return Settled(operators, _edited(data, edits, pieces) if edits else None)
+            edits += renamed(moved)
+            return Settled(operators, edited(data, edits, [*pieces, *added]) if edits else None)
     except (OSError, ValueError, RecursionError):
         return UNKNOWN
 
@@ -107,6 +98,16 @@ def settled(
 def is_weight(operator: str) -> bool:
     """Whether it gives a weight and is never registered."""
     return WEIGHT in operator.removeprefix("BinaryWeight")
+
+
+def computed_in_floats(model: bytes) -> bytes:
+    """The model with every layer of integers computed in floats that can be."""
+    with _opened(model) as data:
+        nodes = [
+            node for node in _nodes(data, Counter()) if not node.inner and as_floats.split(node.operator)
+        ]
+        moved, added = moved_to(data, [(node, as_floats.DOMAIN) for node in nodes])
+        return edited(data, renamed(moved), added) if moved else model
 
 
 @contextmanager
@@ -133,12 +134,12 @@ def _metadata(data: memoryview) -> dict[str, dict[str, Any]]:
         pair = {inner.number: inner for inner in wire.fields(data, entry.start, entry.end)}
         if wire.ENTRY_KEY in pair and wire.ENTRY_VALUE in pair:
             key, value = wire.text(data, pair[wire.ENTRY_KEY]), pair[wire.ENTRY_VALUE]
-            if key in (WORK_KEY, MEASURED_KEY) and value.end - value.start <= _LONGEST:
+            if key in (WORK_KEY, FLOAT_WORK_KEY, MEASURED_KEY) and value.end - value.start <= _LONGEST:
                 found[key] = _dict(json.loads(wire.text(data, value)))
     return found
 
 
-def _nodes(data: memoryview, uses: Counter[str]) -> Iterator[_Node]:
+def _nodes(data: memoryview, uses: Counter[str]) -> Iterator[Node]:
     """The nodes of our domain: of the graph, of bodies of its nodes, and of functions other than ours.
 
     Every input of any node is counted in `uses`.
@@ -162,7 +163,7 @@ def _nodes(data: memoryview, uses: Counter[str]) -> Iterator[_Node]:
 
 def _walk(
     data: memoryview, holder: wire.Field, number: int, uses: Counter[str], *, inner: bool
-) -> Iterator[_Node]:
+) -> Iterator[Node]:
     for place in wire.inside(data, holder, number):
         parts, attributes = {}, []
         for part in wire.fields(data, place.start, place.end):
@@ -177,7 +178,7 @@ def _walk(
             for n in (wire.NODE_NAME, wire.NODE_OPERATOR, wire.NODE_DOMAIN)
         )
         if domain == DOMAIN:
-            yield _Node(name, operator, parts[wire.NODE_DOMAIN], inner, place)
+            yield Node(name, operator, parts[wire.NODE_DOMAIN], inner, place)
         elif domain or operator in _WITH_BODIES:
             for attribute in attributes:
                 for body in wire.fields(data, attribute.start, attribute.end):
@@ -185,27 +186,46 @@ def _walk(
                         yield from _walk(data, body, wire.GRAPH_NODES, uses, inner=True)
 
 
-def _losing(data: memoryview, nodes: Sequence[_Node], target: str) -> list[_Node]:
-    """Those that the file says enough of, and that are expected to lose."""
+def _domains(data: memoryview, nodes: Sequence[Node], target: str) -> list[tuple[Node, str]]:
+    """Those that the file says enough of and that belong elsewhere than they are, and where."""
     told = _metadata(data)
-    works = told.get(WORK_KEY)
-    if not works:
-        return []
+    works, floats = _dict(told.get(WORK_KEY)), _dict(told.get(FLOAT_WORK_KEY))
     measured = _dict(_dict(told.get(MEASURED_KEY)).get(target))
-    return [node for node in nodes if _loses(node, works, measured, target)]
+    found = [(node, _domain(node, works, floats, measured, target)) for node in nodes] if works else []
+    return [(node, domain) for node, domain in found if domain != DOMAIN]
 
 
-def _loses(node: _Node, works: dict[str, Any], measured: dict[str, Any], target: str) -> bool:
-    """Whether a layer was measured on such a processor, or is expected, to be slower packed."""
+def _domain(
+    node: Node, works: dict[str, Any], floats: dict[str, Any], measured: dict[str, Any], target: str
+) -> str:
+    """Where a layer belongs that was measured on such a processor, or of which something is expected."""
     seen = measured.get(node.name)
-    if isinstance(seen, list) and _numbers(seen, 2):
-        return bool(seen[0] > seen[1])
-    work = works.get(node.name)
-    if not isinstance(work, list) or len(work) != len(fields(Work)):
-        return False
-    if work[0] not in cost.kinds() or not _numbers(work[1:], len(work) - 1):
-        return False
-    return cost.estimate(Work(*work), cost.kernel_of(node.operator), target).loses
+    if isinstance(seen, list) and (
+        _numbers(seen, 2) or (_numbers(seen, 3) and as_floats.split(node.operator))
+    ):
+        return _least(*seen)
+    work = _work(works.get(node.name))
+    if work is None:
+        return DOMAIN
+    found = cost.estimate(work, cost.kernel_of(node.operator), target)
+    other = _work(floats.get(node.name)) if as_floats.split(node.operator) else None
+    return _least(found.packed, found.dense, cost.as_floats(other, target) if other else math.inf)
+
+
+def _least(packed: float, dense: float, floats: float = math.inf) -> str:
+    """The domain of the way that takes the least; packed, where two take the same."""
+    return min(
+        (packed, DOMAIN), (floats, as_floats.DOMAIN), (dense, EXPANDED_DOMAIN), key=lambda way: way[0]
+    )[1]
+
+
+def _work(told: object) -> Work | None:
+    """What a file says of a layer, None where it is not understood."""
+    if not isinstance(told, list) or len(told) != len(fields(Work)):
+        return None
+    if told[0] not in cost.kinds() or not _numbers(told[1:], len(told) - 1):
+        return None
+    return Work(*told)
 
 
 def _numbers(values: list[Any], count: int) -> bool:
@@ -216,7 +236,7 @@ def _numbers(values: list[Any], count: int) -> bool:
 
 
 def _dense(
-    data: memoryview, nodes: Sequence[_Node], uses: Counter[str], expand: Expand
+    data: memoryview, nodes: Sequence[Node], uses: Counter[str], expand: Expand
 ) -> tuple[list[Edit], list[bytes]]:
     """What makes weights of the graph dense; nothing where the model is written in an unusual way."""
     weights = [node for node in nodes if is_weight(node.operator)]
@@ -224,51 +244,7 @@ def _dense(
         edits, pieces, done = expanded(data, [node.place for node in weights if not node.inner], uses, expand)
         called = {node.operator for node in nodes if node.place not in done}
         unused = {node.operator for node in weights} - called
-        edits += [without(data, function) for function, name in _functions(data) if name in unused]
+        edits += [without(data, function) for function, name in functions(data) if name in unused]
     except (ValueError, MemoryError):
         return [], []
     return edits, pieces
-
-
-def _functions(data: memoryview) -> Iterator[tuple[wire.Field, str]]:
-    """The functions of our domain, by name."""
-    for function in wire.inside(data, wire.whole(data), wire.MODEL_FUNCTIONS):
-        parts = {inner.number: inner for inner in wire.fields(data, function.start, function.end)}
-        domain, name = parts.get(wire.FUNCTION_DOMAIN), parts.get(wire.FUNCTION_NAME)
-        if domain and name and wire.text(data, domain) == DOMAIN:
-            yield function, wire.text(data, name)
-
-
-def _copies(data: memoryview, operators: Collection[str]) -> list[bytes]:
-    """The functions of these operators in the other domain, and that domain's version."""
-    if not operators:
-        return []
-    other, copies = EXPANDED_DOMAIN.encode(), []
-    for function, name in _functions(data):
-        if name in operators:
-            (domain,) = wire.inside(data, function, wire.FUNCTION_DOMAIN)
-            content = bytes(data[function.start : domain.start]) + other
-            copies.append(
-                wire.message(wire.MODEL_FUNCTIONS, content + bytes(data[domain.end : function.end]))
-            )
-    version = wire.message(wire.OPSET_DOMAIN, other) + wire.number(wire.OPSET_VERSION, 1)
-    return [*copies, wire.message(wire.MODEL_OPSETS, version)]
-
-
-def _edited(data: memoryview, edits: Sequence[Edit], pieces: Sequence[bytes]) -> bytes:
-    """The model with these bytes changed, which leaves every length as it is, and pieces behind its end.
-
-    A protobuf message may go on there: repeated fields that come again are added to, messages are merged.
-    """
-    parts: list[bytes | memoryview] = []
-    place = 0
-    for edit in sorted(edits, key=lambda edit: edit.start):
-        parts += [data[place : edit.start], edit.content]
-        place = edit.end
-    parts.append(data[place:])
-    try:
-        return b"".join([*parts, *pieces])
-    finally:
-        for part in parts:
-            if isinstance(part, memoryview):
-                part.release()

@@ -28,6 +28,8 @@ DEPTHWISE = "depthwise"
 INTEGERS = "int8"
 #: The fitted target and kernel that stand for those that were not.
 _TARGET, _KERNEL = "avx2", "csr"
+#: Where a packed layer of floats is faster than one of integers, and what a value takes to become the other.
+FLOAT_TARGETS, _CONVERTED_NS = frozenset({"avx2", "avx512"}), 0.17
 
 
 @dataclass(frozen=True)
@@ -59,22 +61,29 @@ class Work:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Expected seconds of one run on one core."""
+    """Expected seconds of one run on one core; of a layer of integers also if it is computed in floats."""
 
     dense: float
     packed: float
+    floats: float = math.inf
+
+    @property
+    def best(self) -> float:
+        """What the better way takes that reads packed bytes."""
+        return min(self.packed, self.floats)
 
     @property
     def loses(self) -> bool:
         """Whether the packed layer is expected to be slower."""
-        return self.packed > self.dense
+        return self.best > self.dense
 
     def wins_by(self, margin: float) -> bool:
         """Whether the packed layer is expected to be faster by that factor."""
-        return self.packed * margin < self.dense
+        return self.best * margin < self.dense
 
     def __str__(self) -> str:
-        return f"{self.packed * 1e3:.3g} ms packed, {self.dense * 1e3:.3g} ms dense"
+        floats = ", computed in floats" if self.floats < self.packed else ""
+        return f"{self.best * 1e3:.3g} ms packed{floats}, {self.dense * 1e3:.3g} ms dense"
 
 
 def features(work: Work, entries: int | None = None) -> list[float]:
@@ -151,3 +160,17 @@ def total(works: Iterable[Work], kernel: str, target: str) -> Estimate:
     """Expected cost of the layers of one weight together."""
     ones = [estimate(work, kernel, target) for work in works]
     return Estimate(sum(one.dense for one in ones), sum(one.packed for one in ones))
+
+
+def as_floats(work: Work, target: str) -> float:
+    """Expected seconds of a packed layer of integers that is computed in floats; infinite where it never is.
+
+    Parameters
+    ----------
+    work
+        Of the same layer of floats.
+    """
+    if target not in FLOAT_TARGETS or work.kind in (DEPTHWISE, INTEGERS):
+        return math.inf
+    converted = 1e-9 * _CONVERTED_NS * (work.inputs + work.rows * work.outputs)
+    return estimate(work, "csr", target).packed + converted

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from sparse_export import formats
-from tools import field_page, results
+from tools import field_page, integer_results, results
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 FIELD = README.parent / "docs" / "field.md"
@@ -46,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     before = README.read_text()
     text = replace(before, "formats", format_table())
     text = replace(text, "results", results.highlights())
+    text = replace(text, "integers", integer_results.highlights())
     if given.demo:
         text = replace(text, "demo", f"```\n{given.demo.read_text().strip()}\n```")
     pages = {README: text, RESULTS: results.page()}

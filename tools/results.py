@@ -66,7 +66,7 @@ def models(document: Document) -> str:
     lines = []
     for row in rows:
         times = {kind: row[kind] for kind in ("dense", "sparse", *peers) if kind in row}
-        ms = {kind: _milliseconds(value, times.values()) for kind, value in times.items()}
+        ms = {kind: milliseconds(value, times.values()) for kind, value in times.items()}
         target = f"{row['target']:g}x" if row["target"] and row["threads"] == 1 else ""
         lines.append(
             (row["model"], f"{100 * row['sparsity']:.4g} %", str(row["threads"]), ms["dense"], ms["sparse"],
@@ -77,7 +77,7 @@ def models(document: Document) -> str:
     return "\n\n".join([text, *(_wins(rows, peer) for peer in peers)])
 
 
-def _milliseconds(value: float, beside: Iterable[float]) -> str:
+def milliseconds(value: float, beside: Iterable[float]) -> str:
     """A time, bold where none beside is less."""
     text = f"{value:.3f}" if value < 1 else f"{value:.2f}"
     return f"**{text}**" if value == min(beside) else text
@@ -100,7 +100,7 @@ def kernels(document: Document) -> str:
     for row in document["rows"]:
         if "4bit" in row and row["density"] == 0.1:
             times = [row["dense"], row["sparse"], row["4bit"]]
-            dense, packed, bits = (_milliseconds(value, times) for value in times)
+            dense, packed, bits = (milliseconds(value, times) for value in times)
             rows.append((row["layer"], dense, packed, f"{row['ratio']:.2f}x", bits))
     head = "ms, 90 % zeros, 1 thread | dense | packed | faster | 4-bit MatMulNBits"
     return table(head, rows) if rows else ""
@@ -197,7 +197,7 @@ def highlights() -> str:
                 continue
             held = row.get("ms", row)
             times = [held.get("dense", held.get("fp32")), held.get("sparse", held.get("ours")), held[peer]]
-            dense, packed, other = (_milliseconds(value, times) for value in times)
+            dense, packed, other = (milliseconds(value, times) for value in times)
             rows.append((title, dense, packed, f"{times[0] / times[1]:.1f}x", f"{other} ({peer_name})"))
     text = table("ms, one thread | dense float32 | packed | faster | what else one would take", rows)
     return f"{text}\n\n{where(documents['models'], 'make benchmarks')}"
@@ -223,6 +223,9 @@ def render() -> str:
             document = json.loads(path.read_text())
             if content := build(document):
                 parts.append(f"**{title}**\n\n{content}\n\n{where(document, command)}")
+    from . import integer_results
+
+    parts += integer_results.sections()
     bench = RESULTS / "vgg11.md"
     if bench.exists():
         parts.append(f"**`sparse-export bench` on the demo's net**\n\n{bench.read_text().strip()}")

@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..runtime.inputs import read_npz
 from . import data
+
+
+def read(given: str | Path, count: int, shape: Sequence[int]) -> Mapping[str, NDArray[Any]]:
+    """Calibration data by input name: the arrays of an .npz file, or images of a data set of the lab.
+
+    Parameters
+    ----------
+    given
+        A file, or as `--data` takes it.
+    count
+        How many samples of a data set at most.
+    shape
+        Of the graph's first input, 0 where a size is open: the images get its last one.
+    """
+    if Path(given).suffix == ".npz" or Path(given).is_file():
+        return read_npz(given)
+    side = shape[-1] if shape and shape[-1] else 32
+    return {"images": samples(str(given), count, side)}
 
 
 def samples(source: str, count: int, image_size: int) -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ on the processor. Where nothing is known, expanded is never slower than dense.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
@@ -103,6 +104,9 @@ def _slower(plan: TensorPlan, shapes: works.Shapes, here: str, margin: float) ->
     if known is None:
         return True, "its output size is not known, so neither is its cost"
     found = cost.total(known, works.kernel_of(plan.format), here)
+    floats = [works.as_floats(site, plan, shapes) for site in plan.sites]
+    in_floats = sum(cost.as_floats(work, here) if work else math.inf for work in floats)
+    found = replace(found, floats=in_floats)
     if found.loses or margin == 1.0 or found.wins_by(margin):
         return found.loses, f"expected {found} on {here}"
     return True, f"expected to gain less than {margin - 1:.0%}: {found} on {here}"

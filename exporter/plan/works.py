@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -69,6 +70,15 @@ def work_of(site: Site, nnz: int, size: int, shapes: Shapes) -> Work | None:
         return None
     rows = max(1, site.scale.size)
     return Work(_kind(site), size, nnz, rows, y // rows, x)
+
+
+def as_floats(site: Site, plan: TensorPlan, shapes: Shapes) -> Work | None:
+    """The work of a layer of integers where it is computed in floats; None of others, or of unknown shape."""
+    if site.quantized is None:
+        return None
+    return work_of(
+        replace(site, quantized=None, kind=site.kind.removeprefix("Q")), plan.nnz, plan.size, shapes
+    )
 
 
 def _elements(shape: tuple[object, ...] | None) -> int | None:

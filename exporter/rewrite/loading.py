@@ -7,12 +7,13 @@ cost model again there.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 
 import onnx
 
-from ...runtime.choice import MEASURED_KEY, WORK_KEY
+from ...runtime.choice import FLOAT_WORK_KEY, MEASURED_KEY, WORK_KEY
 from ...runtime.cost import Estimate
 from ...runtime.target import kernel_target
 from ..graph.domain import DOMAIN
@@ -60,13 +61,23 @@ def tell(
     shapes = concrete_shapes(model, examples)
     told = {name: works.work_of(site, *works.counts(plan), shapes) for name, plan, site in found}
     _add(packed, WORK_KEY, {name: astuple(work) for name, work in told.items() if work is not None})
+    floats = {name: works.as_floats(site, plan, shapes) for name, plan, site in found}
+    if any(floats.values()):
+        _add(
+            packed, FLOAT_WORK_KEY, {name: astuple(work) for name, work in floats.items() if work is not None}
+        )
     microseconds = {
-        name: [round(measured[plan.name].packed * 1e6, 1), round(measured[plan.name].dense * 1e6, 1)]
+        name: [round(seconds * 1e6, 1) for seconds in _ways(measured[plan.name])]
         for name, plan, _ in found
         if plan.name in measured
     }
     if microseconds:
         _add(packed, MEASURED_KEY, {target or kernel_target(): microseconds})
+
+
+def _ways(one: Estimate) -> list[float]:
+    """Packed, dense, and where it was measured computed in floats."""
+    return [one.packed, one.dense, *([one.floats] if math.isfinite(one.floats) else [])]
 
 
 def _add(packed: onnx.ModelProto, key: str, value: object) -> None:

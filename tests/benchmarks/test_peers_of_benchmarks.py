@@ -53,7 +53,7 @@ def test_a_peer_that_cannot_be_made_is_left_out(
     def fail(*_: object) -> None:
         raise ValueError("no such operator")
 
-    monkeypatch.setattr(common.peers, "make_int8", fail)
+    monkeypatch.setattr(common.peer_int8, "make_int8", fail)
     assert common.int8(linear) == {}
     assert "no int8 of linear.onnx: no such operator" in capsys.readouterr().err
 

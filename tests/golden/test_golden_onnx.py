@@ -43,6 +43,9 @@ def test_golden_models_have_every_layer_of_every_format() -> None:
         if fmt.operator is not None:
             suffixes = ("ConvAddClip", "ConvRelu", "Conv", "MatMul", "MatMulClip")
             assert {f"{fmt.operator}{suffix}" for suffix in suffixes} <= found
+    for name in ("csr", "tight", "bsr", "bitmask", "nm", "codebook", "palette"):
+        suffixes = ("QConv", "QConvAdd", "QConvFloat", "QMatMul", "QMatMulFloat")
+        assert {f"{formats.get(name).operator}{suffix}" for suffix in suffixes} <= found
 
 
 def test_golden_models_run_alike_on_the_oldest_onnxruntime() -> None:

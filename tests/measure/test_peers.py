@@ -10,7 +10,8 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
-from sparse_export.measure import peers
+from sparse_export.errors import InputError
+from sparse_export.measure import peer_int8, peers
 
 from .small_models import chain, save
 
@@ -28,6 +29,31 @@ def test_peer_is_smaller_and_runs(made: dict[str, Path], label: str) -> None:
     assert made[label].stat().st_size < made["dense"].stat().st_size
     session = onnxruntime.InferenceSession(str(made[label]), providers=["CPUExecutionProvider"])
     assert session.get_inputs()[0].type == "tensor(float)"
+
+
+def test_integers_are_packed_too_and_stay_integers(made: dict[str, Path]) -> None:
+    packed = made["INT8, packed"]
+    assert packed == made["INT8, packed [stock onnxruntime]"]
+    assert packed.stat().st_size < made["INT8 (static QDQ)"].stat().st_size / 2
+    assert any(node.op_type.endswith("QMatMul") for node in onnx.load(packed).graph.node)
+
+
+def test_int8_is_calibrated_on_the_data_given(made: dict[str, Path], tmp_path: Path) -> None:
+    data = tmp_path / "calibration.npz"
+    np.savez(data, h0=1000 * np.random.default_rng(0).standard_normal((20, 256), dtype=np.float32))
+    peer_int8.make_int8(made["dense"], tmp_path / "int8.onnx", 0, None, str(data))
+    scale = next(t for t in onnx.load(tmp_path / "int8.onnx").graph.initializer if t.name == "h0_scale")
+    assert 20 < float(numpy_helper.to_array(scale)) < 60
+    with pytest.raises(InputError, match="is no array for"):
+        np.savez(data, h0=np.zeros((20, 17), np.float32))
+        peer_int8.make_int8(made["dense"], tmp_path / "int8.onnx", 0, None, str(data))
+
+
+def test_integers_that_do_not_get_smaller_are_a_note(tmp_path: Path) -> None:
+    dense = chain(tmp_path / "dense.onnx", layers=2, width=64, density=1.0)
+    peer_int8.make_int8(dense, tmp_path / "int8.onnx", 0, None)
+    ((subject, note),) = peer_int8.packed(tmp_path / "int8.onnx", tmp_path)
+    assert subject is None and note == "INT8, packed: not made (no weight gets smaller)"
 
 
 def test_int8_weights_are_per_channel(made: dict[str, Path]) -> None:

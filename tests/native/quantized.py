@@ -22,16 +22,29 @@ def rounded(value: Array, zero: Array) -> Array:
     return np.rint(np.clip(value, F32(info.min - int(zero)), F32(info.max - int(zero)))).astype(F32)
 
 
-def quantum(rng: np.random.Generator, scale: float, signed: bool) -> tuple[Array, Array]:
-    """A scale near this one and a zero point."""
+def quantum(rng: np.random.Generator, scale: float, signed: bool, exact: bool = False) -> tuple[Array, Array]:
+    """A scale near this one, a power of two if `exact`, and a zero point."""
     zero = np.int8(rng.integers(-128, 128)) if signed else np.uint8(rng.integers(0, 256))
-    return np.array(scale * rng.uniform(0.5, 2), F32), np.array(zero)
+    near = scale * rng.uniform(0.5, 2)
+    return np.array(2.0 ** np.rint(np.log2(near)) if exact else near, F32), np.array(zero)
 
 
 class QuantizedLayer:
-    """One operator at one shape: its model, its feeds, and the output it must give, to the last bit."""
+    """One operator at one shape: its model, its feeds, and the output it must give, to the last bit.
 
-    def __init__(self, operator: Operator, shape: Shape, rng: np.random.Generator, signed: bool) -> None:
+    With `exact` every product of scales and every sum is exact in float32, and two products of neighbours fit
+    into 16 bits: so every runtime on every processor gives the same.
+    """
+
+    def __init__(
+        self,
+        operator: Operator,
+        shape: Shape,
+        rng: np.random.Generator,
+        signed: bool,
+        *,
+        exact: bool = False,
+    ) -> None:
         self.operator, self.shape = operator, shape
         conv = operator.layer == "QConv"
         rows = shape.weight[0]
@@ -39,8 +52,9 @@ class QuantizedLayer:
         weight = weight_of(fmt, shape.weight, rng)
         if fmt.scale_component is None:
             few = fmt.name in ("codebook", "palette")
+            most = 60 if exact else 127
             weight = np.sign(weight) * (
-                rng.choice([3, 50, 127], weight.shape) if few else rng.integers(1, 128, weight.shape)
+                rng.choice([3, 50, most], weight.shape) if few else rng.integers(1, most + 1, weight.shape)
             )
             weight = weight.astype(np.int8)
         # Formats of signs take their alpha, here 1, from floats.
@@ -54,8 +68,10 @@ class QuantizedLayer:
         )
         kind = np.int8 if signed else np.uint8
         x = rng.integers(np.iinfo(kind).min, np.iinfo(kind).max + 1, lead).astype(kind)
-        x_scale, x_zero = quantum(rng, 0.02, signed)
+        x_scale, x_zero = quantum(rng, 0.02, signed, exact)
         w_scale = rng.uniform(0.001, 0.02, rows).astype(F32)
+        if exact:
+            w_scale = np.exp2(np.rint(np.log2(w_scale)))
         bias = rng.integers(-3000, 3000, rows).astype(np.int32)
         moved = x.astype(np.int64) - int(x_zero)
         sums = dense_conv(moved, weight, shape) if conv else moved @ weight.T.astype(np.int64)
@@ -68,14 +84,17 @@ class QuantizedLayer:
         if operator.suffix == "Float":
             self.expected = sums.astype(F32) * (x_scale * w_scale)[trail]
             return
-        y_scale, y_zero = quantum(rng, float(np.std(sums)) * float(x_scale) * 0.01 / 40 + 1e-3, False)
+        y_scale, y_zero = quantum(rng, float(np.std(sums)) * float(x_scale) * 0.01 / 40 + 1e-3, False, exact)
         self.after |= {"y_scale": y_scale, "y_zero": y_zero}
         y = rounded(sums.astype(F32) * (x_scale * w_scale / y_scale)[trail], y_zero)
         zero = y_zero
         if operator.suffix == "Add":
             z = rng.integers(np.iinfo(kind).min, np.iinfo(kind).max + 1, y.shape).astype(kind)
-            z_scale, z_zero = quantum(rng, float(y_scale), signed)
-            s_scale, zero = quantum(rng, 1.5 * float(y_scale), False)
+            z_scale, z_zero = quantum(rng, float(y_scale), signed, exact)
+            s_scale, zero = quantum(rng, 1.5 * float(y_scale), False, exact)
+            if exact:  # no halves: onnxruntime adds the zero point before it rounds a sum
+                z_scale, s_scale = 2 * y_scale, y_scale
+                z = (z // 8 + (int(z_zero) - 16 if int(z_zero) > 16 else 0)).astype(kind)
             self.feeds["z"] = z
             self.last = {"z_scale": z_scale, "z_zero": z_zero, "s_scale": s_scale, "s_zero": zero}
             theirs = (z.astype(np.int32) - int(z_zero)).astype(F32) * (z_scale / s_scale)

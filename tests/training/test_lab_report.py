@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sparse_export.training.sweep import plots, ways
-from tools.lab_report import experiments, findings, report
+from tools.lab_report import experiments, findings, integers, report
 from tools.lab_report import plots as report_plots
 
 
@@ -141,3 +141,15 @@ def test_every_experiment_is_a_command_that_exists(size: experiments.Size) -> No
         parsed = cli.cli.get_command(None, name)  # type: ignore[arg-type]
         assert parsed is not None
         parsed.make_context(name, arguments)
+
+
+def test_integers_are_judged_by_what_they_lose_and_blocks_by_what_they_change() -> None:
+    row = {"accuracy": 0.99, "int8_accuracy": 0.99, "int8_agreement": 0.995, "rate": 0.9}
+    row |= dict.fromkeys(("onnx_bytes", "dense_int8_bytes", "int8_bytes"), 5000)
+    row |= dict.fromkeys(("latency_ms", "dense_int8_latency_ms", "int8_latency_ms"), 0.5)
+    worse = row | {"int8_accuracy": 0.95, "int8_agreement": 0.96}
+    text = integers.section({"integers-vgg": [row], "blocks-vgg": [row, worse]}, 100)
+    assert "costs 2.0 points at most (2 of 100 images; VGG-11, 1x4 blocks, 90 %)" in text
+    assert "in 1 of 2 cases" in text and "for 97.8 % of the held-out images" in text
+    assert "change the VGG-11's INT8 accuracy by -2.0 at 90 %." in text
+    assert text.count("| VGG-11 |") == 2

@@ -62,7 +62,9 @@ def test_a_row_says_what_the_net_is_as_integers(settings: Settings, net: Path, t
     tasks = sweep.plan(both, [net], 1, ["none"], [0.5])
     (row,) = sweep.run(Folder(tmp_path, both), tasks, executors.here)
     assert abs(row["int8_accuracy"] - row["accuracy"]) <= 0.25
-    assert row["int8_bytes"] > 0 and 0 < row["int8_latency_ms"] < 1000
+    assert row["int8_agreement"] >= 0.75
+    assert 0 < row["int8_bytes"] <= row["dense_int8_bytes"] < row["dense_bytes"] + 20_000
+    assert 0 < row["int8_latency_ms"] < 1000 and 0 < row["dense_int8_latency_ms"] < 1000
 
 
 def test_weight_rewinding_starts_from_the_early_epoch_of_each_net(settings: Settings, tmp_path: Path) -> None:

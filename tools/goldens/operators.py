@@ -28,12 +28,14 @@ from sparse_export.exporter.graph.domain import DOMAIN, OPSET
 from sparse_export.exporter.rewrite import functions, weight_functions
 from sparse_export.exporter.rewrite.op_spec import PACKED, POOL, SIGN, OpSpec
 from tests.native.layers import GOLDEN, Array, Layer, pool_case, weight_of
+from tests.native.quantized import QuantizedLayer
 from tests.native.tables import Operator
 
 HERE = Path(__file__).resolve().parents[2] / "tests" / "golden" / "onnx"
 #: Activations of a family's first file, which is never rewritten: a later one has files of its own.
 FIRST = ("", "Relu", "Clip")
 LATER = tuple(name for name in ACTIVATIONS if name not in FIRST)
+INTEGER_SUFFIXES = {"QConv": ("", "Add", "Float"), "QMatMul": ("", "Float")}
 #: IR version of onnxruntime 1.20, the oldest that files are promised for.
 IR_VERSION = 10
 
@@ -66,6 +68,32 @@ def family(prefix: str, fmt: formats.Format, layer: str, activations: tuple[str,
         spec = OpSpec(fmt, layer, suffix.startswith("Add"), suffix.removeprefix("Add"), packed)
         tensors |= one.feeds | {name: one.expected.astype(np.uint8 if y == TensorProto.UINT8 else np.float32)}
         _append(model, part, name)
+        model.functions.append(functions.build(spec, OPSET))
+    return model, tensors
+
+
+def of_integers() -> Iterator[formats.Format]:
+    """Formats that hold int8 values and nothing beside them that scales them."""
+    codes = formats.TensorStats(np.tile(np.array([[3, 0, 0, 0]], np.int8), (16, 4)))
+    for fmt in formats.packable():
+        if fmt.operator is not None and fmt.scale_component is None and fmt.applies_to(codes):
+            yield fmt
+
+
+def integers(fmt: formats.Format, layer: str) -> Golden:
+    """The model of all operators of integers of a format and layer, on one input and weight."""
+    model = onnx.ModelProto(ir_version=IR_VERSION)
+    tensors: dict[str, Array] = {}
+    prefix = str(fmt.operator)
+    for suffix in INTEGER_SUFFIXES[layer]:
+        y = TensorProto.FLOAT if suffix == "Float" else TensorProto.UINT8
+        name = f"{prefix}{layer}{suffix}"
+        operator = Operator(name, "", prefix, layer, suffix, fmt.operator_inputs, TensorProto.UINT8, y)
+        rng = np.random.default_rng(zlib.crc32(f"{prefix}{layer}".encode()))
+        one = QuantizedLayer(operator, GOLDEN[layer.removeprefix("Q")], rng, signed=False, exact=True)
+        tensors |= one.feeds | {name: one.expected}
+        _append(model, onnx.load_from_string(one.model()), name)
+        spec = OpSpec(fmt, layer, suffix == "Add", suffix.removeprefix("Add"))
         model.functions.append(functions.build(spec, OPSET))
     return model, tensors
 
@@ -130,6 +158,9 @@ def main(arguments: list[str] | None = None) -> int:
     for prefix, fmt in prefixes():
         for layer, name in itertools.product(GOLDEN, LATER):
             makers[f"{prefix}{layer}{name}-v1.onnx"] = partial(family, prefix, fmt, layer, (name,))
+    for fmt in of_integers():
+        for layer in INTEGER_SUFFIXES:
+            makers[f"{fmt.operator}{layer}-v1.onnx"] = partial(integers, fmt, layer)
     for fmt in formats.packable():
         makers[f"{fmt.operator}Weight-v1.onnx"] = partial(weight, fmt)
     makers[f"{POOL}-v1.onnx"] = pooling

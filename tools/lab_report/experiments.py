@@ -18,6 +18,8 @@ from sparse_export.errors import SparseExportError
 from sparse_export.exporter.files.atomic import atomic_file
 from sparse_export.training.sweep.rows import Row
 
+from . import integers
+
 #: The point the lab chose for its DenseNet, and what it leaves of 969,288 weights.
 CHOSEN = 0.9235
 
@@ -111,7 +113,12 @@ def commands(size: Size, work: str) -> dict[str, str]:
         f"--retrain fine-tune,lr-rewind,weight-rewind --rewind-epoch 1 --retrain-epochs {size.epochs} "
         f"-o {work}/rewinding"
     )
-    return found
+    checkpoints = {
+        "vgg": " ".join(f"{work}/vgg/seed{seed}.pt" for seed in range(size.way_seeds)),
+        "dense": nets,
+    }
+    recipes = {"vgg": size.vgg_recipe, "dense": size.dense_recipe}
+    return found | integers.commands(checkpoints, recipes, size.epochs, work)
 
 
 def run_all(size: Size, work: Path) -> dict[str, Any]:

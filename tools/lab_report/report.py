@@ -22,7 +22,7 @@ from sparse_export.training import checkpoints, data, prune
 from sparse_export.training.sweep import footprint, plots
 from sparse_export.training.sweep.ways import METHODS
 
-from . import experiments, findings
+from . import experiments, findings, integers
 from . import plots as report_plots
 from .experiments import CHOSEN, DEFAULT, FULL, Size
 
@@ -247,6 +247,13 @@ def write(work: Path, docs: Path, size: Size) -> Path:
     retraining_section(page, results, samples.test.size)
     binary_section(page, work, results, samples)
     ways_section(page, results, size)
+    page.section(
+        "8. Pruned, then INT8",
+        "not tried; what else a small and fast net needs on a CPU.",
+        [name for structures in integers.NETS.values() for name in structures.values()],
+        [],
+        integers.section(results, samples.test.size),
+    )
     target = docs / "lab-report.md"
     with atomic_file(target, force=True) as handle:
         handle.write(page.text().encode())

@@ -11,6 +11,7 @@ from onnx import numpy_helper
 
 import sparse_export
 from sparse_export.errors import InputError
+from sparse_export.exporter.files import held
 from sparse_export.exporter.rewrite.packed_nodes import find
 from tests.exporter.quantized.qdq import Qdq
 from tests.onnx_models import residual_net
@@ -102,3 +103,11 @@ def test_a_model_of_integers_needs_no_data(tmp_path: Path, rng: Rng) -> None:
     onnx.save(net.model(net.pair(net.conv(net.input(), 32, 16), 0.03, 100)), tmp_path / "net.onnx")
     report = sparse_export.export(tmp_path / "net.onnx", activations="int8", optimize="memory")
     assert report.verification is not None and report.verification.judged
+
+
+def test_layers_of_large_weights_are_proved_too(
+    net: Path, data: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held, "LEAST_BYTES", 16)
+    report = sparse_export.export(net, activations="int8", calibrate=data, format="csr")
+    assert report.verification.integers is not None and report.verification.integers.layers > 0

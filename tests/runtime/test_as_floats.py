@@ -1,0 +1,111 @@
+"""Layers of integers on processors that multiply floats faster: what runs there, and that it is the same."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+import sparse_export
+from sparse_export.runtime import as_floats, choice, cost, domains
+from sparse_export.runtime.target import VARIABLE
+from tests.exporter.quantized.qdq import Qdq, residual
+from tests.native.tables import SUPPORTED
+
+from .profiles import operators, profiled
+
+pytestmark = pytest.mark.skipif("avx2" not in SUPPORTED, reason="the costs are those of AVX2")
+#: Works in which floats win and in which packed integers, dense ones and floats lose by far.
+FLOATS = {choice.WORK_KEY: ["int8", 9216, 5000, 128, 784, 100352]}
+FLOATS[choice.FLOAT_WORK_KEY] = ["square", 36864, 400, 128, 784, 100352]
+
+
+@pytest.fixture
+def avx2(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "avx2")
+
+
+def telling(model: onnx.ModelProto, **told: Any) -> onnx.ModelProto:
+    """The model with this said of every node of integers, and nothing else."""
+    del model.metadata_props[:]
+    names = [node.name for node in model.graph.node if as_floats.split(node.op_type)]
+    for key, work in told.items():
+        model.metadata_props.add(key=key, value=json.dumps(dict.fromkeys(names, work)))
+    return model
+
+
+def packed(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
+    onnx.save(model, folder / "net.onnx")
+    sparse_export.export(folder / "net.onnx", format="csr", optimize="memory", output=folder / "small.onnx")
+    return onnx.load(folder / "small.onnx")
+
+
+def linear(rng: np.random.Generator) -> onnx.ModelProto:
+    """A MatMul with bias whose result stays float."""
+    net = Qdq(rng, [3, 256])
+    weight = net.weight(net.codes(200, 256))
+    return net.model(net.add("Gemm", [net.input(), weight, net.hold(np.ones(200, np.float32))], transB=1))
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [(residual, {"SparseConv", "QLinearAdd"}), (linear, {"SparseMatMul"})],
+    ids=["conv", "linear"],
+)
+def test_runs_the_float_kernel_and_gives_the_same_within_a_quantum(
+    made: Any, expected: set[str], rng: np.random.Generator, tmp_path: Path, avx2: None
+) -> None:
+    model = telling(packed(made(rng), tmp_path), **FLOATS)
+    name, shape = (
+        model.graph.input[0].name,
+        [d.dim_value or 1 for d in model.graph.input[0].type.tensor_type.shape.dim],
+    )
+    feeds = {name: rng.standard_normal(shape).astype(np.float32)}
+    found = sparse_export.InferenceSession(model.SerializeToString(), profiled(tmp_path))
+    integers = sparse_export.InferenceSession(model.SerializeToString(), packed="all").run(None, feeds)[0]
+    assert np.abs(found.run(None, feeds)[0] - integers).max() <= 0.021
+    ran = operators(found, feeds)
+    assert expected <= ran and not any("QConv" in name or "QMatMul" in name for name in ran)
+    onnx.checker.check_model(
+        onnx.load_from_string(choice.settled(model.SerializeToString(), "avx2").model or b"")
+    )
+
+
+@pytest.mark.parametrize("target", ["avx512vnni", "scalar", "neondot"])
+def test_integers_stay_where_floats_are_not_known_to_be_faster(
+    target: str, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    assert math.isinf(cost.as_floats(cost.Work(*FLOATS[choice.FLOAT_WORK_KEY]), target))
+    found = choice.settled(
+        telling(packed(residual(rng), tmp_path), **FLOATS).SerializeToString(), target
+    ).model
+    assert found is None or as_floats.DOMAIN.encode() not in found
+
+
+@pytest.mark.parametrize(
+    ("microseconds", "domain"),
+    [([1, 3, 2], None), ([2, 3, 1], as_floats.DOMAIN), ([3, 1, 2], domains.EXPANDED_DOMAIN)],
+)
+def test_what_was_measured_of_three_ways_decides(
+    microseconds: list[int], domain: str | None, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    model = telling(packed(residual(rng), tmp_path), **FLOATS)
+    names = [node.name for node in model.graph.node if as_floats.split(node.op_type)]
+    measured = {"avx2": dict.fromkeys(names, microseconds)}
+    model.metadata_props.add(key=choice.MEASURED_KEY, value=json.dumps(measured))
+    found = choice.settled(model.SerializeToString(), "avx2").model
+    nodes = onnx.load_from_string(found).graph.node if found else []
+    assert {node.domain for node in nodes if "QConv" in node.op_type} == ({domain} if domain else set())
+
+
+def test_a_function_that_is_not_the_known_one_is_left_alone(rng: np.random.Generator, tmp_path: Path) -> None:
+    model = telling(packed(residual(rng), tmp_path), **FLOATS)
+    for function in model.functions:
+        function.input[1] = "scale_of_x"
+    found = choice.settled(model.SerializeToString(), "avx2").model
+    assert found is None
