@@ -31,11 +31,10 @@ MODELS: dict[str, tuple[str, tuple[int, ...], dict[float, float]]] = {
 
 _BUILD = """
 import sys, torch
-from sparse_export.exporter import vision
-from sparse_export.training import models as lab
+from sparse_export.exporter.nets import cifar, torchvision
 name, kind, sparsity, path, *shape = sys.argv[1:]
 torch.manual_seed(0)
-net = (vision.build(name) if kind == "torchvision" else lab.create(name)).eval()
+net = (torchvision.build(name) if kind == "torchvision" else cifar.create(name)).eval()
 layers = [m for m in net.modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear))]
 for layer in layers[1:]:
     weight = layer.weight.data
