@@ -192,12 +192,14 @@ def run(name: str) -> dict[str, Any]:
     row["holds"] = row["file"] <= 1.03 * row["formats"] + 20_000
     row["difference"] = difference(dense, packed, shape)
     verdict = "holds" if row["holds"] else "MISSED"
-    print(
-        f"{name:24s} dense {row['dense']:11,} B  file {row['file']:10,} B  "
-        f"{row['dense'] / row['file']:5.2f}x  formats {row['formats']:10,} B  over {row['over']:7,} B: {verdict}  dense weights left "
-        f"{row['left_dense']}, without a reason {row['unexplained']}  difference {row['difference']:.1e}",
-        flush=True,
-    )
+    parts = [
+        f"{name:24s} dense {row['dense']:11,} B  file {row['file']:10,} B",
+        f"{row['dense'] / row['file']:5.2f}x",
+        f"formats {row['formats']:10,} B  over {row['over']:7,} B: {verdict}",
+        f"dense weights left {row['left_dense']}, without a reason {row['unexplained']}",
+        f"difference {row['difference']:.1e}",
+    ]
+    print("  ".join(parts), flush=True)
     return row
 
 

@@ -32,7 +32,7 @@ KINDS = ("square", "pointwise", "thin", "line", "linear")
 INTEGERS = "int8"
 #: By this much a packed layer must be expected to win not to count as slower: the table was fitted to layers
 #: alone, and between dense neighbours onnxruntime also reorders what goes in and comes out.
-CAUTION = 1.1
+CAUTION = 1.15
 #: Table of each instruction set that the library can name: VNNI changes nothing for float kernels.
 _TABLES = {"scalar": "avx2", "avx2": "avx2", "avx512": "avx512", "avx512vnni": "avx512"}
 

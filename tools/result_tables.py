@@ -119,6 +119,17 @@ def defaults(document: Document) -> str:
     return table(f"{head} | time / csr's | file | file / csr's", lines)
 
 
+def every_net(document: Document) -> str:
+    """Files of nets of many kinds beside the bytes of their weights' formats."""
+    lines = []
+    for row in document["rows"]:
+        sizes = (f"{row[kind]:,}" for kind in ("dense", "file", "formats", "over"))
+        same = "same bits" if row["difference"] == 0 else f"{row['difference']:.1e}"
+        lines.append((row["net"], *sizes, f"{row['dense'] / row['file']:.2f}x", str(row["left_dense"]), same))
+    head = "bytes, 90 % zeros | dense | file | formats of its weights | the file's rest | smaller"
+    return table(f"{head} | weights left dense, each with its reason | outputs in stock onnxruntime", lines)
+
+
 _VECTORS = {"avx512": "AVX-512", "avx512vnni": "AVX-512", "avx2": "AVX2", "scalar": "none"}
 
 

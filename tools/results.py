@@ -9,6 +9,7 @@ from .result_tables import (
     Document,
     binary,
     defaults,
+    every_net,
     formats,
     kernels,
     memory,
@@ -37,6 +38,7 @@ def _vectors(flags: list[str]) -> str:
 
 SECTIONS = (
     ("sizes", "Sizes, nets trained on real digits", sizes, "python benchmarks/sizes.py"),
+    ("every-net", "Nets of other kinds, without an option", every_net, "python benchmarks/every_net.py"),
     ("models", "Speed with the operators registered", models, "python benchmarks/models.py"),
     (
         "defaults",
@@ -66,7 +68,7 @@ SECTIONS = (
         "binary",
         "Binarized layers and nets",
         binary,
-        "python benchmarks/binary.py --targets avx512 avx2 scalar",
+        "python benchmarks/binary.py --targets avx512vnni avx2 scalar",
     ),
 )
 
