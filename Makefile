@@ -132,17 +132,21 @@ campaign: $(FUZZ)/build.ninja ## Thousands of random shapes through the kernels 
 	  SPARSE_EXPORT_TARGET=$$target $(PY) tests/runtime/random_layers.py --cases $(or $(CASES),2000) || exit 1; \
 	  SPARSE_EXPORT_TARGET=$$target $(PY) -m tests.runtime.random_bit_layers --cases $(or $(CASES),2000) || exit 1; done
 
-benchmarks: setup demo-out/model.csr.onnx ## Every published figure, into benchmarks/results (half an idle hour)
+benchmarks: setup demo-out/model.csr.onnx ## Every published figure, into benchmarks/results (an idle hour)
 	$(PY) benchmarks/sizes.py
 	$(PY) benchmarks/packing.py
-	$(PY) benchmarks/kernels.py
+	$(PY) benchmarks/every_net.py
+	$(PY) benchmarks/kernels.py --density 0.1 0.2 --targets avx512 avx2 scalar
+	$(PY) benchmarks/kernels.py --formats --rows 1 --targets avx512 avx2
 	$(PY) benchmarks/kernels.py --linear-time
-	$(PY) benchmarks/models.py --threads 1 2
+	$(PY) benchmarks/models.py
 	$(PY) benchmarks/models.py --memory
 	$(PY) benchmarks/loads.py
 	$(PY) benchmarks/binary.py
 	$(PY) benchmarks/int8.py
 	$(PY) benchmarks/int8.py --target avx2
+	$(PY) benchmarks/defaults.py
+	$(PY) benchmarks/binary.py --targets avx512vnni avx2 scalar
 	$(VENV)/bin/sparse-export bench demo-out/model.pt demo-out/model.csr.onnx --peers --data demo-out/held-out.npz \
 	  --save benchmarks/results/vgg11.json --markdown benchmarks/results/vgg11.md --html benchmarks/results/vgg11.html --force
 	$(PY) -m tools.readme

@@ -1,12 +1,12 @@
-"""A copy of the installed onnxruntime that does not see AVX-512: dense figures of an AVX2 machine, on any.
+"""Copies of the installed onnxruntime that do not see AVX-512, or AVX: dense figures of older machines.
 
 Our own kernels take an instruction set from SPARSE_EXPORT_TARGET. onnxruntime asks the processor and has
 no switch. It asks which registers the system saves (XGETBV); in a copy of its library the instruction
-behind XGETBV is replaced by one that clears the bits of the AVX-512 registers. Nothing that is installed
-is touched, and the copy stays below build/.
+behind XGETBV is replaced by one that clears the bits of the AVX-512 registers (for "avx2") or of AVX's too
+(for "scalar": it then computes with SSE2). Nothing that is installed is touched, and the copies stay below
+build/.
 
-``python benchmarks/avx2_runtime.py`` makes the copy, prints the folder for PYTHONPATH and whether it
-worked.
+``python benchmarks/avx2_runtime.py`` makes them, prints the folders for PYTHONPATH and whether it worked.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-HOME = Path(__file__).resolve().parent.parent / "build" / "avx2-runtime"
-#: `xgetbv; mov eax, eax`, which drops nothing, and `xgetbv; and al, 0x1f`, which drops opmask and ZMM state.
-_SEES, _BLIND = bytes.fromhex("0f01d0 89c0"), bytes.fromhex("0f01d0 241f")
+HOME = Path(__file__).resolve().parent.parent / "build" / "older-runtimes"
+#: `xgetbv; mov eax, eax`, which drops nothing.
+_SEES = bytes.fromhex("0f01d0 89c0")
+#: `xgetbv; and al, ...`, which drops opmask and ZMM state, or YMM state.
+_BLIND = {"avx2": bytes.fromhex("0f01d0 241f"), "scalar": bytes.fromhex("0f01d0 241b")}
 
 # onnxruntime blocks 16 channels for AVX-512 and 8 for AVX2: of 8 channels only the latter reorders the input.
 _PROBE = """
@@ -37,8 +39,8 @@ print(any(node.op_type == "ReorderInput" for node in onnx.load(sys.argv[1]).grap
 """
 
 
-def make() -> Path:
-    """The folder to put in front of PYTHONPATH; made once for each version of onnxruntime.
+def make(target: str = "avx2") -> Path:
+    """The folder to put in front of PYTHONPATH; made once for each target and version of onnxruntime.
 
     Raises
     ------
@@ -51,7 +53,7 @@ def make() -> Path:
     from importlib.metadata import version
 
     package = Path(spec.origin).parent
-    folder = HOME / version("onnxruntime")
+    folder = HOME / f"{version('onnxruntime')}-{target}"
     if folder.exists():
         return folder
     unfinished = folder.with_name(f"{folder.name}.{os.getpid()}")
@@ -61,16 +63,16 @@ def make() -> Path:
     if not 1 <= code.count(_SEES) <= 4:
         shutil.rmtree(unfinished)
         raise RuntimeError(f"onnxruntime {folder.name} asks for AVX-512 in a way not known here")
-    library.write_bytes(code.replace(_SEES, _BLIND))
+    library.write_bytes(code.replace(_SEES, _BLIND[target]))
     unfinished.rename(folder)
     return folder
 
 
 def environment(target: str | None) -> dict[str, str]:
-    """Variables that hold a process to an instruction set: our kernels, and for AVX2 onnxruntime's too."""
+    """Variables that hold a process to an instruction set: our kernels, below AVX-512 onnxruntime's too."""
     if target is None:
         return {}
-    path = {} if target.startswith("avx512") else {"PYTHONPATH": str(make())}
+    path = {"PYTHONPATH": str(make(target))} if target in _BLIND else {}
     return {"SPARSE_EXPORT_TARGET": target} | path
 
 
@@ -88,5 +90,6 @@ def sees_avx512(extra: dict[str, str]) -> bool:
 
 
 if __name__ == "__main__":
-    print(make())
-    print(f"uses AVX-512: as installed {sees_avx512({})}, the copy {sees_avx512(environment('avx2'))}")
+    print(f"uses AVX-512 as installed: {sees_avx512({})}")
+    for name in _BLIND:
+        print(f"{make(name)}: {sees_avx512(environment(name))}")

@@ -1,19 +1,25 @@
 """1-bit layers and nets against onnxruntime's float32, INT8 and 2-bit operators, one thread, one run.
 
-``python benchmarks/binary.py [--only xnor] [--rounds 5]``. Prints one line a layer and writes
-results/binary.json. Everything a line compares runs in this process in turns; activations are packed inside
-the measured time. A time is the median over rounds of the mean call of a round.
+``python benchmarks/binary.py [--only xnor] [--targets avx512 avx2] [--rounds 5]``. Prints one line a layer
+and puts it into results/binary.json in the place of an older one; with ``--only`` it writes nothing.
+Everything a line compares runs in one process in turns, a process for each instruction set (for avx2 and
+scalar onnxruntime is held to it too: `avx2_runtime`); activations are packed inside the measured time. A
+time is the median over rounds of the mean call of a round.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import avx2_runtime
 import common
 import numpy as np
 import onnx
@@ -25,6 +31,7 @@ import sparse_export
 from sparse_export.exporter.files.onnx_write import save
 from sparse_export.runtime.inputs import normal
 from sparse_export.runtime.stock import Session
+from sparse_export.runtime.target import kernel_target
 from sparse_export.runtime.timing import medians
 
 Array = NDArray[Any]
@@ -205,19 +212,32 @@ def show(row: Row) -> None:
     print("  ".join(parts), flush=True)
 
 
+def measure(only: str | None, rounds: int) -> list[Row]:
+    """The rows, on the instruction set of this process."""
+    rows = []
+    for name, section in SECTIONS.items():
+        if only in (None, name):
+            for row in section(rounds):
+                show(row)
+                rows.append(row | {"target": kernel_target()})
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=SECTIONS)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--targets", nargs="+", default=[], help="instruction sets")
     arguments = parser.parse_args()
-    rows = []
-    for name, section in SECTIONS.items():
-        if arguments.only in (None, name):
-            for row in section(arguments.rounds):
-                show(row)
-                rows.append(row)
-    if arguments.only is None:
-        common.save("binary", rows)
+    for target in arguments.targets:
+        words = [sys.executable, __file__, "--rounds", str(arguments.rounds)]
+        words += ["--only", arguments.only] if arguments.only else []
+        print(target, flush=True)
+        subprocess.run(words, check=True, env={**os.environ, **avx2_runtime.environment(target)})
+    if not arguments.targets:
+        rows = measure(arguments.only, arguments.rounds)
+        if arguments.only is None:
+            common.save("binary", common.merged("binary", rows, ("target", "name")))
 
 
 if __name__ == "__main__":

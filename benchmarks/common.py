@@ -155,6 +155,14 @@ def in_process(
     return found
 
 
+def merged(name: str, rows: list[dict[str, Any]], keys: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The rows of a result with these in the place of those that agree in every key; new ones last."""
+    path = RESULTS / f"{name}.json"
+    older = json.loads(path.read_text())["rows"] if path.exists() else []
+    found = {tuple(row.get(key) for key in keys): row for row in older}
+    return list((found | {tuple(row.get(key) for key in keys): row for row in rows}).values())
+
+
 def save(name: str, rows: list[dict[str, Any]]) -> None:
     """Write the rows with a description of the machine."""
     RESULTS.mkdir(exist_ok=True)

@@ -18,6 +18,7 @@ from binary_models import two_bit_model
 from onnx import TensorProto, helper, numpy_helper
 
 from sparse_export.formats import Format, get
+from sparse_export.runtime.target import kernel_target
 
 SIZE = 4096
 
@@ -93,7 +94,13 @@ def _row(name: str, rows: int, threads: int, seconds: float) -> dict[str, Any]:
         **common.four_bits(dense),
         "2bit": (_file("2bit", lambda: two_bit_model(SIZE, SIZE)), "onnxruntime"),
     }
-    row: dict[str, Any] = {"weight": name, "format": label, "rows": rows, "threads": threads}
+    row: dict[str, Any] = {
+        "weight": name,
+        "format": label,
+        "rows": rows,
+        "threads": threads,
+        "target": kernel_target(),
+    }
     row |= common.measure(subjects, (rows, SIZE), threads, seconds)
     model = onnx.load(packed)
     row["bytes"] = sum(numpy_helper.to_array(part).nbytes for part in model.graph.initializer)
@@ -113,9 +120,9 @@ def table(rows: tuple[int, ...], threads: int, only: str = "", seconds: float = 
             row["roofline"] = row["bytes"] / speed
             found.append(row)
             print(
-                f"{name:26s} M={count:<3d} dense {row['dense']:7.3f} ms  packed {row['packed']:7.3f} ms "
-                f"{row['ratio']:6.2f}x  4 bits {row['4bit']:6.3f}  2 bits {row['2bit']:6.3f}  "
-                f"{row['bytes'] / 2**20:5.1f} MiB: {row['roofline']:.3f} ms",
+                f"{name:26s} {row['target']:6s} M={count:<3d} dense {row['dense']:7.3f} ms  "
+                f"packed {row['packed']:7.3f} ms {row['ratio']:6.2f}x  4 bits {row['4bit']:6.3f}  "
+                f"2 bits {row['2bit']:6.3f}  {row['bytes'] / 2**20:5.1f} MiB: {row['roofline']:.3f} ms",
                 flush=True,
             )
     return found

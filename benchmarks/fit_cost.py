@@ -1,10 +1,10 @@
 """Fit the cost model of what runs packed: layers of many shapes, dense and packed, on each instruction set.
 
-``python benchmarks/fit_cost.py [--targets avx2 avx512] [--rounds 3] [--seconds 0.6] [--only thin]
+``python benchmarks/fit_cost.py [--targets scalar avx2 avx512] [--rounds 3] [--seconds 0.6] [--only thin]
 [--refit]``. Each layer is a model of its own, measured by the harness of `sparse-export bench` in fresh
-processes that take turns, on one thread; for avx2 onnxruntime is held to AVX2 too (`avx2_runtime`). The
-runs are kept in build/cost and measured once; ``--refit`` fits those that are there. Writes
-runtime/cost_table.json, with the machine and how well the model fits. Needs an idle machine for
+processes that take turns, on one thread; for scalar and avx2 onnxruntime is held to that too
+(`avx2_runtime`). The runs are kept in build/cost and measured once; ``--refit`` fits those that are there.
+Writes runtime/cost_table.json, with the machine and how well the model fits. Needs an idle machine for
 about an hour.
 """
 
@@ -219,14 +219,17 @@ def table(runs: dict[str, dict[str, float]], only: str) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--targets", nargs="+", default=["avx2", "avx512"])
+    parser.add_argument("--targets", nargs="+", default=["scalar", "avx2", "avx512"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=0.6, help="of runs of each side")
     parser.add_argument("--only", default="", help="kinds of layers whose name holds this; writes no table")
     parser.add_argument("--refit", action="store_true", help="measure nothing new")
     arguments = parser.parse_args()
     HOME.mkdir(parents=True, exist_ok=True)
-    targets = {}
+    document_ = json.loads(TABLE.read_text())  # targets that are not asked for stay as they are
+    described = machine.describe()
+    settings = {key: described[key] for key in ("date", "cpu", "cpus", "versions") if key in described}
+    settings |= {"rounds": arguments.rounds, "seconds": arguments.seconds}
     for target in arguments.targets:
         kept = HOME / f"{target}.json"
         runs: dict[str, dict[str, float]] = json.loads(kept.read_text()) if kept.exists() else {}
@@ -236,16 +239,13 @@ def main() -> None:
                 kept.write_text(json.dumps(runs, indent=1))
                 print(f"{target} {case.name}: {runs[case.name]}", file=sys.stderr, flush=True)
         print(target)
-        targets[target] = table(runs, arguments.only)
+        document_["targets"][target] = table(runs, arguments.only)
+        document_["measured"][target] = settings
     if not arguments.only:
-        described = machine.describe()
-        runs_of = {key: described[key] for key in ("date", "cpu", "cpus", "versions") if key in described}
-        settings = {"rounds": arguments.rounds, "seconds": arguments.seconds}
-        kernels = {
+        document_["kernels"] = {
             name: {"prefix": get(name).operator, "entries": "all" if densities == (1.0,) else "non-zeros"}
             for name, (densities, _) in WEIGHTS.items()
         }
-        document_ = {"measured": runs_of | settings, "kernels": kernels, "targets": targets}
         TABLE.write_text(json.dumps(document_, indent=1) + "\n")
 
 

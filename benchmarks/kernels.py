@@ -1,12 +1,13 @@
 """Single layers: the packed operators against onnxruntime's dense float32 on the same pruned weights.
 
-``python benchmarks/kernels.py [--density 0.1] [--threads 1] [--only 3x3] [--linear-time]
-[--int8]``. Prints one line a layer and writes results/kernels.json; with ``--only`` it writes nothing.
-Beside linear layers stands the same weight in 4 bits (MatMulNBits, block 128, accuracy level 4).
-``SPARSE_EXPORT_TARGET=avx2`` measures another instruction set. ``--formats`` has linear layers of one to
-sixteen rows in every format instead (few_rows.py), and writes results/kernels-formats.json. ``--int8``
-compares the quantized operators with dense INT8 instead (results/kernels-int8.json), with ``--blocks`` on
-weights pruned in blocks of four input channels.
+``python benchmarks/kernels.py [--density 0.1] [--targets avx512 avx2] [--threads 1] [--only 3x3]
+[--linear-time] [--int8]``. Prints one line a layer and puts it into results/kernels.json in the place of an
+older one; with ``--only`` it writes nothing. Beside linear layers stands the same weight in 4 bits
+(MatMulNBits, block 128, accuracy level 4). For avx2 and scalar onnxruntime is held to it too
+(`avx2_runtime`). ``--formats`` has linear layers of one to sixteen rows in every format instead
+(few_rows.py), and writes results/kernels-formats.json. ``--int8`` compares the quantized operators with
+dense INT8 instead (results/kernels-int8.json), with ``--blocks`` on weights pruned in blocks of four input
+channels.
 """
 
 from __future__ import annotations
@@ -14,11 +15,15 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+import avx2_runtime
 import common
 import few_rows
 import numpy as np
 import quantized
+from field import environment
 from numpy.typing import NDArray
+
+from sparse_export.runtime.target import kernel_target
 
 Geometry = tuple[tuple[int, ...], tuple[int, ...], int, int]  # weight, input, stride, pad
 LAYERS: dict[str, Geometry] = {
@@ -48,16 +53,16 @@ def run(name: str, layer: Geometry, density: float, threads: int, with_peers: bo
     if not path.exists():
         weight = common.pruned(np.random.default_rng(0), shape, density)
         path.write_bytes(common.layer_model(weight, stride, pad).SerializeToString())
-    row: dict[str, Any] = {"layer": name, "density": density, "threads": threads}
+    row: dict[str, Any] = {"layer": name, "density": density, "threads": threads, "target": kernel_target()}
     peers = common.four_bits(path) if with_peers and len(shape) == 2 else {}
     row |= common.measure(common.subjects(path) | peers, x_shape, threads, 0.3)
     row["ratio"] = row["dense"] / row["sparse"]
-    print(
-        f"{name:22s} density {density:.2f}  dense {row['dense']:8.3f} ms  sparse {row['sparse']:8.3f} ms",
-        end="",
-    )
     beside = f"  4 bits {row['4bit']:8.3f} ms" if "4bit" in row else ""
-    print(f"  {row['ratio']:5.2f}x{beside}", flush=True)
+    print(
+        f"{name:22s} {row['target']:6s} density {density:.2f}  dense {row['dense']:8.3f} ms  "
+        f"sparse {row['sparse']:8.3f} ms  {row['ratio']:5.2f}x{beside}",
+        flush=True,
+    )
     return row
 
 
@@ -122,6 +127,7 @@ def main() -> None:
     parser.add_argument("--density", type=float, nargs="+", default=[0.1])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", default="", help="layers whose name holds this")
+    parser.add_argument("--targets", nargs="+", default=[None], help="instruction sets")
     parser.add_argument("--linear-time", action="store_true", help="time over density instead, with a plot")
     parser.add_argument("--formats", action="store_true", help="linear layers in every format instead")
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 4, 16], help="of X, with --formats")
@@ -129,9 +135,13 @@ def main() -> None:
     parser.add_argument("--blocks", action="store_true", help="with --int8: blocks of four input channels")
     arguments = parser.parse_args()
     if arguments.formats:
-        lines = few_rows.table(tuple(arguments.rows), arguments.threads, arguments.only)
+        lines = []
+        for target in arguments.targets:
+            with environment(avx2_runtime.environment(target)):
+                lines += few_rows.table(tuple(arguments.rows), arguments.threads, arguments.only)
         if not arguments.only:
-            common.save("kernels-formats", lines)
+            keys = ("target", "threads", "rows", "weight")
+            common.save("kernels-formats", common.merged("kernels-formats", lines, keys))
         return
     if arguments.linear_time:
         common.save("kernels-density", plot_linear_time(arguments.threads))
@@ -146,11 +156,16 @@ def main() -> None:
         if not arguments.only:
             common.save("kernels-int8-blocks" if arguments.blocks else "kernels-int8", rows)
         return
-    rows = [
-        run(*item, density, arguments.threads) for density in arguments.density for item in chosen.items()
-    ]
+    rows = []
+    for target in arguments.targets:
+        with environment(avx2_runtime.environment(target)):
+            rows += [
+                run(*item, density, arguments.threads)
+                for density in arguments.density
+                for item in chosen.items()
+            ]
     if not arguments.only:
-        common.save("kernels", rows)
+        common.save("kernels", common.merged("kernels", rows, ("target", "threads", "density", "layer")))
 
 
 if __name__ == "__main__":

@@ -209,7 +209,8 @@ def _domain(
         return DOMAIN
     found = cost.estimate(work, cost.kernel_of(node.operator), target)
     other = _work(floats.get(node.name)) if as_floats.split(node.operator) else None
-    return _least(found.packed, found.dense, cost.as_floats(other, target) if other else math.inf)
+    in_floats = cost.as_floats(other, target) if other else math.inf
+    return _least(found.packed * found.caution, found.dense, in_floats)
 
 
 def _least(packed: float, dense: float, floats: float = math.inf) -> str:

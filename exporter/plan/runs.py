@@ -40,8 +40,9 @@ def decide(
     Parameters
     ----------
     optimize
-        "size": packed where that is expected to be no slower than dense; "speed": where it is expected to be
-        faster by `MARGIN`; "memory" and "measure", whose layers are timed later: packed.
+        "size": packed where that is expected to be no slower than dense in its net (`cost.CAUTION`); "speed":
+        where it is expected to be faster by `MARGIN`; "memory" and "measure", whose layers are timed later:
+        packed.
     examples
         Shapes of the model's inputs in one run.
     signed
@@ -107,6 +108,9 @@ def _slower(plan: TensorPlan, shapes: works.Shapes, here: str, margin: float) ->
     floats = [works.as_floats(site, plan, shapes) for site in plan.sites]
     in_floats = sum(cost.as_floats(work, here) if work else math.inf for work in floats)
     found = replace(found, floats=in_floats)
-    if found.loses or margin == 1.0 or found.wins_by(margin):
-        return found.loses, f"expected {found} on {here}"
-    return True, f"expected to gain less than {margin - 1:.0%}: {found} on {here}"
+    needed = max(margin, found.caution)
+    if found.wins_by(needed) or (needed == 1.0 and not found.loses):
+        return False, f"expected {found} on {here}"
+    if found.best > found.dense:
+        return True, f"expected {found} on {here}"
+    return True, f"expected to gain less than {needed - 1:.0%}: {found} on {here}"

@@ -134,7 +134,8 @@ def test_the_page_has_a_line_for_each_file_and_each_failure() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="patches the Linux library")
 def test_variables_of_an_instruction_set(common: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     avx2_runtime = importlib.import_module("avx2_runtime")
-    monkeypatch.setattr(avx2_runtime, "make", lambda: Path("/copy"))
+    monkeypatch.setattr(avx2_runtime, "make", lambda target: Path("/copy", target))
     assert avx2_runtime.environment(None) == {}
     assert avx2_runtime.environment("avx512") == {"SPARSE_EXPORT_TARGET": "avx512"}
-    assert avx2_runtime.environment("avx2") == {"SPARSE_EXPORT_TARGET": "avx2", "PYTHONPATH": "/copy"}
+    assert avx2_runtime.environment("avx2") == {"SPARSE_EXPORT_TARGET": "avx2", "PYTHONPATH": "/copy/avx2"}
+    assert avx2_runtime.environment("scalar")["PYTHONPATH"] == "/copy/scalar"

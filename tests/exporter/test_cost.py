@@ -45,6 +45,15 @@ def test_expects_packed_to_win_when_it_is_sparse_enough(density: float, wins: bo
     assert cost.estimate(work, "csr", target).wins_by(runs.MARGIN) is wins
 
 
+def test_a_layer_alone_must_win_by_more_than_its_neighbours_cost() -> None:
+    narrow, clear = (cost.Estimate(1.0, packed, cost.CAUTION) for packed in (0.9, 0.85))
+    assert narrow.loses and not clear.loses
+    works_ = [cost.Work("pointwise", 65536, nnz, 256, 196, 50176) for nnz in (6553, 13107)]
+    both = cost.total(works_, "csr", "avx2")
+    assert both.caution == cost.CAUTION
+    assert both.packed == sum(cost.estimate(work, "csr", "avx2").packed for work in works_)
+
+
 def test_table_has_every_kind_of_layer_on_every_target() -> None:
     for target in ("scalar", "avx2", "avx512", "avx512vnni", "unheard of"):
         for kind in set(cost.kinds()) - {cost.DEPTHWISE, cost.INTEGERS}:
