@@ -129,7 +129,10 @@ def kinds() -> tuple[str, ...]:
 def _coefficients(target: str) -> dict[str, Any]:
     """Of the fitted target whose name that of `target` begins with: it has what that one has, and more."""
     targets: dict[str, Any] = _table()["targets"]
-    return targets[max((name for name in targets if target.startswith(name)), key=len, default=_TARGET)]
+    found: dict[str, Any] = targets[
+        max((name for name in targets if target.startswith(name)), key=len, default=_TARGET)
+    ]
+    return found
 
 
 def estimate(work: Work, kernel: str, target: str) -> Estimate:

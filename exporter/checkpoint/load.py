@@ -14,6 +14,7 @@ from ...quiet import one_thread
 from ...text import counted, listed, shown
 from ..files import shards
 from ..files.failures import ours
+from ..files.raw import Raw, Reading
 from ..files.tensors import plain
 from . import applied, diagnosis, masks, names, raw, statedict
 
@@ -110,10 +111,10 @@ def load(
     """
     path = Path(path)
     with ours(path):
-        return _load(path, raw.Reading(trust_checkpoint, mmap), weights, prefix)
+        return _load(path, Reading(trust_checkpoint, mmap), weights, prefix)
 
 
-def _load(path: Path, reading: raw.Reading, weights: str | None, prefix: str | None) -> Checkpoint:
+def _load(path: Path, reading: Reading, weights: str | None, prefix: str | None) -> Checkpoint:
     held = raw.read(path, reading)
     checkpoint = Checkpoint(shards.locate(path), held.kind, program=held.program, notes=held.notes)
     if held.kind == "onnx":
@@ -156,13 +157,13 @@ def _refuse_choice(checkpoint: Checkpoint, weights: str | None, prefix: str | No
         )
 
 
-def _take_program(checkpoint: Checkpoint, held: raw.Raw) -> None:
+def _take_program(checkpoint: Checkpoint, held: Raw) -> None:
     """The tensors of a program keep their names, the ones its graph uses; masks are applied in place."""
     checkpoint.tensors = _clean(checkpoint, held.program.state_dict, held.limit)  # type: ignore[union-attr]
     checkpoint.notes += masks.mask_in_place(checkpoint.tensors)
 
 
-def _take_object(checkpoint: Checkpoint, held: raw.Raw, weights: str | None, prefix: str | None) -> None:
+def _take_object(checkpoint: Checkpoint, held: Raw, weights: str | None, prefix: str | None) -> None:
     """The tensors of a state dict, a dict around one, or a whole module."""
     import torch
 
