@@ -9,8 +9,8 @@
 #include <limits>
 #include <string>
 
+#include "expand_case.h"
 #include "fake_runtime.h"
-#include "kernels/rows/expand.h"
 #include "layer_weights.h"
 #include "quantized_inputs.h"
 #include "random.h"
@@ -375,34 +375,6 @@ bool run_case(Random& random, const OrtCustomOp* op, Case& made) {
   return computed;
 }
 
-// The weight as a dense array, from the same components.
-void expand_case(const std::string& name, const Case& made) {
-  const size_t around = name.find("Add") != std::string::npos ? 4 : 3;  // X, scale, bias and the residual
-  const auto shape = made.info.lists.find("shape");
-  if (fuzz::is_quantized(name) || name.rfind("Xnor", 0) == 0 || made.inputs.size() <= around ||
-      shape == made.info.lists.end()) {
-    return;
-  }
-  int64_t size = 1;
-  for (const int64_t dim : shape->second) {
-    size = dim > 0 && dim < 1 << 12 && size < 1 << 12 ? size * dim : 0;
-  }
-  if (size == 0) {
-    return;
-  }
-  const std::string prefix = name.substr(0, std::min(name.find("Conv"), name.find("MatMul")));
-  const fuzz::Buffer dense =
-      fuzz::buffer_of(sparse_export::element_float, std::vector<float>(static_cast<size_t>(size)), {size});
-  try {
-    std::vector<sparse_export::Tensor> components;
-    for (size_t i = 1; i + around - 1 < made.inputs.size(); ++i) {
-      components.push_back(made.inputs[i].tensor());
-    }
-    sparse_export::rows::expand(prefix, components, shape->second, static_cast<float*>(dense.data));
-  } catch (const sparse_export::Error&) {  // refused
-  }
-}
-
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -422,7 +394,7 @@ int main(int count, char** arguments) {
     if (chance(random, 40)) {
       mutate(random, made);
     }
-    expand_case(name, made);
+    fuzz::expand_case(name, made.inputs, made.info);
     computed += run_case(random, op, made) ? 1 : 0;
   }
   std::printf("%lld cases over %zu operators: %lld computed, %lld refused\n", static_cast<long long>(cases),
