@@ -1,7 +1,8 @@
 """A function of ours on untrusted bytes, in a forked child that can neither hang nor eat the machine.
 
 The child has limits on its address space, processor time, stack and core file. Its small result, or its
-error, comes back over a pipe; its death by a signal, by memory or by time becomes one line.
+error, comes back over a pipe; its death by a signal, by memory or by time becomes one line. One that hangs
+is asked again.
 
 NOTES
 -----
@@ -32,6 +33,9 @@ ResultT = TypeVar("ResultT")
 _STACK = 8 << 20
 #: Waiting is not working: a busy machine gets this much more on the clock than on the processor.
 _PATIENCE = 5.0
+#: Asleep for so many seconds, a child waits for a lock that another thread held when it was forked: nobody
+#: will free it. A fresh child is asked, once.
+_IDLE = 10.0
 _inside = False
 
 
@@ -70,21 +74,9 @@ def run(
     limits = _Limits(memory, seconds, shown(subject), doing)
     if _inside or not hasattr(os, "fork"):
         return _in_process(function, arguments, options, limits)
-    reading, writing = os.pipe()
-    pid = _fork()
-    if pid == 0:
-        os.close(reading)
-        _child(writing, function, arguments, options, limits)
-    os.close(writing)
-    late = True
-    try:
-        text, late = _receive(reading, limits.clock)
-    finally:
-        os.close(reading)
-        status = _end(pid, kill=late)
-    if late:
-        raise _error("late", None, 0, limits)
-    kind, value = answer.unpack(text) if text else ("died", None)
+    kind, value, status = _ask_child(function, arguments, options, limits)
+    if kind == "idle":
+        kind, value, status = _ask_child(function, arguments, options, limits)
     if kind == "result":
         return cast("ResultT", value)
     raise _error(kind, value, status, limits)
@@ -112,6 +104,27 @@ class _Limits:
     def clock(self) -> float:
         """Seconds to wait for the child."""
         return 2 * self.seconds + _PATIENCE
+
+
+def _ask_child(
+    function: Callable[..., Any], arguments: Any, options: Any, limits: _Limits
+) -> tuple[str, Any, int]:
+    """What a child says: the kind of its answer, the answer, its exit code."""
+    reading, writing = os.pipe()
+    pid = _fork()
+    if pid == 0:
+        os.close(reading)
+        _child(writing, function, arguments, options, limits)
+    os.close(writing)
+    trouble: str | None = "late"
+    try:
+        text, trouble = _receive(reading, pid, limits.clock)
+    finally:
+        os.close(reading)
+        status = _end(pid, kill=trouble is not None)
+    if trouble:
+        return trouble, None, 0
+    return (*(answer.unpack(text) if text else ("died", None)), status)
 
 
 def _in_process(function: Callable[..., ResultT], arguments: Any, options: Any, limits: _Limits) -> ResultT:
@@ -188,20 +201,41 @@ def _put_in_force(limits: _Limits) -> None:
             resource.setrlimit(limit, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
 
 
-def _receive(reading: int, seconds: float) -> tuple[bytes, bool]:
-    """What the child wrote, and whether it was too slow or wrote more than an answer is."""
+def _receive(reading: int, pid: int, seconds: float) -> tuple[bytes, str | None]:
+    """What the child wrote, and "late" if it took too long or wrote too much, "idle" if it hangs."""
     parts: list[bytes] = []
     size, end = 0, time.monotonic() + seconds
+    worked = _processor_seconds(pid)
     while size <= answer.MAX_BYTES:
-        ready, _, _ = select.select([reading], [], [], max(0.0, end - time.monotonic()))
+        left = max(0.0, end - time.monotonic())
+        ready, _, _ = select.select([reading], [], [], min(left, _IDLE))
         if not ready:
-            return b"", True
+            before, worked = worked, _processor_seconds(pid)
+            if worked is not None and worked == before:
+                return b"", "idle"
+            if left <= _IDLE:
+                return b"", "late"
+            continue
         part = os.read(reading, 1 << 20)
         if not part:
-            return b"".join(parts), False
+            return b"".join(parts), None
         parts.append(part)
         size += len(part)
-    return b"", True
+    return b"", "late"
+
+
+def _processor_seconds(pid: int) -> float | None:
+    """What a process has worked so far; None where it has ended, waits for a disk or for its turn."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        if process.status() != psutil.STATUS_SLEEPING:
+            return None
+        used = process.cpu_times()
+    except psutil.Error:
+        return None
+    return float(used.user + used.system)
 
 
 def _end(pid: int, *, kill: bool) -> int:
@@ -222,7 +256,7 @@ def _error(kind: str, value: Any, status: int, limits: _Limits) -> SparseExportE
         f"the limit of {max(1, limits.memory >> 20):,} MB for untrusted files; raise it with --max-memory"
     )
     seconds = f"{limits.seconds:g} s, the limit for untrusted files"
-    if kind == "late":
+    if kind in ("late", "idle"):
         text = f"{limits.doing} was not done after {seconds}"
     elif kind == "depth":
         text = "nested too deeply to be read"

@@ -151,3 +151,19 @@ class Evil:
 def test_an_answer_cannot_run_code(text: bytes) -> None:
     kind, value = answer.unpack(text)
     assert kind == "foreign" and "no usable answer" in value
+
+
+def test_a_child_that_waits_for_ever_is_asked_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang(times: int) -> int:
+        asked = len(list(tmp_path.iterdir()))
+        (tmp_path / str(asked)).touch()
+        while asked < times:
+            time.sleep(60)
+        return asked
+
+    monkeypatch.setattr(sandbox, "_IDLE", 0.3)
+    assert run(hang, 1) == 1
+    assert "was not done after 20 s" in refused(hang, 9)
+    assert len(list(tmp_path.iterdir())) == 4
