@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 import sparse_export
+from sparse_export.exporter.nets import torchvision
 from sparse_export.measure import peers
 from sparse_export.runtime.stock import Session
 
@@ -38,7 +39,8 @@ class Tagger(nn.Module):
         self.lstm = nn.LSTM(128, 256, 2, batch_first=True, bidirectional=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.lstm(self.table(x))[0])
+        y: torch.Tensor = self.head(self.lstm(self.table(x))[0])
+        return y
 
 
 class Classifier(nn.Module):
@@ -50,7 +52,8 @@ class Classifier(nn.Module):
         self.layers = nn.Sequential(nn.Linear(256, 512), nn.ReLU(), nn.Linear(512, 20))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layers(self.table(x).mean(1))
+        y: torch.Tensor = self.layers(self.table(x).mean(1))
+        return y
 
 
 class Encoder(nn.Module):
@@ -63,7 +66,8 @@ class Encoder(nn.Module):
         self.layers = nn.TransformerEncoder(layer, 4, enable_nested_tensor=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layers(self.table(x))
+        y: torch.Tensor = self.layers(self.table(x))
+        return y
 
 
 class UNet(nn.Module):
@@ -81,7 +85,8 @@ class UNet(nn.Module):
         a = self.first(x).relu()
         b = self.down[0](a).relu()
         c = self.up[0](self.down[1](b).relu())
-        return self.last(torch.cat([self.up[1](torch.cat([c, b], 1)), a], 1))
+        y: torch.Tensor = self.last(torch.cat([self.up[1](torch.cat([c, b], 1)), a], 1))
+        return y
 
 
 def prune(module: nn.Module) -> nn.Module:
@@ -110,9 +115,7 @@ def of_torch(
 
 
 def resnet18() -> nn.Module:
-    from torchvision.models import resnet18 as build
-
-    net: nn.Module = build()
+    net: nn.Module = torchvision.build("resnet18")
     return net
 
 
@@ -134,8 +137,8 @@ def old_opset(path: Path) -> tuple[int, ...]:
 
     def branch(name: str) -> onnx.GraphProto:
         out = helper.make_tensor_value_info(f"{name}y", TensorProto.FLOAT, None)
-        made = {"auto_pad": "SAME_UPPER", "strides": [2, 2]}
-        layer = helper.make_node("Conv", ["r", f"{name}w"], [f"{name}y"], **made)
+        reads, gives = ["r", f"{name}w"], [f"{name}y"]
+        layer = helper.make_node("Conv", reads, gives, auto_pad="SAME_UPPER", strides=[2, 2])
         return helper.make_graph([layer], name, [], [out], [kernel(f"{name}w")])
 
     nodes = [
@@ -147,7 +150,7 @@ def old_opset(path: Path) -> tuple[int, ...]:
     shape = (1, 256, 14, 14)
     ends = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)]
     ends += [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
-    held = [kernel("w"), numpy_helper.from_array(np.float32(0), "nought")]
+    held = [kernel("w"), numpy_helper.from_array(np.array(0, np.float32), "nought")]
     graph = helper.make_graph(nodes, "old", ends[:1], ends[1:], held)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=6), path)
     return shape

@@ -228,7 +228,8 @@ def main() -> None:
     HOME.mkdir(parents=True, exist_ok=True)
     document_ = json.loads(TABLE.read_text())  # targets that are not asked for stay as they are
     described = machine.describe()
-    settings = {key: described[key] for key in ("date", "cpu", "cpus", "versions") if key in described}
+    kept_keys = ("date", "cpu", "cpus", "versions")
+    settings: dict[str, Any] = {key: described[key] for key in kept_keys if key in described}
     settings |= {"rounds": arguments.rounds, "seconds": arguments.seconds}
     for target in arguments.targets:
         kept = HOME / f"{target}.json"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tools.results import Document, table, where
+from tools.result_tables import Document, table
+from tools.results import where
 
 _INTRO = """# Networks that packages ship, pruned and exported
 
