@@ -60,7 +60,7 @@ def run_sessions(setting: Setting) -> None:
 
 
 def audible(module: Any) -> Any:
-    """The module with weights that pass signals on at their size: a new net's outputs are its last bias alone."""
+    """The module with weights that pass signals on; the outputs of a new net are its last bias alone."""
     for layer in module.modules():
         weight = getattr(layer, "weight", None)
         if weight is not None and weight.ndim > 1:

@@ -1,4 +1,4 @@
-"""On a real GPU: packed layers are expanded there, outputs are equal, `packed="cpu"` insists; CUDA graphs work."""
+"""On a real GPU: packed layers are expanded there, CUDA graphs work, `packed="cpu"` insists."""
 
 from __future__ import annotations
 
