@@ -45,6 +45,7 @@ SECTIONS = (
     Section("vgg11", 190, "VGG-11 at 90 % zeros in every variant"),
     Section("vit", 190, "ViT-B/16 with 2:4 linear layers"),
     Section("onnxruntime", 60, "dense and packed ONNX in the CUDA provider"),
+    Section("sessions", 40, "where packed layers run beside a GPU, CUDA graphs"),
     Section("resnet50", 90, "ResNet-50 at 90 % zeros"),
 )
 

@@ -120,16 +120,24 @@ def run_resnet50(setting: Setting) -> None:
         bench(setting, "resnet50", [path], variants, rounds=2, **shape)
 
 
-def run_onnxruntime(setting: Setting) -> None:
-    """The dense and the packed ONNX file of one net in onnxruntime's CUDA provider."""
-    import torch
-
+def cuda_provider() -> None:
+    """Make sure that onnxruntime has a CUDA provider, and that it finds CUDA's libraries."""
     if find_spec("onnxruntime") is None:
         raise NotHereError("onnxruntime is not installed")
     import onnxruntime
 
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         raise NotHereError(f"this onnxruntime {onnxruntime.__version__} has no CUDA provider")
+    from sparse_export.measure.runners.cuda import preload
+
+    preload()
+
+
+def run_onnxruntime(setting: Setting) -> None:
+    """The dense and the packed ONNX file of one net in onnxruntime's CUDA provider."""
+    import torch
+
+    cuda_provider()
     import sparse_export
 
     with tempfile.TemporaryDirectory() as folder:

@@ -16,9 +16,13 @@ from pathlib import Path
 
 from gpu_layers import run_layers
 from gpu_nets import run_onnxruntime, run_resnet50, run_vgg11, run_vit
+from gpu_sessions import run_sessions
 from gpu_setting import ROOT, NotHereError, Setting
 
 from sparse_export.errors import MissingDependencyError
+
+#: Files with tests of a GPU.
+TESTS = ("measure/test_cuda.py", "runtime/test_gpu_session.py")
 
 
 def run_tests(setting: Setting) -> None:
@@ -29,7 +33,8 @@ def run_tests(setting: Setting) -> None:
     options = ["-q", "-p", "no:cacheprovider", "-o", "timeout=90"]
     if find_spec("pytest_timeout") is None:
         options = options[:-2]
-    command = [sys.executable, "-m", "pytest", str(ROOT / "tests" / "measure" / "test_cuda.py"), *options]
+    files = [str(ROOT / "tests" / name) for name in TESTS]
+    command = [sys.executable, "-m", "pytest", *files, *options]
     done = subprocess.run([*command, *marked], cwd=ROOT)
     if done.returncode != 0:
         raise SystemExit(f"pytest ended with code {done.returncode}")
@@ -41,6 +46,7 @@ RUNS: dict[str, Callable[[Setting], None]] = {
     "vgg11": run_vgg11,
     "vit": run_vit,
     "onnxruntime": run_onnxruntime,
+    "sessions": run_sessions,
     "resnet50": run_resnet50,
 }
 

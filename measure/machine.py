@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import time
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,19 @@ def package_versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            installed = distribution(package)
         except PackageNotFoundError:
             continue
+        if not package.startswith("onnxruntime") or _is_imported(installed):
+            found[package] = installed.version
     return found
+
+
+def _is_imported(runtime: Distribution) -> bool:
+    """Whether `import onnxruntime` means this build of it: one for GPUs has a distribution of its own."""
+    spec = find_spec("onnxruntime")
+    origin = spec.origin if spec else None
+    return origin is not None and Path(str(runtime.locate_file("onnxruntime/__init__.py"))) == Path(origin)
 
 
 def describe() -> dict[str, Any]:

@@ -37,6 +37,8 @@ CPU_PROVIDERS = frozenset(
 )
 #: The producer that an exported file names.
 PRODUCER = "sparse-export"
+#: How onnxruntime begins to say that it does not know one of our operators, nor a function of that name.
+_UNKNOWN = "Fatal error: sparse_export:"
 _said: set[str] = set()
 
 
@@ -105,9 +107,14 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
         self._options, self._packed, self._model = sess_options, packed, path_or_bytes
         parameters = (sess_options, providers, provider_options)
         native = self._is_native(providers)
-        self._load(native, *parameters, **kwargs)
-        if not native and packed != "none" and not self._accelerators():
-            # The accelerator is there by name, but onnxruntime could not use it.
+        try:
+            self._load(native, *parameters, **kwargs)
+            again = not self._accelerators()  # one is there by name, but onnxruntime could not use it
+        except Exception as error:  # onnxruntime has no stable base class for its failures
+            if native or packed == "none" or _UNKNOWN not in str(error):
+                raise
+            again = True  # a model without the functions that would expand its layers
+        if again and not native and packed != "none":
             self._load(True, *parameters, **kwargs)
             native = True
         give_back()

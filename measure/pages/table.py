@@ -128,7 +128,9 @@ def machine_line(document: dict[str, Any]) -> str:
     """Date, machine and versions on one line."""
     m = document["machine"]
     versions = ", ".join(
-        f"{k} {m['versions'][k]}" for k in ("onnxruntime", "torch", "openvino") if k in m["versions"]
+        f"{k} {m['versions'][k]}"
+        for k in ("onnxruntime", "onnxruntime-gpu", "torch", "openvino")
+        if k in m["versions"]
     )
     pinned = sorted({cpu for row in document["results"] for cpu in row["affinity"] or []})
     target = ", ".join(sorted({row["target"] for row in document["results"] if row["target"]}))

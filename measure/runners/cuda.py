@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +98,21 @@ def _driver() -> str | None:
     return next((word for word in words if word.count(".") >= 1 and word[0].isdigit()), None)
 
 
+def preload() -> None:
+    """Let onnxruntime find the CUDA libraries that are Python packages, as torch's are."""
+    import onnxruntime
+
+    load = getattr(onnxruntime, "preload_dlls", None)  # from 1.21 on
+    if load is not None:
+        with suppress(Exception):  # what is missing is said when the provider is not there
+            load()
+
+
 class CudaProvider(OnnxRuntime):
     """onnxruntime on the GPU; refuses to fall back to the CPU in silence."""
 
     def load(self) -> None:
+        preload()
         super().load()
         if "CUDAExecutionProvider" not in self._session.get_providers():
             raise MissingDependencyError("onnxruntime has no CUDA provider: pip install onnxruntime-gpu")

@@ -42,7 +42,18 @@ def test_a_python_without_the_needed_packages_is_named(gpu: ModuleType, tmp_path
 
 
 def test_sections_run_on_the_cpu_and_describe_the_machine(tmp_path: Path) -> None:
-    words = ["--device", "cpu", "--small", "--output", tmp_path, "--only", "layers", "vgg11", "onnxruntime"]
+    words = [
+        "--device",
+        "cpu",
+        "--small",
+        "--output",
+        tmp_path,
+        "--only",
+        "layers",
+        "vgg11",
+        "onnxruntime",
+        "sessions",
+    ]
     done = subprocess.run([sys.executable, SCRIPT, *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     sections = json.loads((tmp_path / "gpu-run.json").read_text())["sections"]

@@ -121,6 +121,18 @@ def test_a_session_moved_to_the_cpu_gets_the_native_operators(
     assert operators(session) == {"SparseMatMul"}
 
 
+@pytest.mark.filterwarnings("error:packed layers")
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_model_without_functions_runs_on_the_native_operators(
+    packed_file: Path, tmp_path: Path, with_gpu: type[OnGpu]
+) -> None:
+    model = onnx.load(packed_file)
+    del model.functions[:]
+    with pytest.raises(Exception, match="sparse_export:SparseMatMul"):
+        with_gpu(model.SerializeToString(), providers=[GPU, CPU], packed="none")
+    assert operators(with_gpu(model.SerializeToString(), profiled(tmp_path), [GPU, CPU])) == {"SparseMatMul"}
+
+
 def test_accelerators_are_named_in_order_and_only_if_available() -> None:
     asked: list[Any] = ["TensorrtExecutionProvider", (GPU, {}), "DnnlExecutionProvider", CPU]
     assert inference.accelerators(asked, [CPU, GPU]) == [GPU]
