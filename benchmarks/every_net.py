@@ -22,7 +22,8 @@ from torch import nn
 
 import sparse_export
 from sparse_export.exporter.nets import torchvision
-from sparse_export.measure import peers
+from sparse_export.measure.peer_int8 import make_int8
+from sparse_export.measure.silence import silence
 from sparse_export.runtime.stock import Session
 
 ZEROS = 0.9
@@ -123,8 +124,8 @@ def quantized(path: Path) -> tuple[int, ...]:
     """ResNet-18 as onnxruntime quantizes it: QDQ, INT8, a scale for each channel."""
     dense = path.with_suffix(".float.onnx")
     shape = of_torch(resnet18, (1, 3, 224, 224))(dense)
-    with peers.silence():
-        peers.make_int8(dense, path, 0, None)
+    with silence():
+        make_int8(dense, path, 0, None)
     return shape
 
 

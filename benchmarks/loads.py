@@ -31,7 +31,8 @@ STOCK, LIBRARY = "onnxruntime-stock", "onnxruntime"
 
 def signs(weight: Array) -> Array:
     """0 and one magnitude."""
-    return (np.sign(weight) * np.abs(weight[weight != 0]).mean()).astype(np.float32)
+    found: Array = (np.sign(weight) * np.abs(weight[weight != 0]).mean()).astype(np.float32)
+    return found
 
 
 def few(weight: Array) -> Array:
@@ -91,7 +92,7 @@ def packed(source: Path, kind: str) -> Path:
     """The exported file beside its source, made once; "default": without an option."""
     target = source.with_suffix(f".{kind}.onnx")
     if not target.exists():
-        asked = {} if kind == "default" else {"format": kind}
+        asked: dict[str, Any] = {} if kind == "default" else {"format": kind}
         sparse_export.export(source, output=target, verify=False, **asked)
     return target
 

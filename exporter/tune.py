@@ -99,7 +99,9 @@ def _check_whole(
         return {}
     whole = rewrite(index, model, mine, packed)
     floats = any(one.floats < one.packed for one in measured.values())
-    best = computed_in_floats(streamed.serialized(whole)) if floats else whole
+    best: onnx.ModelProto | bytes = whole
+    if floats:
+        best = computed_in_floats(streamed.serialized(whole))
     found = _alternate([_session(model, threads), _session(best, threads)], feeds)
     if found.wins_by(1.0):
         return measured
@@ -145,7 +147,8 @@ def _time_integers(
         return None
     alone, feeds = found
     sparse = _packed(alone, plan, packed)
-    return _alternate([_session(one, threads) for one in (alone, sparse, *_in_floats(sparse))], feeds)
+    ways: list[onnx.ModelProto | bytes] = [alone, sparse, *_in_floats(sparse)]
+    return _alternate([_session(one, threads) for one in ways], feeds)
 
 
 def _in_floats(sparse: onnx.ModelProto) -> list[bytes]:

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from ..formats.base import Array
 from ..runtime.inputs import Feeds, normal
 from .graph.index import GraphIndex
 from .graph.points import Point
@@ -53,9 +54,10 @@ def alone(
     ), feeds
 
 
-def _integers(name: str, shape: list[int], quantum: Point) -> np.ndarray:
-    steps = np.rint(normal(name, shape)[name] * _SPREAD) + float(quantum.zero)
-    return steps.clip(*quantum.limits).astype(quantum.zero.dtype)
+def _integers(name: str, shape: list[int], quantum: Point) -> Array:
+    steps: Array = np.rint(normal(name, shape)[name] * _SPREAD) + float(quantum.zero)
+    codes: Array = steps.clip(*quantum.limits).astype(quantum.zero.dtype)
+    return codes
 
 
 def _before(

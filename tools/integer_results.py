@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .results import RESULTS, Document, milliseconds, table, where
+from .result_tables import Document, milliseconds, table
+from .results import RESULTS, where
 
 #: Results by instruction set, and the command that measures each.
 FILES = {
