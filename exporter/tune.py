@@ -145,7 +145,8 @@ def _time_integers(
         return None
     alone, feeds = found
     sparse = _packed(alone, plan, packed)
-    return _alternate([_session(one, threads) for one in (alone, sparse, *_in_floats(sparse))], feeds)
+    models: list[onnx.ModelProto | bytes] = [alone, sparse, *_in_floats(sparse)]
+    return _alternate([_session(one, threads) for one in models], feeds)
 
 
 def _in_floats(sparse: onnx.ModelProto) -> list[bytes]:

@@ -55,7 +55,8 @@ def alone(
 
 def _integers(name: str, shape: list[int], quantum: Point) -> np.ndarray:
     steps = np.rint(normal(name, shape)[name] * _SPREAD) + float(quantum.zero)
-    return steps.clip(*quantum.limits).astype(quantum.zero.dtype)
+    array: np.ndarray = np.clip(steps, *quantum.limits).astype(quantum.zero.dtype)
+    return array
 
 
 def _before(

@@ -166,7 +166,10 @@ def make(
     calibrate
         Calibration data of INT8: an .npz file or a data set of the lab.
     """
-    makers = {LABEL: partial(make_int8, seed=seed, given=given, calibrate=calibrate), **_MAKERS}
+    makers: dict[str, Callable[[Path, Path], None]] = {
+        LABEL: partial(make_int8, seed=seed, given=given, calibrate=calibrate),
+        **_MAKERS,
+    }
     for number, (label, maker) in enumerate(makers.items()):
         if progress:
             progress(f"making peer: {label}")

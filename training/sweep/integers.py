@@ -96,5 +96,5 @@ def _classes_of_net(model: nn.Module, images: np.ndarray) -> np.ndarray:
     """The class that the float net chooses for each image."""
     model.eval()
     with torch.no_grad():
-        parts = [model(part).argmax(1) for part in torch.from_numpy(images).split(_BATCH)]
+        parts = [model(part).argmax(1) for part in torch.split(torch.from_numpy(images), _BATCH)]
     return torch.cat(parts).numpy()
