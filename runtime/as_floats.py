@@ -90,17 +90,20 @@ def _opset(domain: str) -> bytes:
 def _nodes(operator: str, suffix: str, components: Sequence[str], attributes: Sequence[str]) -> list[bytes]:
     """The body: X, bias and Z as floats, the layer, its result quantized."""
     to_float = wire.message(wire.ATTRIBUTE_NAME, b"to") + wire.number(wire.ATTRIBUTE_INT, _FLOAT)
+    to_float += wire.number(wire.ATTRIBUTE_TYPE, _INT)
     nodes = [
         _node("DequantizeLinear", _X, "x_real"),
-        _node("Cast", ["bias"], "b_steps", attributes=[to_float + wire.number(wire.ATTRIBUTE_TYPE, _INT)]),
+        _node("Cast", ["bias"], "b_steps", attributes=[to_float]),
         _node("Mul", ["w_scale", "x_scale"], "b_scale"),
         _node("Mul", ["b_steps", "b_scale"], "b_real"),
     ]
     inputs, passed = ["x_real", *components, "w_scale", "b_real"], [_passed(name) for name in attributes]
-    layer, result = ("Y", "") if suffix == "Float" else ("layer", "y_whole" if suffix == "Add" else "Y")
-    nodes.append(_node(operator, inputs, layer, _OURS, passed))
-    if result:
-        nodes.append(_node("QuantizeLinear", [layer, *_Y], result))
+    result = "y_whole" if suffix == "Add" else "Y"
+    nodes.append(_node(operator, inputs, "layer", _OURS, passed))
+    if suffix == "Float":  # says the type, which a function's result needs; changes nothing
+        nodes.append(_node("Cast", ["layer"], "Y", attributes=[to_float]))
+    else:
+        nodes.append(_node("QuantizeLinear", ["layer", *_Y], result))
     if suffix == "Add":  # what saturates is saturated before the sum, which a runtime makes one QLinearAdd
         nodes.append(_node("DequantizeLinear", [result, *_Y], "y_real"))
         nodes.append(_node("DequantizeLinear", _Z, "z_real"))

@@ -13,7 +13,7 @@ import sparse_export
 from sparse_export.errors import InputError
 from sparse_export.exporter.files import held
 from sparse_export.exporter.rewrite.packed_nodes import find
-from tests.exporter.quantized.qdq import Qdq
+from tests.exporter.quantized.qdq import Qdq, residual
 from tests.onnx_models import residual_net
 
 Rng = np.random.Generator
@@ -109,5 +109,8 @@ def test_layers_of_large_weights_are_proved_too(
     net: Path, data: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(held, "LEAST_BYTES", 16)
-    report = sparse_export.export(net, activations="int8", calibrate=data, format="csr")
+    report = sparse_export.export(net, activations="int8", calibrate=data, optimize="memory")
     assert report.verification.integers is not None and report.verification.integers.layers > 0
+    onnx.save(residual(np.random.default_rng(0)), net)  # integers from the start
+    report = sparse_export.export(net, format="csr", optimize="memory", output=net.with_name("packed.onnx"))
+    assert report.verification.integers is not None and report.verification.integers.layers == 4
