@@ -46,7 +46,7 @@ def test_expects_packed_to_win_when_it_is_sparse_enough(density: float, wins: bo
 
 
 def test_a_layer_alone_must_win_by_more_than_its_neighbours_cost() -> None:
-    narrow, clear = (cost.Estimate(1.0, packed, cost.CAUTION) for packed in (0.9, 0.85))
+    narrow, clear = (cost.Estimate(1.0, packed, caution=cost.CAUTION) for packed in (0.9, 0.85))
     assert narrow.loses and not clear.loses
     works_ = [cost.Work("pointwise", 65536, nnz, 256, 196, 50176) for nnz in (6553, 13107)]
     both = cost.total(works_, "csr", "avx2")
