@@ -18,14 +18,9 @@
 namespace {
 
 using fuzz::chance;
+using fuzz::odd_value;
 using fuzz::Random;
 using fuzz::uniform;
-
-int64_t odd_value(Random& random) {
-  constexpr int64_t values[] = {0,       -1,        1,        2,        3,         7,         255, 256,  65535, 1 << 20,
-                                1 << 30, INT32_MAX, 1L << 31, 1L << 40, INT64_MAX, INT64_MIN, 100, 1000, 5000,  12};
-  return values[uniform(random, 0, std::size(values) - 1)];
-}
 
 template <class T>
 OrtValue tensor_of(int type, const std::vector<int64_t>& values) {
