@@ -83,8 +83,7 @@ class Proof:
         encoded = {
             name: (plan.encoded, plan.sites[0].transposed) for name, plan in lossy.items() if plan.encoded
         }
-        values = next((plan.values for plan in lossy.values()), "")
-        values = compare.ACTIVATIONS if source.activations else values
+        values = compare.ACTIVATIONS if source.activations else next((p.values for p in lossy.values()), "")
         result = self._of_outputs(source, evidence, written, path, values, encoded)
         result.tensors = compared
         if result.unproven and (self.tolerance.given or not _constant(result)):
