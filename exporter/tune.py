@@ -119,36 +119,36 @@ def _time_layer(
     shapes: dict[str, tuple[object, ...]],
     threads: int,
 ) -> Estimate | None:
-    """Median seconds of the layer alone, dense and packed; None where its input shape is not known."""
-    if site.quantized is not None:
-        return _time_integers(index, model, site, plan, packed, shapes, threads)
-    shape = shapes.get(site.x)
-    if shape is None or not all(isinstance(dim, int) for dim in shape):
-        return None
-    alone = _alone(index, model, site, shape)
-    sparse = _packed(alone, plan, packed)
-    feeds = normal(site.x, [int(str(dim)) for dim in shape])
-    return _alternate([_session(alone, threads), _session(sparse, threads)], feeds)
+    """Median seconds of the layer alone, dense and packed; None where its input shape is not known.
 
-
-def _time_integers(
-    index: GraphIndex,
-    model: onnx.ModelProto,
-    site: Site,
-    plan: TensorPlan,
-    packed: Packed,
-    shapes: dict[str, tuple[object, ...]],
-    threads: int,
-) -> Estimate | None:
-    """As `_time_layer`, of a layer of integers: computed in floats too where processors are faster so."""
-    operator = next(one for one in operators(index, [plan]) if one.site is site)
-    found = tune_integers.alone(index, model, operator, shapes)
+    A layer of integers is computed in floats too where processors are faster so.
+    """
+    found = _layer(index, model, site, plan, shapes)
     if found is None:
         return None
     alone, feeds = found
     sparse = _packed(alone, plan, packed)
-    ways: list[onnx.ModelProto | bytes] = [alone, sparse, *_in_floats(sparse)]
+    ways: list[onnx.ModelProto | bytes] = [alone, sparse]
+    if site.quantized is not None:
+        ways += _in_floats(sparse)
     return _alternate([_session(one, threads) for one in ways], feeds)
+
+
+def _layer(
+    index: GraphIndex,
+    model: onnx.ModelProto,
+    site: Site,
+    plan: TensorPlan,
+    shapes: dict[str, tuple[object, ...]],
+) -> tuple[onnx.ModelProto, Feeds] | None:
+    """The dense layer as a model of its own, and what to feed it; None where its input shape is not known."""
+    if site.quantized is not None:
+        operator = next(one for one in operators(index, [plan]) if one.site is site)
+        return tune_integers.alone(index, model, operator, shapes)
+    shape = shapes.get(site.x)
+    if shape is None or not all(isinstance(dim, int) for dim in shape):
+        return None
+    return _alone(index, model, site, shape), normal(site.x, [int(str(dim)) for dim in shape])
 
 
 def _in_floats(sparse: onnx.ModelProto) -> list[bytes]:
