@@ -199,8 +199,7 @@ def _read(data: wire.Buffer, tensor: wire.Field) -> tuple[int, Array] | None:
     if raw[0].end - raw[0].start != math.prod(shape) * dtype.itemsize:
         return None
     # A copy lies where its elements may be read at once.
-    content = np.frombuffer(bytes(data[raw[0].start : raw[0].end]), dtype).reshape(shape)
-    return kind, content.copy()
+    return kind, np.frombuffer(data[raw[0].start : raw[0].end], dtype).reshape(shape).copy()
 
 
 def _hidden(data: wire.Buffer, field: wire.Field, number: int, other: int) -> Edit:
