@@ -28,7 +28,7 @@ from typing import Any
 from . import as_floats, cost, wire
 from .cost import Work
 from .domains import DOMAIN, EXPANDED_DOMAIN, Node, edited, functions, moved_to, renamed
-from .expand import WEIGHT, Edit, Expand, expanded, without
+from .expand import Edit, Expand, expanded, is_weight, without
 
 #: JSON: the fields of `cost.Work` by node.
 WORK_KEY = "sparse_export.work"
@@ -93,11 +93,6 @@ def settled(
             return Settled(operators, edited(data, edits, [*pieces, *added]) if edits else None)
     except (OSError, ValueError, RecursionError):
         return UNKNOWN
-
-
-def is_weight(operator: str) -> bool:
-    """Whether it gives a weight and is never registered."""
-    return WEIGHT in operator.removeprefix("BinaryWeight")
 
 
 def computed_in_floats(model: bytes) -> bytes:

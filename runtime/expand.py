@@ -17,7 +17,7 @@ import numpy as np
 
 from . import wire
 
-#: What stands in an operator's name behind its format's prefix.
+#: What stands in an operator's name behind its format's prefix, and behind that where a cast follows.
 WEIGHT, CAST = "Weight", "Cast"
 #: No protobuf message is longer than 2 GiB; some room for what is not weights.
 _LONGEST = (1 << 31) - (1 << 24)
@@ -86,6 +86,11 @@ def by_library(library: ctypes.CDLL) -> Expand:
         return dense if done else None
 
     return expand
+
+
+def is_weight(operator: str) -> bool:
+    """Whether it gives a weight and is never registered."""
+    return WEIGHT in operator.removeprefix("BinaryWeight")
 
 
 def expanded(

@@ -22,6 +22,7 @@ from onnx import helper
 
 from ... import formats
 from ...formats import Format
+from ...runtime.expand import WEIGHT
 from ..files import proto_size
 from ..graph.domain import DOMAIN, main_opset
 from ..graph.fuse import fuse
@@ -32,7 +33,7 @@ from ..plan.tensor_plan import TensorPlan
 from . import functions, weight_functions
 from .op_spec import OpSpec
 from .portable import decode_bytes
-from .weight_functions import WEIGHT, Twin, twin_of
+from .weight_functions import Twin, twin_of
 
 #: Bytes of a tensor in a file beside its data and its name: dimensions, type, and the lengths of its fields.
 TENSOR_HEADER = 20

@@ -21,12 +21,11 @@ import onnx.parser
 from onnx import helper
 
 from ...formats import Format
+from ...runtime import expand
+from ...runtime.expand import WEIGHT
 from ..graph.domain import DOMAIN, OPSET
 from ..plan.types import WIDE
 from .functions import NO_SCALE, SIZES, placed
-
-#: What stands in an operator's name between its format's prefix and the type that it decodes in.
-WEIGHT = "Weight"
 
 _ALPHA = "    w_alpha = Cast <to = 1> (scale)\n"
 # One alpha may stand for all rows.
@@ -84,7 +83,7 @@ def operator_name(fmt: Format, twin: Twin) -> str:
 
 def is_weight(node: onnx.NodeProto) -> bool:
     """Whether a node is one of these operators."""
-    return node.domain == DOMAIN and WEIGHT in node.op_type.removeprefix("BinaryWeight")
+    return node.domain == DOMAIN and expand.is_weight(node.op_type)
 
 
 def prefix_of(op_type: str) -> str:
