@@ -141,10 +141,25 @@ def _first(value: onnx.ValueInfoProto) -> int:
     return int(dims[0].dim_value) if dims else 0
 
 
-def _quantize(
-    source: Source, model: onnx.ModelProto, batches: Sequence[Feeds], method: str
-) -> onnx.ModelProto:
-    """What `quantize_static` makes of the model."""
+def static_int8(
+    model: onnx.ModelProto | str, target: Path, batches: Sequence[Feeds], method: str = "MinMax"
+) -> None:
+    """Write `quantize_static`'s QDQ model: uint8 activations, symmetric int8 weights per channel.
+
+    Parameters
+    ----------
+    model
+        A model or the path of one.
+    batches
+        What ranges are taken from, by input name.
+    method
+        Name of an `onnxruntime.quantization.CalibrationMethod`.
+
+    Raises
+    ------
+    MissingDependencyError
+        If onnxruntime is not installed.
+    """
     try:
         from onnxruntime import quantization
     except ImportError as error:
@@ -157,21 +172,30 @@ def _quantize(
         def get_next(self) -> Feeds | None:
             return next(self._left, None)
 
+    quantization.quantize_static(
+        model,
+        str(target),
+        Reader(),
+        quant_format=quantization.QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=quantization.QuantType.QUInt8,
+        weight_type=quantization.QuantType.QInt8,
+        calibrate_method=getattr(quantization.CalibrationMethod, method),
+        extra_options={"WeightSymmetric": True, "ActivationSymmetric": False},
+    )
+
+
+def _quantize(
+    source: Source, model: onnx.ModelProto, batches: Sequence[Feeds], method: str
+) -> onnx.ModelProto:
+    """The model of integers."""
     with tempfile.TemporaryDirectory(prefix="sparse-export-") as folder, quiet():
         target = Path(folder) / "quantized.onnx"
         try:
-            quantization.quantize_static(
-                model,
-                str(target),
-                Reader(),
-                quant_format=quantization.QuantFormat.QDQ,
-                per_channel=True,
-                activation_type=quantization.QuantType.QUInt8,
-                weight_type=quantization.QuantType.QInt8,
-                calibrate_method=getattr(quantization.CalibrationMethod, method),
-                extra_options={"WeightSymmetric": True, "ActivationSymmetric": False},
-            )
+            static_int8(model, target, batches, method)
             return onnx.load(str(target))
+        except MissingDependencyError:
+            raise
         except Exception as error:  # a library's own code: anything can come out
             raise InputError(f"{shown(source.path)}: cannot be quantized: {said(error)}") from error
 

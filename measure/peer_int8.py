@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from ..errors import SparseExportError
 from ..text import one_line
@@ -22,29 +21,14 @@ LABEL = "INT8 (static QDQ)"
 
 def make_int8(dense: Path, target: Path, seed: int, given: str | None, calibrate: str | None = None) -> None:
     """Static INT8 in QDQ form, weights per channel and symmetric, calibrated as `calibration` says."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    from ..exporter.quantize import static_int8
+
     batches = calibration(dense, seed, given, calibrate)
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.left = iter(batches)
-
-        def get_next(self) -> Any:
-            return next(self.left, None)
-
     prepared = target.with_suffix(".prepared.onnx")
     quant_pre_process(str(dense), str(prepared), skip_symbolic_shape=True)
-    quantize_static(
-        str(prepared),
-        str(target),
-        Reader(),
-        quant_format=QuantFormat.QDQ,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        per_channel=True,
-    )
+    static_int8(str(prepared), target, batches)
     prepared.unlink()
 
 
