@@ -104,6 +104,22 @@ inline int64_t used_phases(const ConvGeometry& geometry, int64_t* index_of_row, 
 
 constexpr int64_t max_window = 32;  // strips: kernel height and width
 
+// Strips: where the inputs of each weight column begin.
+inline void fill_columns(const ConvGeometry& geometry, const Plan& plan, uint32_t* out) {
+  int64_t index_of_row[max_window];
+  int64_t phase_of_index[max_window];
+  used_phases(geometry, index_of_row, phase_of_index);
+  for (int64_t c = 0; c < geometry.channels_per_group(); ++c) {
+    for (int64_t r = 0; r < geometry.kernel[0]; ++r) {
+      const int64_t row = index_of_row[r] * plan.phase_rows + r * geometry.dilations[0] / geometry.strides[0];
+      for (int64_t s = 0; s < geometry.kernel[1]; ++s) {
+        const int64_t line = s * plan.phases * plan.phase_rows + row;
+        *out++ = static_cast<uint32_t>(c * plan.channel_bytes + line * vector_bytes);
+      }
+    }
+  }
+}
+
 // Strips: channel by channel [S][phase][row][lanes].
 template <int Stride>
 void arrange_strips(const Call& call, const Plan& plan, const Tile& tile, int64_t channel, int64_t channels,

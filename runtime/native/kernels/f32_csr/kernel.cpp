@@ -108,25 +108,6 @@ bool allocate(Unit& unit) {
   return true;
 }
 
-// Strips: where the inputs of each weight column begin.
-void fill_columns(Unit& unit) {
-  const ConvGeometry& g = unit.call.geometry;
-  const Plan& plan = unit.plan;
-  int64_t index_of_row[max_window];
-  int64_t phase_of_index[max_window];
-  used_phases(g, index_of_row, phase_of_index);
-  uint32_t* out = unit.columns;
-  for (int64_t c = 0; c < g.channels_per_group(); ++c) {
-    for (int64_t r = 0; r < g.kernel[0]; ++r) {
-      const int64_t row = index_of_row[r] * plan.phase_rows + r * g.dilations[0] / g.strides[0];
-      for (int64_t s = 0; s < g.kernel[1]; ++s) {
-        const int64_t line = s * plan.phases * plan.phase_rows + row;
-        *out++ = static_cast<uint32_t>(c * plan.channel_bytes + line * vector_bytes);
-      }
-    }
-  }
-}
-
 template <class Gap, class Value>
 void decode(Unit& unit, const Gap* gaps, const Value* values) {
   const Weights& weights = unit.call.weights;
@@ -321,7 +302,7 @@ bool run_unit(const Call& call, const Plan& plan, size_t index) noexcept {
     return false;
   }
   if (plan.layout == Layout::strips) {
-    fill_columns(unit);
+    fill_columns(unit.call.geometry, unit.plan, unit.columns);
   }
   if (plan.layout == Layout::pixels && unit.blocks == 1 && unit.last_tile - unit.first_tile == 1) {
     compute_rows(unit);

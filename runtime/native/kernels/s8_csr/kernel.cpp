@@ -113,25 +113,6 @@ bool allocate(Unit& unit) {
   return true;
 }
 
-// Strips: where the inputs of each weight column begin.
-void fill_columns(Unit& unit) {
-  const ConvGeometry& g = unit.plan.geometry;
-  const f32_csr::Plan& cut = unit.plan.cut;
-  int64_t index_of_row[f32_csr::max_window];
-  int64_t phase_of_index[f32_csr::max_window];
-  f32_csr::used_phases(g, index_of_row, phase_of_index);
-  uint32_t* out = unit.columns;
-  for (int64_t c = 0; c < g.channels_per_group(); ++c) {
-    for (int64_t r = 0; r < g.kernel[0]; ++r) {
-      const int64_t row = index_of_row[r] * cut.phase_rows + r * g.dilations[0] / g.strides[0];
-      for (int64_t s = 0; s < g.kernel[1]; ++s) {
-        const int64_t line = s * cut.phases * cut.phase_rows + row;
-        *out++ = static_cast<uint32_t>(c * cut.channel_bytes + line * vector_bytes);
-      }
-    }
-  }
-}
-
 template <class Gap>
 void decode_offsets(Unit& unit, const Gap* gaps) {
   const f32_csr::Weights& groups = unit.shape.weights;
@@ -335,7 +316,7 @@ bool run_unit(const Call& call, const Plan& plan, const uint8_t* planes, size_t 
     return false;
   }
   if (plan.cut.layout == f32_csr::Layout::strips) {
-    fill_columns(unit);
+    f32_csr::fill_columns(unit.plan.geometry, unit.plan.cut, unit.columns);
   }
   decode(unit);
   for (int64_t tile = unit.first_tile; tile < unit.last_tile; ++tile) {
