@@ -13,6 +13,7 @@ line of defence does not. Inside a child another `run` stays in it, under the li
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import select
 import signal
@@ -33,8 +34,8 @@ ResultT = TypeVar("ResultT")
 _STACK = 8 << 20
 #: Waiting is not working: a busy machine gets this much more on the clock than on the processor.
 _PATIENCE = 5.0
-#: Asleep for so many seconds, a child waits for a lock that another thread held when it was forked: nobody
-#: will free it. A fresh child is asked, once.
+#: Asleep for so many seconds, a child waits for what nobody will do: free a lock that another thread held when
+#: it was forked. A fresh child is asked, once.
 _IDLE = 10.0
 _inside = False
 
@@ -139,11 +140,26 @@ def _in_process(function: Callable[..., ResultT], arguments: Any, options: Any, 
 
 
 def _fork() -> int:
+    """As `os.fork`; in the child the parent's garbage is never collected.
+
+    What finalizes it may wait for threads that the child does not have.
+    """
     import warnings
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # other threads: the child starts none of theirs
-        return os.fork()
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # other threads: the child starts none of theirs
+            pid = os.fork()
+        if pid == 0:
+            gc.freeze()
+    finally:
+        if collecting:
+            gc.enable()
+    return pid
 
 
 def _child(

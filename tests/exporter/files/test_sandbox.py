@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import resource
@@ -151,6 +152,28 @@ class Evil:
 def test_an_answer_cannot_run_code(text: bytes) -> None:
     kind, value = answer.unpack(text)
     assert kind == "foreign" and "no usable answer" in value
+
+
+class Stuck:
+    """Garbage, whose end would wait for ever where the threads that it waits for are not."""
+
+    def __init__(self) -> None:
+        self.itself, self.home = self, os.getpid()
+
+    def __del__(self) -> None:
+        while os.getpid() != self.home:
+            time.sleep(60)
+
+
+def test_garbage_of_the_parent_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "_IDLE", 0.3)
+    gc.disable()
+    try:
+        Stuck()
+        assert run(gc.collect) >= 0
+    finally:
+        gc.enable()
+    assert gc.get_freeze_count() == 0
 
 
 def test_a_child_that_waits_for_ever_is_asked_once_more(
