@@ -34,8 +34,8 @@ ResultT = TypeVar("ResultT")
 _STACK = 8 << 20
 #: Waiting is not working: a busy machine gets this much more on the clock than on the processor.
 _PATIENCE = 5.0
-#: Asleep for so many seconds, a child waits for what nobody will do: free a lock that another thread held when
-#: it was forked. A fresh child is asked, once.
+#: Asleep for so many seconds, a child waits for what nobody will do: free a lock that another thread held
+#: when it was forked. A fresh child is asked, once.
 _IDLE = 10.0
 _inside = False
 
