@@ -29,6 +29,7 @@ from . import as_floats, cost, wire
 from .cost import Work
 from .domains import DOMAIN, EXPANDED_DOMAIN, Node, edited, functions, moved_to, renamed
 from .expand import Edit, Expand, expanded, is_weight, without
+from .pools import OPERATOR, replaced
 
 #: JSON: the fields of `cost.Work` by node.
 WORK_KEY = "sparse_export.work"
@@ -88,8 +89,12 @@ def settled(
             gone = {node.domain for node, _ in moved}
             kept = {node.operator for node in nodes if node.domain not in gone}
             kept |= {as_floats.inner(node.operator) for node, domain in moved if domain == as_floats.DOMAIN}
-            operators = frozenset(name for name in kept if not is_weight(name))
             edits += renamed(moved)
+            dense = {node.place for node, domain in moved if domain == EXPANDED_DOMAIN}
+            changes, pools = _pools(data, [node for node in outer if node.place not in dense], uses)
+            edits, pieces = edits + changes, pieces + pools
+            kept |= {OPERATOR} if pools else set()
+            operators = frozenset(name for name in kept if not is_weight(name))
             return Settled(operators, edited(data, edits, [*pieces, *added]) if edits else None)
     except (OSError, ValueError, RecursionError):
         return UNKNOWN
@@ -244,3 +249,12 @@ def _dense(
     except (ValueError, MemoryError):
         return [], []
     return edits, pieces
+
+
+def _pools(data: memoryview, nodes: Sequence[Node], uses: Counter[str]) -> tuple[list[Edit], list[bytes]]:
+    """What puts the pools behind these on the library; nothing where the model is written in an unusual way."""
+    layers = {node.place for node in nodes if (known := as_floats.split(node.operator)) and known[2] != "Float"}
+    try:
+        return replaced(data, layers, uses)
+    except ValueError:
+        return [], []

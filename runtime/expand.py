@@ -125,12 +125,12 @@ def expanded(
         inputs, tensor = found
         room -= sum(map(len, tensor))
         done.add(node)
-        edits.append(_hidden(data, node, wire.GRAPH_NODES, _NO_FIELD))
+        edits.append(hidden(data, node, wire.GRAPH_NODES))
         pieces += tensor
         for name in inputs:
             left[name] = left.get(name, 0) - 1
             if left[name] == 0:
-                edits.append(_hidden(data, tensors[name], wire.GRAPH_INITIALIZERS, _NO_FIELD))
+                edits.append(hidden(data, tensors[name], wire.GRAPH_INITIALIZERS))
     if pieces:
         pieces.insert(0, wire.head(wire.MODEL_GRAPH, sum(map(len, pieces))))
     return edits, pieces, done
@@ -144,7 +144,7 @@ def without(data: wire.Buffer, function: wire.Field) -> Edit:
     ValueError
         If its key is not written as everybody writes it.
     """
-    return _hidden(data, function, wire.MODEL_FUNCTIONS, _NO_MODEL_FIELD)
+    return hidden(data, function, wire.MODEL_FUNCTIONS, _NO_MODEL_FIELD)
 
 
 def _named(data: wire.Buffer, graph: wire.Field, number: int, name: int) -> Iterator[tuple[str, wire.Field]]:
@@ -207,7 +207,7 @@ def _read(data: wire.Buffer, tensor: wire.Field) -> tuple[int, Array] | None:
     return kind, np.frombuffer(data[raw[0].start : raw[0].end], dtype).reshape(shape).copy()
 
 
-def _hidden(data: wire.Buffer, field: wire.Field, number: int, other: int) -> Edit:
+def hidden(data: wire.Buffer, field: wire.Field, number: int, other: int = _NO_FIELD) -> Edit:
     """The field under a number that nobody reads.
 
     Raises
