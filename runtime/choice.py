@@ -252,8 +252,10 @@ def _dense(
 
 
 def _pools(data: memoryview, nodes: Sequence[Node], uses: Counter[str]) -> tuple[list[Edit], list[bytes]]:
-    """What puts the pools behind these on the library; nothing where the model is written in an unusual way."""
-    layers = {node.place for node in nodes if (known := as_floats.split(node.operator)) and known[2] != "Float"}
+    """What puts the pools behind these on the library; nothing where the model is unusually written."""
+    layers = {
+        node.place for node in nodes if (known := as_floats.split(node.operator)) and known[2] != "Float"
+    }
     try:
         return replaced(data, layers, uses)
     except ValueError:

@@ -62,42 +62,43 @@ def replaced(
     if len(graphs) != 1 or not packed:
         return [], []
     nodes = [_read(data, place) for place in wire.inside(data, graphs[0], wire.GRAPH_NODES)]
-    if not any(node.is_of_onnx(_POOL) for node in nodes):
+    pools = [node for node in nodes if node.is_of_onnx(_POOL)]
+    if not pools:
         return [], []
-    outputs = Counter(_names(data, graphs[0], wire.GRAPH_OUTPUTS, wire.VALUE_NAME))
-    left = Counter(uses) + outputs
+    constants = _Constants(data, graphs[0])
+    left = Counter(uses) + Counter(_names(data, graphs[0], wire.GRAPH_OUTPUTS, wire.VALUE_NAME))
     makers = {name: node for node in nodes for name in node.outputs}
     readers = {name: node for node in nodes for name in node.inputs}
-    constants = _Constants(data, graphs[0])
     edits, pieces, unread = [], [], []
-    for pool in nodes:
-        before, behind = (
-            makers.get(pool.inputs[0]) if pool.inputs else None,
-            readers.get(pool.outputs[0]) if len(pool.outputs) == 1 else None,
-        )
-        attributes = _attributes(data, pool) if pool.is_of_onnx(_POOL) else None
-        if before is None or behind is None or attributes is None or left[pool.outputs[0]] != 1:
+    for pool in pools:
+        attributes = _attributes(data, pool) if pool.inputs and len(pool.outputs) == 1 else None
+        if attributes is None:
+            continue
+        before, behind = makers.get(pool.inputs[0]), readers.get(pool.outputs[0])
+        if before is None or behind is None or left[pool.outputs[0]] != 1:
             continue
         if not (before.is_of_onnx(_REAL) and behind.is_of_onnx(_STEPS) and constants.same(before, behind)):
             continue
         if not _is_behind(before, makers, packed):
             continue
-        gone = [pool, behind]
         left[pool.inputs[0]] -= 1
-        if left[pool.inputs[0]] == 0:
-            gone.append(before)
+        gone = [pool, behind] if left[pool.inputs[0]] else [pool, behind, before]
         edits += [hidden(data, node.place, wire.GRAPH_NODES) for node in gone]
         unread += [name for node in gone for name in node.inputs[1:]]
-        strings = [(wire.NODE_INPUTS, before.inputs[0]), (wire.NODE_OUTPUTS, behind.outputs[0])]
-        strings += [(wire.NODE_OPERATOR, OPERATOR), (wire.NODE_DOMAIN, DOMAIN)]
-        content = b"".join(wire.message(number, text.encode()) for number, text in strings)
-        pieces.append(wire.message(wire.GRAPH_NODES, content + attributes))
+        pieces.append(_node(before.inputs[0], behind.outputs[0], attributes))
     left.subtract(unread)
     places = [constants.held[name][0] for name in set(unread) if not left[name] and name in constants.held]
     edits += [hidden(data, place, wire.GRAPH_INITIALIZERS) for place in places]
     if pieces:
         pieces.insert(0, wire.head(wire.MODEL_GRAPH, sum(map(len, pieces))))
     return edits, pieces
+
+
+def _node(x: str, y: str, attributes: bytes) -> bytes:
+    strings = [(wire.NODE_INPUTS, x), (wire.NODE_OUTPUTS, y)]
+    strings += [(wire.NODE_OPERATOR, OPERATOR), (wire.NODE_DOMAIN, DOMAIN)]
+    content = b"".join(wire.message(number, text.encode()) for number, text in strings)
+    return wire.message(wire.GRAPH_NODES, content + attributes)
 
 
 def _read(data: wire.Buffer, place: wire.Field) -> _Node:
@@ -153,7 +154,8 @@ class _Constants:
         if name not in self.held:
             return None
         place, named = self.held[name]
-        return bytes(self._data[place.start : named.start]) + bytes(self._data[named.end : place.end])
+        start = named.start - len(wire.head(wire.TENSOR_NAME, named.end - named.start))
+        return bytes(self._data[place.start : start]) + bytes(self._data[named.end : place.end])
 
 
 def _is_behind(node: _Node, makers: Mapping[str, _Node], packed: Collection[wire.Field]) -> bool:
@@ -185,7 +187,11 @@ def _attributes(data: wire.Buffer, pool: _Node) -> bytes | None:
     strides, pads = ints("strides", [1, 1]), ints("pads", [0] * 4)
     mode = ints("ceil_mode", [0], wire.ATTRIBUTE_INT) or [0]
     auto = pool.attributes.get("auto_pad")
-    padded = [] if auto is None else [wire.text(data, text) for text in wire.inside(data, auto, wire.ATTRIBUTE_STRING)]
+    padded = (
+        []
+        if auto is None
+        else [wire.text(data, text) for text in wire.inside(data, auto, wire.ATTRIBUTE_STRING)]
+    )
     if (
         set(pool.attributes) - known
         or (len(kernel), len(strides), len(pads)) != (2, 2, 4)
@@ -195,7 +201,9 @@ def _attributes(data: wire.Buffer, pool: _Node) -> bytes | None:
     ):
         return None
     values = {"kernel_shape": kernel, "strides": strides, "pads": pads, "ceil_mode": mode}
-    return b"".join(wire.message(wire.NODE_ATTRIBUTES, _ints(name, numbers)) for name, numbers in values.items())
+    return b"".join(
+        wire.message(wire.NODE_ATTRIBUTES, _ints(name, numbers)) for name, numbers in values.items()
+    )
 
 
 def _ints(name: str, numbers: list[int]) -> bytes:
