@@ -43,5 +43,5 @@ def test_input_shape_is_heard_without_a_proof(rng: np.random.Generator, tmp_path
         return str(next(layer for layer in report.layers if layer["op"] == "Gemm")["run_reason"])
 
     assert reason(1) != reason(4096)
-    with pytest.raises(InputError, match="3 dimensions|2 dimensions"):
+    with pytest.raises(InputError, match="2 dimensions"):
         sparse_export.export(path, verify=False, dry_run=True, input_shape=[(1, 2, 768)])
