@@ -133,8 +133,8 @@ class _Constants:
         for place in wire.inside(data, graph, wire.GRAPH_INITIALIZERS):
             for name in wire.inside(data, place, wire.TENSOR_NAME):
                 self.held[wire.text(data, name)] = place, name
-        for name in _names(data, graph, wire.GRAPH_INPUTS, wire.VALUE_NAME):
-            self.held.pop(name, None)
+        for given in _names(data, graph, wire.GRAPH_INPUTS, wire.VALUE_NAME):
+            self.held.pop(given, None)
 
     def same(self, one: _Node, other: _Node) -> bool:
         """Whether two nodes have scales and zero points of one value, along one axis."""
