@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <functional>
 #include <limits>
+#include <numeric>
 #include <string>
 
 #include "expand_case.h"
@@ -41,12 +43,12 @@ OrtValue unsigned_tensor(Random& random, const std::vector<int64_t>& values, boo
   }
 }
 
+size_t count_of(const std::vector<int64_t>& shape) {
+  return static_cast<size_t>(std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>()));
+}
+
 OrtValue float_tensor(Random& random, std::vector<int64_t> shape) {
-  int64_t count = 1;
-  for (const int64_t dim : shape) {
-    count *= dim;
-  }
-  std::vector<float> data(static_cast<size_t>(count));
+  std::vector<float> data(count_of(shape));
   for (float& value : data) {
     value = static_cast<float>(uniform(random, -8, 8));
   }
@@ -174,11 +176,7 @@ void add_weights(Random& random, const std::string& name, const std::vector<int6
 
 // Packed signs: every byte is allowed, the bits past the last channel too.
 OrtValue random_bytes(Random& random, std::vector<int64_t> shape) {
-  int64_t count = 1;
-  for (const int64_t dim : shape) {
-    count *= dim;
-  }
-  std::vector<uint8_t> bytes(static_cast<size_t>(count));
+  std::vector<uint8_t> bytes(count_of(shape));
   for (uint8_t& byte : bytes) {
     byte = static_cast<uint8_t>(random());
   }
@@ -217,11 +215,7 @@ void mutate(Random& random, Case& made) {
   if (chance(random, 2) && !made.inputs.empty()) {
     OrtValue& input = made.inputs[random() % made.inputs.size()];
     const std::vector<int64_t> shape = input.shape;
-    int64_t count = 1;
-    for (const int64_t dim : shape) {
-      count *= dim;
-    }
-    const std::vector<uint64_t> bytes(static_cast<size_t>(count), random());  // enough for every type
+    const std::vector<uint64_t> bytes(count_of(shape), random());  // enough for every type
     input = OrtValue(static_cast<int>(uniform(random, 0, 17)), shape, bytes.data(), bytes.size() * 8);
   }
 }
