@@ -7,6 +7,8 @@
 #if defined(__AVX512F__) || defined(__AVX2__)
 #include "store.h"
 #include "tables.h"
+#elif !defined(SPARSE_EXPORT_NEON)
+#include "sums.h"
 #endif
 
 namespace sparse_export::f32_codes {
@@ -38,7 +40,7 @@ bool run_unit(const Call& call, const Cut& cut, size_t unit) noexcept {
 
 constexpr CutRule rule = {.work = 4e6, .pixels = 128, .grain = 4, .fewest_rows = 256, .most_rows = 1024};
 
-#else
+#elif defined(SPARSE_EXPORT_NEON)
 
 bool run_unit(const Call& call, const Cut& cut, size_t unit) noexcept {
   const Part part = part_of(cut, unit);
@@ -52,6 +54,15 @@ bool run_unit(const Call& call, const Cut& cut, size_t unit) noexcept {
 // A block of weights is decoded once for all pixels of a part: parts of few pixels would decode more than they
 // multiply, so it is rows that are cut for threads.
 constexpr CutRule rule = {.work = 4e6, .pixels = 64, .grain = 64, .fewest_rows = 128, .most_rows = 1024};
+
+#else
+
+bool run_unit(const Call& call, const Cut& cut, size_t unit) noexcept {
+  const Part part = part_of(cut, unit);
+  return part.pixels == 1 ? run_sums<float>(call, cut, part) : run_sums<Vec>(call, cut, part);
+}
+
+constexpr CutRule rule = {.work = 4e6, .pixels = 64, .grain = 4, .fewest_rows = 256, .most_rows = 1024};
 
 #endif
 
