@@ -27,8 +27,9 @@ from typing import Any
 
 from . import as_floats, cost, wire
 from .cost import Work
-from .domains import DOMAIN, EXPANDED_DOMAIN, Node, edited, functions, moved_to, renamed
-from .expand import Edit, Expand, expanded, is_weight, without
+from .domains import DOMAIN, EXPANDED_DOMAIN, Node, functions, moved_to, renamed
+from .expand import Expand, expanded, is_weight
+from .splice import Edit, edited, removed
 
 #: JSON: the fields of `cost.Work` by node.
 WORK_KEY = "sparse_export.work"
@@ -84,13 +85,15 @@ def settled(
             nodes = list(_nodes(data, uses))
             outer = [node for node in nodes if not node.inner]
             moved, added = moved_to(data, _domains(data, outer, target) if choose and outer else [])
-            edits, pieces = _dense(data, nodes, uses, expand) if expand else ([], [])
+            edits = _dense(data, nodes, uses, expand) if expand else []
             gone = {node.domain for node, _ in moved}
             kept = {node.operator for node in nodes if node.domain not in gone}
             kept |= {as_floats.inner(node.operator) for node, domain in moved if domain == as_floats.DOMAIN}
             operators = frozenset(name for name in kept if not is_weight(name))
+            if edits:  # it is not the file any more: without what is registered, then, it is smaller
+                edits += [removed(data, function) for function, name in functions(data) if name in operators]
             edits += renamed(moved)
-            return Settled(operators, edited(data, edits, [*pieces, *added]) if edits else None)
+            return Settled(operators, edited(data, edits, added) if edits else None)
     except (OSError, ValueError, RecursionError):
         return UNKNOWN
 
@@ -148,18 +151,18 @@ def _nodes(data: memoryview, uses: Counter[str]) -> Iterator[Node]:
     if not graphs:
         raise ValueError("no graph")
     for graph in graphs:
-        yield from _walk(data, graph, wire.GRAPH_NODES, uses, inner=False)
+        yield from _walk(data, (graph,), wire.GRAPH_NODES, uses)
     for function in wire.inside(data, wire.whole(data), wire.MODEL_FUNCTIONS):
         if not any(
             wire.text(data, domain) == DOMAIN for domain in wire.inside(data, function, wire.FUNCTION_DOMAIN)
         ):
-            yield from _walk(data, function, wire.FUNCTION_NODES, uses, inner=True)
+            yield from _walk(data, (function,), wire.FUNCTION_NODES, uses)
 
 
 def _walk(
-    data: memoryview, holder: wire.Field, number: int, uses: Counter[str], *, inner: bool
+    data: memoryview, within: tuple[wire.Field, ...], number: int, uses: Counter[str]
 ) -> Iterator[Node]:
-    for place in wire.inside(data, holder, number):
+    for place in wire.inside(data, within[-1], number):
         parts, attributes = {}, []
         for part in wire.fields(data, place.start, place.end):
             if part.number == wire.NODE_INPUTS:
@@ -173,12 +176,13 @@ def _walk(
             for n in (wire.NODE_NAME, wire.NODE_OPERATOR, wire.NODE_DOMAIN)
         )
         if domain == DOMAIN:
-            yield Node(name, operator, parts[wire.NODE_DOMAIN], inner, place)
+            yield Node(name, operator, parts[wire.NODE_DOMAIN], place, within)
         elif domain or operator in _WITH_BODIES:
             for attribute in attributes:
                 for body in wire.fields(data, attribute.start, attribute.end):
                     if body.number in (wire.ATTRIBUTE_GRAPH, wire.ATTRIBUTE_GRAPHS):
-                        yield from _walk(data, body, wire.GRAPH_NODES, uses, inner=True)
+                        around = (*within, place, attribute, body)
+                        yield from _walk(data, around, wire.GRAPH_NODES, uses)
 
 
 def _domains(data: memoryview, nodes: Sequence[Node], target: str) -> list[tuple[Node, str]]:
@@ -231,16 +235,13 @@ def _numbers(values: list[Any], count: int) -> bool:
     )
 
 
-def _dense(
-    data: memoryview, nodes: Sequence[Node], uses: Counter[str], expand: Expand
-) -> tuple[list[Edit], list[bytes]]:
-    """What makes weights of the graph dense; nothing where the model is written in an unusual way."""
+def _dense(data: memoryview, nodes: Sequence[Node], uses: Counter[str], expand: Expand) -> list[Edit]:
+    """What makes weights dense; nothing where the model is written in an unusual way."""
     weights = [node for node in nodes if is_weight(node.operator)]
     try:
-        edits, pieces, done = expanded(data, [node.place for node in weights if not node.inner], uses, expand)
+        edits, done = expanded(data, weights, uses, expand)
         called = {node.operator for node in nodes if node.place not in done}
         unused = {node.operator for node in weights} - called
-        edits += [without(data, function) for function, name in functions(data) if name in unused]
+        return edits + [removed(data, function) for function, name in functions(data) if name in unused]
     except (ValueError, MemoryError):
-        return [], []
-    return edits, pieces
+        return []

@@ -1,13 +1,15 @@
-// Weights of few values times float activations: by tables of sums where a register holds one, otherwise by tiles.
+// Weights of few values times float activations: by tables of sums, in registers where one holds them, or by tiles.
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wuninitialized"  // GCC 12 finds them in its own intrinsics (bug 105593)
 #endif
-#include "tile.h"
+#include "store.h"
 
 #if defined(__AVX512F__) || defined(__AVX2__)
-#include "store.h"
 #include "tables.h"
-#elif !defined(SPARSE_EXPORT_NEON)
+#include "tile.h"
+#elif defined(SPARSE_EXPORT_NEON)
+#include "tile.h"
+#else
 #include "sums.h"
 #endif
 
