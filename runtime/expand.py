@@ -104,7 +104,8 @@ def expanded(
         If the bytes are no model, or are written in an unusual way.
     """
     edits: list[Edit] = []
-    done, holders = set(), set()
+    done: set[wire.Field] = set()
+    holders: set[wire.Field] = set()
     if len(list(wire.inside(data, wire.whole(data), wire.MODEL_GRAPH))) != 1:
         return [], done
     graphs: dict[wire.Field, dict[str, wire.Field]] = {}
