@@ -11,10 +11,12 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Sequence
+from operator import index
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, SupportsIndex
 
 from ..errors import InputError, MissingDependencyError
+from ..text import shown
 from . import choice, expand
 from .library import library_path, loaded
 from .memory import give_back
@@ -30,6 +32,8 @@ except ImportError as error:
 PACKED = ("auto", "all", "cpu", "none")
 #: Where onnxruntime looks for the data of a model that it gets as bytes.
 _FOLDER = "session.model_external_initializers_file_folder_path"
+#: Versions before 1.21 look where the program runs.
+_VERSION = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
 Provider = str | tuple[str, dict[Any, Any]]
 #: What computes in the CPU's own memory. Any other provider has a device or a compiler of its own.
 CPU_PROVIDERS = frozenset(
@@ -42,10 +46,36 @@ _UNKNOWN = "Fatal error: sparse_export:"
 _said: set[str] = set()
 
 
+def _checked(path: Path) -> None:
+    """Say of a file that cannot be opened what is wrong with it, in one line.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    try:
+        if path.is_file():
+            return
+        problem = "not a file" if path.exists() else "no such file"
+    except OSError as error:
+        problem = error.strerror or "cannot be opened"
+    raise InputError(f"{shown(path)}: {problem}")
+
+
+def _looks_in(options: Any, folder: Path) -> bool:
+    """Whether these options say that the data of a model is in the folder."""
+    try:
+        return bool(options.get_session_config_entry(_FOLDER) == str(folder))
+    except Exception:  # they do not say where; onnxruntime has no stable base class for its failures
+        return False
+
+
 def accelerators(providers: Iterable[Provider], available: Iterable[str]) -> list[str]:
     """The names among `providers` that compute elsewhere than on the CPU and are `available`, in order."""
-    names = [provider if isinstance(provider, str) else provider[0] for provider in providers]
-    known = set(available)
+    # What is neither a name nor a tuple onnxruntime refuses in its own words.
+    names = [provider[0] if isinstance(provider, tuple) else provider for provider in providers]
+    known = list(available)
     return [name for name in names if name in known and name not in CPU_PROVIDERS]
 
 
@@ -70,8 +100,8 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
     Raises
     ------
     InputError
-        If the file does not exist, the parameters contradict one another, or `sess_options` hold the library
-        by a call of its own.
+        If the file does not exist, the parameters contradict one another, or `sess_options` are none or hold
+        the library by a call of its own.
     MissingDependencyError
         If onnxruntime or the library is missing.
 
@@ -80,7 +110,8 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
     What onnxruntime raises (`NoSuchFile` aside) passes unchanged, as programs written for its class expect.
     """
 
-    _options: onnxruntime.SessionOptions | None = None
+    _options: Any = None
+    _ours: bool = False
     _packed: str = "auto"
     _model: Any = b""
 
@@ -97,9 +128,12 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
     ) -> None:
         if packed not in PACKED:
             raise InputError(f"packed={packed!r}: expected {', '.join(map(repr, PACKED))}")
-        if isinstance(path_or_bytes, str | os.PathLike) and not Path(path_or_bytes).is_file():
-            raise InputError(f"{os.fspath(path_or_bytes)}: no such file")
-        if sess_options is None:
+        if isinstance(path_or_bytes, str | os.PathLike):
+            _checked(Path(os.fsdecode(path_or_bytes)))
+        if not isinstance(threads, SupportsIndex) or not 0 <= index(threads) < 1 << 31:
+            raise InputError(f"threads={threads!r}: expected a whole number from 0 on")
+        self._ours = not sess_options  # as onnxruntime judges it
+        if not sess_options:
             sess_options = onnxruntime.SessionOptions()
             sess_options.intra_op_num_threads = threads
         elif threads:
@@ -144,18 +178,26 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
         """The operators that the model uses, and itself with its losing layers expanded."""
         if not isinstance(self._model, bytes | str | os.PathLike):
             return choice.UNKNOWN
-        model = self._model if isinstance(self._model, bytes) else Path(self._model)
+        model = self._model if isinstance(self._model, bytes) else Path(os.fsdecode(self._model))
         try:
             dense = expand.by_library(loaded(library_path()))
         except (OSError, AttributeError):  # registering says what is wrong with it
             dense = None
         found = choice.settled(model, kernel_target(), choose=self._packed != "all", expand=dense)
-        if found.model is not None and isinstance(model, Path) and self._options is not None:
-            try:
-                self._options.get_session_config_entry(_FOLDER)
-            except Exception:  # it has none
-                self._options.add_session_config_entry(_FOLDER, str(model.resolve().parent))
+        external = b"location" in (found.model or b"")  # most likely
+        if external and isinstance(model, Path) and not self._finds_data(model.resolve().parent):
+            return choice.Settled(found.operators)  # from its path, then, as it is
         return found
+
+    def _finds_data(self, folder: Path) -> bool:
+        """Whether onnxruntime finds data in the folder of a model that it gets as bytes.
+
+        It can be told where to look, but not in silence that it shall forget it: options that are given would
+        lead the next model, of another folder, to the wrong data. So they are left as they are.
+        """
+        if self._ours and _VERSION >= (1, 21) and not _looks_in(self._options, folder):
+            self._options.add_session_config_entry(_FOLDER, str(folder))
+        return _looks_in(self._options, folder)
 
     def _make(self, *parameters: Any, **kwargs: Any) -> None:
         """Make the session as onnxruntime does."""
