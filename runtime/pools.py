@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from . import wire
 from .domains import DOMAIN
-from .expand import Edit, hidden
+from .splice import Edit, appended, removed
 
 #: The library's operator.
 OPERATOR = "QMaxPool"
@@ -41,10 +41,8 @@ class _Node:
         return self.operator == operator and self.domain in ("", "ai.onnx", "com.microsoft")
 
 
-def replaced(
-    data: wire.Buffer, packed: Collection[wire.Field], uses: Mapping[str, int]
-) -> tuple[list[Edit], list[bytes]]:
-    """What is to change so that pools become operators of the library, and the pieces with those.
+def replaced(data: wire.Buffer, packed: Collection[wire.Field], uses: Mapping[str, int]) -> list[Edit]:
+    """What is to change so that pools become operators of the library.
 
     Parameters
     ----------
@@ -60,11 +58,11 @@ def replaced(
     """
     graphs = list(wire.inside(data, wire.whole(data), wire.MODEL_GRAPH))
     if len(graphs) != 1 or not packed:
-        return [], []
+        return []
     nodes = [_read(data, place) for place in wire.inside(data, graphs[0], wire.GRAPH_NODES)]
     pools = [node for node in nodes if node.is_of_onnx(_POOL)]
     if not pools:
-        return [], []
+        return []
     constants = _Constants(data, graphs[0])
     left = Counter(uses) + Counter(_names(data, graphs[0], wire.GRAPH_OUTPUTS, wire.VALUE_NAME))
     makers = {name: node for node in nodes for name in node.outputs}
@@ -83,15 +81,13 @@ def replaced(
             continue
         left[pool.inputs[0]] -= 1
         gone = [pool, behind] if left[pool.inputs[0]] else [pool, behind, before]
-        edits += [hidden(data, node.place, wire.GRAPH_NODES) for node in gone]
+        edits += [removed(data, node.place) for node in gone]
         unread += [name for node in gone for name in node.inputs[1:]]
         pieces.append(_node(before.inputs[0], behind.outputs[0], attributes))
     left.subtract(unread)
     places = [constants.held[name][0] for name in set(unread) if not left[name] and name in constants.held]
-    edits += [hidden(data, place, wire.GRAPH_INITIALIZERS) for place in places]
-    if pieces:
-        pieces.insert(0, wire.head(wire.MODEL_GRAPH, sum(map(len, pieces))))
-    return edits, pieces
+    edits += [removed(data, place) for place in places]
+    return [*edits, *appended(graphs[0], *pieces)]
 
 
 def _node(x: str, y: str, attributes: bytes) -> bytes:
