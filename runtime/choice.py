@@ -25,7 +25,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from . import as_floats, cost, wire
+from . import as_floats, cost, mapped, wire
 from .cost import Work
 from .domains import DOMAIN, EXPANDED_DOMAIN, Node, edited, functions, moved_to, renamed
 from .expand import Edit, Expand, expanded, is_weight, without
@@ -63,7 +63,12 @@ UNKNOWN = Settled()
 
 
 def settled(
-    model: Path | bytes, target: str, *, choose: bool = True, expand: Expand | None = None
+    model: Path | bytes,
+    target: str,
+    *,
+    choose: bool = True,
+    expand: Expand | None = None,
+    mapping: bool = False,
 ) -> Settled:
     """What of the model runs on the native operators.
 
@@ -77,12 +82,15 @@ def settled(
         Whether packed layers are expanded that are expected to lose.
     expand
         What makes weights dense that no packed layer reads; by default their functions are left to do it.
+    mapping
+        Whether what kernels read once stays in the file (`mapped`): what is given is then no model by itself,
+        and has to be loaded as one of the file's folder.
     """
     try:
         with _opened(model) as data:
             uses: Counter[str] = Counter()
             nodes = list(_nodes(data, uses))
-            outer = [node for node in nodes if not node.inner]
+            outer = [node for node in nodes if not node.inner and not is_weight(node.operator)]
             moved, added = moved_to(data, _domains(data, outer, target) if choose and outer else [])
             edits, pieces = _dense(data, nodes, uses, expand) if expand else ([], [])
             gone = {node.domain for node, _ in moved}
@@ -90,6 +98,10 @@ def settled(
             kept |= {as_floats.inner(node.operator) for node, domain in moved if domain == as_floats.DOMAIN}
             operators = frozenset(name for name in kept if not is_weight(name))
             edits += renamed(moved)
+            if mapping and isinstance(model, Path):
+                left = {node.place for node in outer} - {node.place for node, _ in moved}
+                packed = [node for node in outer if node.place in left]
+                edits += mapped.edits(data, packed, uses, edits, model.name)
             return Settled(operators, edited(data, edits, [*pieces, *added]) if edits else None)
     except (OSError, ValueError, RecursionError):
         return UNKNOWN

@@ -1,6 +1,6 @@
 """Nodes of a model moved to other domains, with the functions that they have there.
 
-Domains are equally long: a node changes in place, and no length in the file does.
+Domains are equally long: a node changes in place, and only the graph around it may change its length.
 """
 
 from __future__ import annotations
@@ -69,13 +69,23 @@ def renamed(moved: Sequence[tuple[Node, str]]) -> list[Edit]:
 
 
 def edited(data: memoryview, edits: Sequence[Edit], pieces: Sequence[bytes]) -> bytes:
-    """The model with these bytes changed, which leaves every length as it is, and pieces behind its end.
+    """The model with these bytes changed, and pieces behind its end.
 
     A protobuf message may go on there: repeated fields that come again are added to, messages are merged.
+
+    Parameters
+    ----------
+    edits
+        Where they change a length they lie in a graph, not deeper, or take a field of the model out.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are no model, or the key of a graph is not written as everybody writes it.
     """
     parts: list[bytes | memoryview] = []
     place = 0
-    for edit in sorted(edits, key=lambda edit: edit.start):
+    for edit in sorted([*edits, *_longer(data, edits)], key=lambda edit: edit.start):
         parts += [data[place : edit.start], edit.content]
         place = edit.end
     parts.append(data[place:])
@@ -85,3 +95,13 @@ def edited(data: memoryview, edits: Sequence[Edit], pieces: Sequence[bytes]) -> 
         for part in parts:
             if isinstance(part, memoryview):
                 part.release()
+
+
+def _longer(data: memoryview, edits: Sequence[Edit]) -> Iterator[Edit]:
+    """The edits of the graphs' lengths that follow from those in them."""
+    for graph in wire.inside(data, wire.whole(data), wire.MODEL_GRAPH):
+        inner = [edit for edit in edits if graph.start <= edit.start and edit.end <= graph.end]
+        growth = sum(len(edit.content) - (edit.end - edit.start) for edit in inner)
+        if growth:
+            head = wire.head(wire.MODEL_GRAPH, graph.end - graph.start + growth)
+            yield Edit(wire.begin(data, graph), graph.start, head)

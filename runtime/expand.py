@@ -31,8 +31,6 @@ _CASTS: dict[int, np.dtype[Any]] = {
     10: np.dtype(np.float16),
 }
 _FLOAT = 1
-#: Fields that graphs and models do not have: what gets their numbers is passed over.
-_NO_FIELD, _NO_MODEL_FIELD = 6, 24
 
 Array = np.ndarray[Any, Any]
 #: Prefix, components with their element types, and shape to the float32 weight; None where a rule is broken.
@@ -125,26 +123,26 @@ def expanded(
         inputs, tensor = found
         room -= sum(map(len, tensor))
         done.add(node)
-        edits.append(_hidden(data, node, wire.GRAPH_NODES, _NO_FIELD))
+        edits.append(without(data, node))
         pieces += tensor
         for name in inputs:
             left[name] = left.get(name, 0) - 1
             if left[name] == 0:
-                edits.append(_hidden(data, tensors[name], wire.GRAPH_INITIALIZERS, _NO_FIELD))
+                edits.append(without(data, tensors[name]))
     if pieces:
         pieces.insert(0, wire.head(wire.MODEL_GRAPH, sum(map(len, pieces))))
     return edits, pieces, done
 
 
-def without(data: wire.Buffer, function: wire.Field) -> Edit:
-    """A function that nothing calls any more.
+def without(data: wire.Buffer, field: wire.Field) -> Edit:
+    """A field taken out: onnxruntime keeps what it does not know, and what nobody reads.
 
     Raises
     ------
     ValueError
         If its key is not written as everybody writes it.
     """
-    return _hidden(data, function, wire.MODEL_FUNCTIONS, _NO_MODEL_FIELD)
+    return Edit(wire.begin(data, field), field.end, b"")
 
 
 def _named(data: wire.Buffer, graph: wire.Field, number: int, name: int) -> Iterator[tuple[str, wire.Field]]:
@@ -205,18 +203,3 @@ def _read(data: wire.Buffer, tensor: wire.Field) -> tuple[int, Array] | None:
         return None
     # A copy lies where its elements may be read at once.
     return kind, np.frombuffer(data[raw[0].start : raw[0].end], dtype).reshape(shape).copy()
-
-
-def _hidden(data: wire.Buffer, field: wire.Field, number: int, other: int) -> Edit:
-    """The field under a number that nobody reads.
-
-    Raises
-    ------
-    ValueError
-        If its key is not written as everybody writes it.
-    """
-    head = wire.head(number, field.end - field.start)
-    start = field.start - len(head)
-    if bytes(data[start : field.start]) != head:
-        raise ValueError("a field's key is unusual")
-    return Edit(start, field.start, wire.head(other, field.end - field.start))

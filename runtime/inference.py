@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import warnings
+import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -40,6 +41,8 @@ PRODUCER = "sparse-export"
 #: How onnxruntime begins to say that it does not know one of our operators, nor a function of that name.
 _UNKNOWN = "Fatal error: sparse_export:"
 _said: set[str] = set()
+#: What this module has entered for options, which may serve models of several folders one after the other.
+_folders: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
 
 def accelerators(providers: Iterable[Provider], available: Iterable[str]) -> list[str]:
@@ -102,6 +105,8 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
         if sess_options is None:
             sess_options = onnxruntime.SessionOptions()
             sess_options.intra_op_num_threads = threads
+            # onnxruntime's arena grows by powers of two and gives nothing back: more than a small net takes.
+            sess_options.enable_cpu_mem_arena = False
         elif threads:
             raise InputError("threads and sess_options are both given; set sess_options.intra_op_num_threads")
         self._options, self._packed, self._model = sess_options, packed, path_or_bytes
@@ -125,11 +130,14 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
         if not native:
             self._make(self._model, *parameters, **kwargs)
             return
+        version = self._version()
         found = self._settled()
         with registered(self._options, found.operators):
             if found.model is not None:
                 try:
                     self._make(found.model, *parameters, **kwargs)
+                    if self._version() != version:  # its parts would be of two files
+                        raise RuntimeError("the file was replaced")
                     # onnxruntime's class would hold these bytes for as long as it lives.
                     self._model_bytes = self._model if isinstance(self._model, bytes) else None
                     self._model_path = None if isinstance(self._model, bytes) else os.fspath(self._model)
@@ -144,18 +152,48 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
         """The operators that the model uses, and itself with its losing layers expanded."""
         if not isinstance(self._model, bytes | str | os.PathLike):
             return choice.UNKNOWN
-        model = self._model if isinstance(self._model, bytes) else Path(self._model)
+        model = self._model if isinstance(self._model, bytes) else Path(self._model).resolve()
         try:
             dense = expand.by_library(loaded(library_path()))
         except (OSError, AttributeError):  # registering says what is wrong with it
             dense = None
-        found = choice.settled(model, kernel_target(), choose=self._packed != "all", expand=dense)
-        if found.model is not None and isinstance(model, Path) and self._options is not None:
-            try:
-                self._options.get_session_config_entry(_FOLDER)
-            except Exception:  # it has none
-                self._options.add_session_config_entry(_FOLDER, str(model.resolve().parent))
+        found = choice.settled(
+            model,
+            kernel_target(),
+            choose=self._packed != "all",
+            expand=dense,
+            mapping=isinstance(model, Path) and self._may_map(model.parent),
+        )
+        if found.model is not None and isinstance(model, Path):
+            self._look_in(model.parent)
         return found
+
+    def _version(self) -> tuple[int, ...]:
+        """What tells whether the file is still the same."""
+        if not isinstance(self._model, str | os.PathLike):
+            return ()
+        found = os.stat(self._model)
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+    def _may_map(self, folder: Path) -> bool:
+        """Whether what onnxruntime is given may lie in files of this folder, and stays in this session."""
+        if self._options is None or os.name != "posix" or self._options.optimized_model_filepath:
+            return False
+        return self._folder() in (None, str(folder), _folders.get(self._options))
+
+    def _folder(self) -> str | None:
+        """Where the options let onnxruntime look for the data of a model that it gets as bytes."""
+        try:
+            return None if self._options is None else str(self._options.get_session_config_entry(_FOLDER))
+        except Exception:  # it has none
+            return None
+
+    def _look_in(self, folder: Path) -> None:
+        """Let onnxruntime look in this folder, unless whoever made the options has named another."""
+        if self._options is not None and self._folder() in (None, _folders.get(self._options)):
+            if self._folder() != str(folder):
+                self._options.add_session_config_entry(_FOLDER, str(folder))
+            _folders[self._options] = str(folder)
 
     def _make(self, *parameters: Any, **kwargs: Any) -> None:
         """Make the session as onnxruntime does."""

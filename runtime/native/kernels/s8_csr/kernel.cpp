@@ -70,7 +70,7 @@ void find_unit(size_t index, Unit& unit) {
   unit.blocks = ceil_div(unit.shape.weights.columns, cut.block_columns);
 }
 
-bool allocate(Unit& unit) {
+bool allocate(Unit& unit, Scratch& scratch) {
   const auto pad = [](int64_t bytes) { return static_cast<size_t>((bytes + 63) / 64 * 64); };
   const f32_csr::Weights& groups = unit.shape.weights;
   const f32_csr::Plan& cut = unit.plan.cut;
@@ -91,7 +91,6 @@ bool allocate(Unit& unit) {
   for (const size_t size : sizes) {
     all += size;
   }
-  thread_local Scratch scratch;
   char* data = scratch.reserve(all);
   if (data == nullptr) {
     return false;
@@ -312,7 +311,9 @@ bool run_unit(const Call& call, const Plan& plan, const uint8_t* planes, size_t 
   if (unit.rows() == 0) {
     return true;
   }
-  if (!allocate(unit)) {
+  thread_local Scratch scratch;
+  const ScratchUse use(scratch);
+  if (!allocate(unit, scratch)) {
     return false;
   }
   if (plan.cut.layout == f32_csr::Layout::strips) {
