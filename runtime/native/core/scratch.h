@@ -1,5 +1,4 @@
-// Scratch of one thread, kept between calls: allocating it afresh costs more than a small layer. Not so with a large one,
-// and what large ones kept would be most of what a packed net takes.
+// Scratch of one thread, kept between calls: allocating it afresh costs more than a small layer.
 #pragma once
 
 #include <cstddef>
@@ -25,26 +24,6 @@ struct Scratch {
     }
     return data;
   }
-
-  static constexpr size_t kept = size_t{1} << 17;
-};
-
-// One use of it, behind which what is large goes back to the allocator, for others to use.
-class ScratchUse {
- public:
-  explicit ScratchUse(Scratch& scratch) : scratch_(scratch) {}
-  ScratchUse(const ScratchUse&) = delete;
-  ScratchUse& operator=(const ScratchUse&) = delete;
-  ~ScratchUse() {
-    if (scratch_.capacity > Scratch::kept) {
-      std::free(scratch_.data);
-      scratch_.data = nullptr;
-      scratch_.capacity = 0;
-    }
-  }
-
- private:
-  Scratch& scratch_;
 };
 
 }  // namespace

@@ -67,7 +67,7 @@ void find_unit(size_t index, Unit& unit) {
   unit.blocks = ceil_div(unit.call.weights.columns, plan.block_columns);
 }
 
-bool allocate(Unit& unit, Scratch& scratch) {
+bool allocate(Unit& unit) {
   const auto pad = [](int64_t bytes) { return static_cast<size_t>((bytes + 63) / 64 * 64); };
   const Weights& weights = unit.call.weights;
   const bool strips = unit.plan.layout == Layout::strips;
@@ -87,6 +87,7 @@ bool allocate(Unit& unit, Scratch& scratch) {
   for (const size_t size : sizes) {
     all += size;
   }
+  thread_local Scratch scratch;
   char* data = scratch.reserve(all);
   if (data == nullptr) {
     return false;
@@ -297,9 +298,7 @@ bool run_unit(const Call& call, const Plan& plan, size_t index) noexcept {
   if (unit.rows() == 0) {
     return true;
   }
-  thread_local Scratch scratch;
-  const ScratchUse use(scratch);
-  if (!allocate(unit, scratch)) {
+  if (!allocate(unit)) {
     return false;
   }
   if (plan.layout == Layout::strips) {

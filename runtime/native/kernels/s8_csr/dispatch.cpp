@@ -15,7 +15,6 @@ void run(const Pool& pool, size_t threads, const Call& call) {
   Plan plan;
   kernels().plan(call, threads, plan);
   thread_local Scratch scratch;
-  const ScratchUse use(scratch);
   auto* planes = reinterpret_cast<uint8_t*>(scratch.reserve(plan.bytes));
   if (planes == nullptr && plan.bytes != 0) {
     throw Error("out of memory", Fault::failed);
