@@ -80,7 +80,11 @@ def function(data: wire.Buffer, given: wire.Field) -> bytes | None:
         return None
     _, _, suffix = known
     behind, parts_of_weight = _BEHIND[suffix], components(name, inputs)
-    if inputs != [*_X, *parts_of_weight, *behind] or {*parts_of_weight} & {*_X, *behind} or not parts_of_weight:
+    if (
+        inputs != [*_X, *parts_of_weight, *behind]
+        or {*parts_of_weight} & {*_X, *behind}
+        or not parts_of_weight
+    ):
         return None
     strings = [(wire.FUNCTION_NAME, name), (wire.FUNCTION_DOMAIN, DOMAIN), (wire.FUNCTION_OUTPUTS, "Y")]
     strings += [(wire.FUNCTION_INPUTS, text) for text in inputs]

@@ -20,10 +20,10 @@ _RATES = {
 #: Nanoseconds for a call, for a value that goes in or comes out, for a dense group of weights from memory.
 _CALL, _VALUE, _GROUP = 1500.0, 0.05, 0.107
 #: Packed, by target, fitted to the same layers with 59, 34 and 10 % of the groups: nanoseconds for a call, for
-#: a value that goes in, for one that comes out, and for a group that is read and made ready to be multiplied.
-#: The last vector of a row is computed by halves. A residual is not counted: dense it is a node of its own,
-#: and dense neighbours cost turns of the layout.
-_PACKED = {"avx512vnni": (3000.0, 0.064, 0.12, 0.3)}
+#: a value that goes in, for one that comes out, for a group that is read and made ready to be multiplied, and
+#: the least that one takes. The last vector of a row is computed by halves. A residual is not counted: dense
+#: it is a node of its own, and dense neighbours cost turns of the layout.
+_PACKED = {"avx512vnni": (3000.0, 0.064, 0.12, 0.3, 1.6)}
 #: Nanoseconds of a packed group read from memory, and for each of a few rows of a linear layer, by target:
 #: the kernel that takes weights of sixteen rows together needs VBMI.
 _FEW, _FEW_ROWS = {"avx512vnni": (0.025, 0.025)}, 16
@@ -58,9 +58,9 @@ def seconds(
         once, each = _FEW[target]
         return 1e-9 * fast, 1e-9 * (around + held * (once + each * outputs))
     if target in _PACKED:
-        call, into, out, read = _PACKED[target]
+        call, into, out, read, least = _PACKED[target]
         halves = math.ceil(2 * outputs / width) / 2
-        slow = call + into * inputs + out * results + held * (halves / packed + read)
+        slow = call + into * inputs + out * results + held * max(halves / packed + read, least)
     else:
         slow = around + max(held * vectors / packed, 4 * _GROUP * held)
     return 1e-9 * fast, 1e-9 * slow

@@ -172,7 +172,7 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
         """What tells whether the file is still the same."""
         if not isinstance(self._model, str | os.PathLike):
             return ()
-        found = os.stat(self._model)
+        found = Path(self._model).stat()
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
     def _may_map(self, folder: Path) -> bool:

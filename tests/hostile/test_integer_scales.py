@@ -26,8 +26,8 @@ Change = dict[str, Any]
 
 WRONG: dict[str, Change] = {
     f"{what} is {value}": {what: np.full(shape, value, np.float32)}
-    for what, shape in (("w_scale", 32), ("x_scale", ()), ("y_scale", ()))
-    for value in (NAN, INF, np.float32(0), np.float32(-0.01), TINY, HUGE)
+    for what, shape, more in (("w_scale", 32, [INF, HUGE]), ("x_scale", (), []), ("y_scale", (), []))
+    for value in (NAN, np.float32(0), np.float32(-0.01), TINY, *more)
 }
 WRONG |= {
     "one scale of a row is NaN": {"w_scale": np.where(np.arange(32) == 7, NAN, 0.01).astype(np.float32)},
@@ -59,7 +59,9 @@ WRONG |= {
     "a weight without columns": {"weight": np.zeros((32, 0, 3, 3), np.int8)},
     "a weight of other inputs": {"weight": np.zeros((32, 15, 3, 3), np.int8)},
     "a weight of zeros": {"weight": np.zeros((32, 16, 3, 3), np.int8)},
-    "a weight of the least number": {"weight": np.where(np.arange(32 * 144) % 9, 0, -128).reshape(32, 16, 3, 3).astype(np.int8)},
+    "a weight of the least number": {
+        "weight": np.where(np.arange(32 * 144) % 9, 0, -128).reshape(32, 16, 3, 3).astype(np.int8)
+    },
     "a weight of 16 bits": {"weight": np.eye(32, 144, dtype=np.int16).reshape(32, 16, 3, 3)},
     "a weight of 32 bits": {"weight": np.eye(32, 144, dtype=np.int32).reshape(32, 16, 3, 3)},
     "a bias of the largest number": {"bias": np.full(32, HUGE, np.float32)},
@@ -93,9 +95,13 @@ def written(rng: np.random.Generator, change: Change) -> onnx.ModelProto:
     net = Qdq(rng, [])
     held |= {"weight": net.codes(32, 16, 3, 3), "bias": rng.standard_normal(32).astype(np.float32)} | change
     net.x_shape = held["x_shape"]
-    net.constants = {name: np.asarray(held[name]) for name in held if name not in ("axis", "x_shape", *WINDOW)}
+    net.constants = {
+        name: np.asarray(held[name]) for name in held if name not in ("axis", "x_shape", *WINDOW)
+    }
     window = {name: held[name] for name in WINDOW if name in held}
-    x = net.add("DequantizeLinear", [net.add("QuantizeLinear", ["X", "x_scale", "x_zero"]), "x_scale", "x_zero"])
+    x = net.add(
+        "DequantizeLinear", [net.add("QuantizeLinear", ["X", "x_scale", "x_zero"]), "x_scale", "x_zero"]
+    )
     weight = net.add("DequantizeLinear", ["weight", "w_scale", "w_zero"], axis=held["axis"])
     y = net.add("Conv", [x, weight, "bias"], **window)
     q = net.add("QuantizeLinear", [y, "y_scale", "y_zero"])
@@ -106,7 +112,9 @@ WINDOW = ("pads", "strides", "group")
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_is_exported_as_it_is_or_refused_in_one_line(tmp_path: Path, rng: np.random.Generator, name: str) -> None:
+def test_is_exported_as_it_is_or_refused_in_one_line(
+    tmp_path: Path, rng: np.random.Generator, name: str
+) -> None:
     source, target = tmp_path / "net.onnx", tmp_path / "small.onnx"
     onnx.save(written(rng, WRONG[name]), source)
     try:
@@ -147,7 +155,9 @@ LIES |= {
 def packed(tmp_path_factory: pytest.TempPathFactory) -> onnx.ModelProto:
     folder = tmp_path_factory.mktemp("packed")
     onnx.save(written(np.random.default_rng(0), {}), folder / "net.onnx")
-    sparse_export.export(folder / "net.onnx", output=folder / "small.onnx", format="csr", optimize="memory", verify=False)
+    sparse_export.export(
+        folder / "net.onnx", output=folder / "small.onnx", format="csr", optimize="memory", verify=False
+    )
     return onnx.load(folder / "small.onnx")
 
 
@@ -167,10 +177,15 @@ def test_a_packed_file_that_lies_is_refused_when_it_is_loaded(
     node.input[place] = "lie"
     onnx.save(model, tmp_path / "lie.onnx")
     for given in (model.SerializeToString(), tmp_path / "lie.onnx"):
-        with pytest.raises(Exception, match="SparseQConv|type|Type|DequantizeLinear|QuantizeLinear"):
+        with pytest.raises(Exception, match=r"SparseQConv|[Tt]ype|QuantizeLinear"):
             InferenceSession(given, packed="all")
 
 
 def test_the_untouched_packed_file_runs(packed: onnx.ModelProto) -> None:
     x = np.zeros((2, 16, 7, 7), np.float32)
-    assert InferenceSession(packed.SerializeToString(), packed="all").run(None, {"X": x})[0].shape == (2, 32, 5, 5)
+    assert InferenceSession(packed.SerializeToString(), packed="all").run(None, {"X": x})[0].shape == (
+        2,
+        32,
+        5,
+        5,
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,7 +77,9 @@ def test_components_that_are_read_on_every_run_are_held(tmp_path: Path, rng: np.
         [onnx.helper.make_tensor_value_info("Y", TensorProto.FLOAT, None)],
         [onnx.numpy_helper.from_array(weight, "w")],
     )
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)]), tmp_path / "f.onnx")
+    onnx.save(
+        onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)]), tmp_path / "f.onnx"
+    )
     target = tmp_path / "packed.onnx"
     sparse_export.export(tmp_path / "f.onnx", output=target, format="csr", optimize="memory", verify=False)
     assert choice.settled(target, "avx2", choose=False, mapping=True).model is None
@@ -100,7 +101,7 @@ def test_a_file_that_is_replaced_while_it_is_loaded_gives_one_of_the_two(
 
     def settled_and_replaced(*args: object, **kwargs: object) -> choice.Settled:
         found = settled(*args, **kwargs)  # type: ignore[arg-type]
-        os.replace(other, path)
+        other.replace(path)
         return found
 
     monkeypatch.setattr(choice, "settled", settled_and_replaced)

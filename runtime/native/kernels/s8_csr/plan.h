@@ -12,7 +12,7 @@ constexpr int64_t pages = 4096;               // addresses so far apart fall int
 constexpr int64_t rows_at_once = 16;          // of a matrix: units of interleaving
 constexpr int64_t most_padding = 16;          // times the input, and
 constexpr int64_t padding_free = 16 << 20;    // bytes; more of it is left to the plain loops
-constexpr int64_t chunk = 64 << 10;           // groups that are decoded at a time, nine bytes of scratch each,
+constexpr int64_t chunk = 48 << 10;           // groups that are decoded at a time, nine bytes of scratch each,
 constexpr int64_t flat_chunk = 32 << 10;      // where that costs nothing
 
 inline int64_t round_up(int64_t value, int64_t to) { return ceil_div(value, to) * to; }
