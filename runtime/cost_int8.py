@@ -19,7 +19,7 @@ _RATES = {
 }
 #: Nanoseconds for a call, for a value that goes in or comes out, for a dense group of weights from memory.
 _CALL, _VALUE, _GROUP = 1500.0, 0.05, 0.107
-#: Packed, by target, fitted to the same layers with 59, 34 and 10 % of the groups: nanoseconds for a call, for
+#: Packed, by target, fitted to layers with 59, 34 and 10 % of the groups: nanoseconds for a call, for
 #: a value that goes in, for one that comes out, for a group that is read and made ready to be multiplied, and
 #: the least that one takes. The last vector of a row is computed by halves. A residual is not counted: dense
 #: it is a node of its own, and dense neighbours cost turns of the layout.
