@@ -1,4 +1,4 @@
-"""Models as their producers write them: PyTorch's PT2E, Brevitas' QCDQ, NNCF's, onnxruntime's in several forms."""
+"""Models as their producers write them: PyTorch PT2E, Brevitas QCDQ, NNCF, onnxruntime in several forms."""
 
 from __future__ import annotations
 

@@ -14,7 +14,6 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from tests.onnx_models import residual_net
 
-
 rng = np.random.default_rng(2)
 batches = [{"X": rng.standard_normal((1, 16, 12, 12)).astype(np.float32)} for _ in range(4)]
 target = Path(__file__).with_name("nncf.onnx")
