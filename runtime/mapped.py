@@ -53,7 +53,8 @@ def edits(
         inputs = [wire.text(data, field) for field in wire.inside(data, node.place, wire.NODE_INPUTS)]
         for component in as_floats.components(node.operator, inputs):
             read[component] = read.get(component, 0) + 1
-    given, gone = set(), {edit.start for edit in taken}
+    given: set[str] = set()
+    gone = {edit.start for edit in taken}
     found = []
     for graph in wire.inside(data, wire.whole(data), wire.MODEL_GRAPH) if read else ():
         for value in wire.inside(data, graph, wire.GRAPH_INPUTS):

@@ -12,8 +12,6 @@ constexpr int64_t pages = 4096;               // addresses so far apart fall int
 constexpr int64_t rows_at_once = 16;          // of a matrix: units of interleaving
 constexpr int64_t most_padding = 16;          // times the input, and
 constexpr int64_t padding_free = 16 << 20;    // bytes; more of it is left to the plain loops
-constexpr int64_t chunk = 48 << 10;           // groups that are decoded at a time, nine bytes of scratch each,
-constexpr int64_t flat_chunk = 32 << 10;      // where that costs nothing
 
 inline int64_t round_up(int64_t value, int64_t to) { return ceil_div(value, to) * to; }
 
@@ -143,10 +141,6 @@ inline void make_plan(const Call& call, size_t threads, Plan& plan) {
     return leave();
   }
   f32_csr::plan_units(shape, static_cast<int64_t>(threads), cut);
-  // Every chunk of rows arranges its input again, but for a flat one.
-  const int64_t rows = shape.geometry.outputs_per_group(), entries = shape.weights.entries / shape.geometry.groups;
-  cut.row_chunks = smaller(rows, larger(cut.row_chunks, ceil_div(entries, flat ? flat_chunk : chunk)));
-  cut.units = static_cast<size_t>(shape.geometry.groups * cut.row_chunks * cut.tile_parts);
 }
 
 }  // namespace
