@@ -5,7 +5,8 @@ are random and pruned by
 magnitude, anywhere or in blocks of four input channels, in every convolution and linear layer but the first:
 speed depends on density, not on values. Every net stands there as dense float32, packed float32, dense INT8
 (onnxruntime, static QDQ), and that same INT8 packed: in stock onnxruntime, and with the library. Sizes,
-latency (medians of fresh processes that take turns) and private memory; layers alone first. Prints a row each
+latency (medians of fresh processes that take turns) and private memory, beside what an empty session takes
+and the activations that are alive at one time (`live`); layers alone first. Prints a row each
 and writes results/int8.json; with ``--only`` nothing is written, but with ``--save`` these rows are put in
 the place of those of the same names. ``--target avx2`` holds onnxruntime and the library to AVX2 and writes
 results/int8-avx2.json; the files are the same, made for the processor that this runs on.
@@ -24,6 +25,7 @@ from typing import Any
 
 import avx2_runtime
 import common
+import live
 import numpy as np
 import onnx
 
@@ -137,10 +139,15 @@ def measured(what: str, files: Files, shape: tuple[int, ...], threads: int, roun
     times = common.measure(subjects, shape, threads, 2.0, rounds)
     row: dict[str, Any] = {"what": what, "threads": threads, "target": kernel_target(), "ms": times}
     row["bytes"] = {name: path.stat().st_size for name, (path, _) in subjects.items()}
-    row["private_bytes"] = {}
+    row["private_bytes"], row["loaded_bytes"] = {}, {}
     for name, (path, runtime) in subjects.items():
         held = common.in_process(path, runtime, shape, threads, 0.0, runs=1, warmup=0)["memory"]
         row["private_bytes"][name] = held["first_run"]["anon"] - held["before"]["anon"]
+        row["loaded_bytes"][name] = held["loaded"]["anon"] - held["before"]["anon"]
+    empty = live.empty_model(common.MODELS / "empty.onnx", shape)
+    held = common.in_process(empty, OURS, shape, threads, 0.0, runs=1, warmup=0)["memory"]
+    row["session_bytes"] = held["first_run"]["anon"] - held["before"]["anon"]
+    row["activation_bytes"] = live.activation_bytes(files.int8, shape)
     row["faster_than_dense_int8"] = times["dense INT8"] / times["packed INT8"]
     row["stock_against_dense_int8"] = times["dense INT8"] / times["packed INT8, stock"]
     return row
@@ -152,6 +159,12 @@ def line(row: dict[str, Any]) -> str:
     for name, milliseconds in row["ms"].items():
         size, private = row["bytes"][name] / 1e6, row["private_bytes"][name] / 1e6
         parts.append(f"{name} {milliseconds:7.3f} ms {size:6.2f} MB (private {private:5.1f})")
+    packed, needed = "packed INT8", row["bytes"]["packed INT8"] + row["activation_bytes"]
+    held = row["private_bytes"][packed] - row["session_bytes"]
+    parts.append(
+        f"{packed} holds {held / 1e6:.1f} MB beside {row['session_bytes'] / 1e6:.1f} of an empty session: "
+        f"{held / needed:.2f}x its file and {row['activation_bytes'] / 1e6:.2f} MB of activations"
+    )
     wanted = f" (wanted {row['wanted']}x)" if "wanted" in row else ""
     parts.append(f"{row['faster_than_dense_int8']:.2f}x dense INT8{wanted}")
     parts.append(f"stock {row['stock_against_dense_int8']:.2f}x")

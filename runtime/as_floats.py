@@ -51,6 +51,18 @@ def inner(operator: str) -> str:
     return f"{known[0]}{LAYERS[known[1]]}" if known else operator
 
 
+def components(operator: str, inputs: Sequence[str]) -> Sequence[str]:
+    """Of the inputs of an operator of integers those that hold its weight; of any other none.
+
+    Examples
+    --------
+    >>> components("TightQMatMulFloat", ["x", "s", "z", "gaps", "values", "w", "b"])
+    ['gaps', 'values']
+    """
+    known = split(operator)
+    return inputs[len(_X) : max(0, len(inputs) - len(_BEHIND[known[2]]))] if known else []
+
+
 def function(data: wire.Buffer, given: wire.Field) -> bytes | None:
     """The function that computes an operator of integers in floats; None where the file has a strange one.
 
@@ -67,9 +79,12 @@ def function(data: wire.Buffer, given: wire.Field) -> bytes | None:
     if known is None:
         return None
     _, _, suffix = known
-    behind = _BEHIND[suffix]
-    components = inputs[len(_X) : len(inputs) - len(behind)]
-    if inputs != [*_X, *components, *behind] or {*components} & {*_X, *behind} or not components:
+    behind, parts_of_weight = _BEHIND[suffix], components(name, inputs)
+    if (
+        inputs != [*_X, *parts_of_weight, *behind]
+        or {*parts_of_weight} & {*_X, *behind}
+        or not parts_of_weight
+    ):
         return None
     strings = [(wire.FUNCTION_NAME, name), (wire.FUNCTION_DOMAIN, DOMAIN), (wire.FUNCTION_OUTPUTS, "Y")]
     strings += [(wire.FUNCTION_INPUTS, text) for text in inputs]
@@ -79,7 +94,7 @@ def function(data: wire.Buffer, given: wire.Field) -> bytes | None:
         if part.number == wire.FUNCTION_OPSETS:
             content += wire.message(wire.FUNCTION_OPSETS, bytes(data[part.start : part.end]))
     content += wire.message(wire.FUNCTION_OPSETS, _opset(_OURS))
-    nodes = _nodes(inner(name), suffix, components, attributes)
+    nodes = _nodes(inner(name), suffix, parts_of_weight, attributes)
     return content + b"".join(wire.message(wire.FUNCTION_NODES, node) for node in nodes)
 
 

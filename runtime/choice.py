@@ -25,7 +25,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from . import as_floats, cost, wire
+from . import as_floats, cost, mapped, wire
 from .cost import Work
 from .domains import DOMAIN, EXPANDED_DOMAIN, Node, functions, moved_to, renamed
 from .expand import Expand, expanded, is_weight
@@ -65,7 +65,12 @@ UNKNOWN = Settled()
 
 
 def settled(
-    model: Path | bytes, target: str, *, choose: bool = True, expand: Expand | None = None
+    model: Path | bytes,
+    target: str,
+    *,
+    choose: bool = True,
+    expand: Expand | None = None,
+    mapping: bool = False,
 ) -> Settled:
     """What of the model runs on the native operators.
 
@@ -79,12 +84,15 @@ def settled(
         Whether packed layers are expanded that are expected to lose.
     expand
         What makes weights dense that no packed layer reads; by default their functions are left to do it.
+    mapping
+        Whether what kernels read once stays in the file (`mapped`): what is given is then no model by itself,
+        and has to be loaded as one of the file's folder.
     """
     try:
         with _opened(model) as data:
             uses: Counter[str] = Counter()
             nodes = list(_nodes(data, uses))
-            outer = [node for node in nodes if not node.inner]
+            outer = [node for node in nodes if not node.inner and not is_weight(node.operator)]
             moved, added = moved_to(data, _domains(data, outer, target) if choose and outer else [])
             edits, holders = _dense(data, nodes, uses, expand) if expand else ([], set())
             gone = {node.domain for node, _ in moved}
@@ -94,6 +102,10 @@ def settled(
             dense = {node.place for node, domain in moved if domain == EXPANDED_DOMAIN}
             pools = _pools(data, [node for node in outer if node.place not in dense], uses)
             edits += pools
+            if mapping and isinstance(model, Path):
+                elsewhere = {node.place for node, _ in moved}
+                packed = [node for node in outer if node.place not in elsewhere]
+                edits += mapped.edits(data, packed, uses, edits, model.name)
             operators = frozenset(name for name in kept if not is_weight(name))
             if edits:  # it is not the file any more: without what is registered, then, it is smaller
                 edits += [removed(data, function) for function, name in functions(data) if name in operators]

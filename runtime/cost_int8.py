@@ -19,10 +19,11 @@ _RATES = {
 }
 #: Nanoseconds for a call, for a value that goes in or comes out, for a dense group of weights from memory.
 _CALL, _VALUE, _GROUP = 1500.0, 0.05, 0.107
-#: Packed, by target, fitted to the same layers with 34 and 10 % of the groups: nanoseconds for a call, for a
-#: value that goes in, for one that comes out, and for a group that is read and made ready to be multiplied. A
-#: residual is not counted: dense it is a node of its own, and dense neighbours cost turns of the layout.
-_PACKED = {"avx512vnni": (3000.0, 0.064, 0.12, 1.1)}
+#: Packed, by target, fitted to layers with 59, 34 and 10 % of the groups: nanoseconds for a call, for
+#: a value that goes in, for one that comes out, for a group that is read and made ready to be multiplied, and
+#: the least that one takes. The last vector of a row is computed by halves. A residual is not counted: dense
+#: it is a node of its own, and dense neighbours cost turns of the layout.
+_PACKED = {"avx512vnni": (3000.0, 0.064, 0.12, 0.3, 1.6)}
 #: Nanoseconds of a packed group read from memory, and for each of a few rows of a linear layer, by target:
 #: the kernel that takes weights of sixteen rows together needs VBMI.
 _FEW, _FEW_ROWS = {"avx512vnni": (0.025, 0.025)}, 16
@@ -49,13 +50,17 @@ def seconds(
     dense, packed, width = _RATES.get(target, _RATES["avx2"])
     vectors, around = math.ceil(outputs / width), _CALL + _VALUE * (inputs + results)
     lanes = outputs / width if linear else vectors  # a product of few rows is not padded to a vector
-    fast = around + max(groups * lanes / dense, _GROUP * groups)
+    if linear:
+        fast = around + max(groups * lanes / dense, _GROUP * groups)
+    else:
+        fast = around + groups * lanes / dense + _GROUP * groups
     if target in _FEW and linear and outputs <= _FEW_ROWS:
         once, each = _FEW[target]
         return 1e-9 * fast, 1e-9 * (around + held * (once + each * outputs))
     if target in _PACKED:
-        call, into, out, read = _PACKED[target]
-        slow = call + into * inputs + out * results + held * (vectors / packed + read)
+        call, into, out, read, least = _PACKED[target]
+        halves = math.ceil(2 * outputs / width) / 2
+        slow = call + into * inputs + out * results + held * max(halves / packed + read, least)
     else:
         slow = around + max(held * vectors / packed, 4 * _GROUP * held)
     return 1e-9 * fast, 1e-9 * slow

@@ -136,6 +136,8 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
         if not sess_options:
             sess_options = onnxruntime.SessionOptions()
             sess_options.intra_op_num_threads = threads
+            # onnxruntime's arena grows by powers of two and gives nothing back: more than a small net takes.
+            sess_options.enable_cpu_mem_arena = False
         elif threads:
             raise InputError("threads and sess_options are both given; set sess_options.intra_op_num_threads")
         self._options, self._packed, self._model = sess_options, packed, path_or_bytes
@@ -159,11 +161,14 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
         if not native:
             self._make(self._model, *parameters, **kwargs)
             return
+        version = self._version()
         found = self._settled()
         with registered(self._options, found.operators):
             if found.model is not None:
                 try:
                     self._make(found.model, *parameters, **kwargs)
+                    if self._version() != version:  # its parts would be of two files
+                        raise RuntimeError("the file was replaced")
                     # onnxruntime's class would hold these bytes for as long as it lives.
                     self._model_bytes = self._model if isinstance(self._model, bytes) else None
                     self._model_path = None if isinstance(self._model, bytes) else os.fspath(self._model)
@@ -178,16 +183,24 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
         """The operators that the model uses, and itself with its losing layers expanded."""
         if not isinstance(self._model, bytes | str | os.PathLike):
             return choice.UNKNOWN
-        model = self._model if isinstance(self._model, bytes) else Path(os.fsdecode(self._model))
+        model = self._model if isinstance(self._model, bytes) else Path(os.fsdecode(self._model)).resolve()
         try:
             dense = expand.by_library(loaded(library_path()))
         except (OSError, AttributeError):  # registering says what is wrong with it
             dense = None
-        found = choice.settled(model, kernel_target(), choose=self._packed != "all", expand=dense)
+        folder = model.parent if isinstance(model, Path) else None
+        mapping = folder is not None and self._may_map() and self._finds_data(folder)
+        found = choice.settled(
+            model, kernel_target(), choose=self._packed != "all", expand=dense, mapping=mapping
+        )
         external = b"location" in (found.model or b"")  # most likely
-        if external and isinstance(model, Path) and not self._finds_data(model.resolve().parent):
+        if external and folder is not None and not self._finds_data(folder):
             return choice.Settled(found.operators)  # from its path, then, as it is
         return found
+
+    def _may_map(self) -> bool:
+        """Whether what onnxruntime is given may lie in the model's own file, and stays in this session."""
+        return self._options is not None and os.name == "posix" and not self._options.optimized_model_filepath
 
     def _finds_data(self, folder: Path) -> bool:
         """Whether onnxruntime finds data in the folder of a model that it gets as bytes.
@@ -198,6 +211,13 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
         if self._ours and _VERSION >= (1, 21) and not _looks_in(self._options, folder):
             self._options.add_session_config_entry(_FOLDER, str(folder))
         return _looks_in(self._options, folder)
+
+    def _version(self) -> tuple[int, ...]:
+        """What tells whether the file is still the same."""
+        if not isinstance(self._model, str | os.PathLike):
+            return ()
+        found = Path(os.fsdecode(self._model)).stat()
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
     def _make(self, *parameters: Any, **kwargs: Any) -> None:
         """Make the session as onnxruntime does."""

@@ -29,7 +29,7 @@ def removed(data: wire.Buffer, field: wire.Field) -> Edit:
     ValueError
         If its key is not written as everybody writes it.
     """
-    return Edit(_key(data, field), field.end, b"")
+    return Edit(wire.begin(data, field), field.end, b"")
 
 
 def appended(holder: wire.Field, *contents: bytes) -> list[Edit]:
@@ -59,7 +59,7 @@ def fitted(data: wire.Buffer, edits: Sequence[Edit], holders: Iterable[wire.Fiel
             if holder.start <= edit.start and edit.end <= holder.end
         )
         if grown:
-            found.append(Edit(_key(data, holder), holder.start, wire.head(holder.number, size + grown)))
+            found.append(Edit(wire.begin(data, holder), holder.start, wire.head(holder.number, size + grown)))
     return found
 
 
@@ -80,12 +80,3 @@ def edited(data: memoryview, edits: Sequence[Edit], pieces: Sequence[bytes]) -> 
         for part in parts:
             if isinstance(part, memoryview):
                 part.release()
-
-
-def _key(data: wire.Buffer, field: wire.Field) -> int:
-    """Where what stands before a field's content begins."""
-    head = wire.head(field.number, field.end - field.start)
-    start = field.start - len(head)
-    if start < 0 or bytes(data[start : field.start]) != head:
-        raise ValueError("a field's key is unusual")
-    return start

@@ -18,7 +18,7 @@ NODE_INPUTS, NODE_OUTPUTS, NODE_NAME, NODE_OPERATOR, NODE_ATTRIBUTES, NODE_DOMAI
 ATTRIBUTE_NAME, ATTRIBUTE_INT, ATTRIBUTE_STRING = 1, 3, 4
 ATTRIBUTE_GRAPH, ATTRIBUTE_INTS, ATTRIBUTE_GRAPHS = 6, 8, 11
 ATTRIBUTE_TYPE, ATTRIBUTE_OF_FUNCTION = 20, 21
-TENSOR_DIMS, TENSOR_TYPE, TENSOR_NAME, TENSOR_RAW = 1, 2, 8, 9
+TENSOR_DIMS, TENSOR_TYPE, TENSOR_NAME, TENSOR_RAW, TENSOR_EXTERNAL, TENSOR_LOCATION = 1, 2, 8, 9, 13, 14
 VALUE_NAME = 1
 FUNCTION_NAME, FUNCTION_INPUTS, FUNCTION_OUTPUTS, FUNCTION_ATTRIBUTES = 1, 4, 5, 6
 FUNCTION_NODES, FUNCTION_OPSETS, FUNCTION_DOMAIN = 7, 9, 10
@@ -102,6 +102,21 @@ def _varint(data: Buffer, start: int, end: int) -> tuple[int, int]:
             return value, start
         shift += 7
     raise ValueError("a number does not end")
+
+
+def begin(data: Buffer, field: Field) -> int:
+    """Where a field begins: its key and length, and then its content.
+
+    Raises
+    ------
+    ValueError
+        If they are not written as everybody writes them.
+    """
+    before = head(field.number, field.end - field.start)
+    start = field.start - len(before)
+    if start < 0 or bytes(data[start : field.start]) != before:
+        raise ValueError("a field's key is unusual")
+    return start
 
 
 def whole(data: Buffer) -> Field:

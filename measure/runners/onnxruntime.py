@@ -25,7 +25,8 @@ class OnnxRuntime:
 
     def __init__(self, path: str, threads: int, stock: bool, provider: str = "CPUExecutionProvider") -> None:
         self._path, self._provider = path, provider
-        self._options = stock_options(threads=threads, severity=3)
+        # As each makes them by itself: `sparse_export.InferenceSession` does without onnxruntime's arena.
+        self._options = stock_options(threads=threads, severity=3, arena=stock)
         self._options.inter_op_num_threads = 1
         self._packed = None if stock else _packed_session()
         self._target = None if stock else _target()

@@ -210,6 +210,7 @@ class QuantizedLayer {
       const auto sum = static_cast<uint32_t>(held_.weights.sums[static_cast<size_t>(row)]);
       biases_.push_back(static_cast<int32_t>(static_cast<uint32_t>(offsets[row]) - uint32_t{zero()} * sum));
     }
+    held_.weights.sums = std::vector<int32_t>();  // they are in the biases
   }
 
   ConvGeometry geometry_;

@@ -1,4 +1,4 @@
-"""Models as their producers write them: PyTorch's PT2E, Brevitas' QCDQ, onnxruntime's in several forms."""
+"""Models as their producers write them: PyTorch PT2E, Brevitas QCDQ, NNCF, onnxruntime in several forms."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def operators(source: Path, target: Path) -> list[str]:
     [
         ("pt2e", ["SparseQConv", "SparseQConvFloat", "SparseQMatMulFloat"]),
         ("brevitas", ["SparseQConv", "SparseQConvAdd"]),
+        ("nncf", ["SparseQConv", "SparseQConvAdd"]),
     ],
 )
 def test_other_producers_models_run_as_integers(name: str, expected: list[str], tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 // channels interleaved, to the output tile of its row. Tiles, strips and blocks are those of f32_csr.
 #include "core/scratch.h"
 #include "epilogue.h"
+#include "halves.h"
 #include "interleave.h"
 #include "kernels/f32_csr/windows.h"
 #include "plan.h"
@@ -22,6 +23,7 @@ struct Unit {
   int64_t group = 0, first_row = 0, last_row = 0, first_tile = 0, last_tile = 0;
   int64_t blocks = 1;
   uint32_t* offsets = nullptr;        // of the unit's groups: bytes from the first input of column 0
+  uint8_t* gaps = nullptr;            // of the unit's groups, a byte each
   uint32_t* expanded = nullptr;       // memory of `weights`
   const uint32_t* weights = nullptr;  // of the unit's groups, four each
   uint32_t* cuts = nullptr;           // [rows][blocks + 1]: where a row's groups of a block begin
@@ -86,6 +88,7 @@ bool allocate(Unit& unit) {
       unit.flat() ? 0 : pad(f32_csr::block_bytes(unit.shape, cut)) + vector_bytes,
       cut.layout == f32_csr::Layout::pixels ? pad((f32_csr::patch_floats + f32_csr::patch_slack) * 4) : 0,
       unit.one_pixel() ? pad(unit.rows() * tile_bytes) : 0,
+      unit.call.weights.halves ? pad(entries + 2 * spread_at_once) : 0,
   };
   size_t all = 0;
   for (const size_t size : sizes) {
@@ -110,9 +113,11 @@ bool allocate(Unit& unit) {
   unit.input = reinterpret_cast<float*>(take(6));
   unit.patches = reinterpret_cast<float*>(take(7));
   unit.turned = take(8);
+  unit.gaps = reinterpret_cast<uint8_t*>(take(9));
   return true;
 }
 
+// `gaps`: of the unit's first group and on.
 template <class Gap>
 void decode_offsets(Unit& unit, const Gap* gaps) {
   const f32_csr::Weights& groups = unit.shape.weights;
@@ -132,34 +137,34 @@ void decode_offsets(Unit& unit, const Gap* gaps) {
     const auto place = static_cast<uint32_t>(begin - first);
 #if defined(__AVX512F__)
     if (f32_csr::RowDecoder::serves(places)) {
-      decoder.decode(gaps + begin, count, place, unit.offsets + place, cuts, unit.ids);
+      decoder.decode(gaps + place, count, place, unit.offsets + place, cuts, unit.ids);
       continue;
     }
 #endif
-    f32_csr::decode_row(places, gaps + begin, count, place, unit.offsets + place, cuts);
+    f32_csr::decode_row(places, gaps + place, count, place, unit.offsets + place, cuts);
   }
 }
 
 void decode(Unit& unit) {
   const Weights& weights = unit.call.weights;
   const f32_csr::Weights& groups = weights.groups;
-  switch (groups.gaps.type) {
-    case element_uint8:
-      decode_offsets(unit, groups.gaps.as<uint8_t>());
-      break;
-    case element_uint16:
-      decode_offsets(unit, groups.gaps.as<uint16_t>());
-      break;
-    default:
-      decode_offsets(unit, groups.gaps.as<uint32_t>());
+  const int64_t first = groups.begin(unit.first_row), count = groups.begin(unit.last_row) - first;
+  const int64_t odd = first % 2;
+  if (weights.halves) {
+    spread_halves(weights.gaps.data() + first / 2, count + odd, unit.gaps);
+    decode_offsets(unit, unit.gaps + odd);
+  } else if (groups.gaps.type == element_uint8) {
+    decode_offsets(unit, groups.gaps.as<uint8_t>() + first);
+  } else if (groups.gaps.type == element_uint16) {
+    decode_offsets(unit, groups.gaps.as<uint16_t>() + first);
+  } else {
+    decode_offsets(unit, groups.gaps.as<uint32_t>() + first);
   }
   // Masks lie two in a byte: where the first group is the second of a byte, the one before it is expanded too.
-  const int64_t first = groups.begin(unit.first_row);
-  const int64_t odd = first % 2;
   const uint8_t* masks = weights.masks.data() + first / 2;
   const int64_t before = odd == 0 ? 0 : std::popcount(static_cast<unsigned>(masks[0] & 15));
   const int8_t* values = weights.values.data() + weights.first[static_cast<size_t>(unit.first_row)] - before;
-  expand(masks, values, groups.begin(unit.last_row) - first + odd, unit.expanded);
+  expand(masks, values, count + odd, unit.expanded);
   unit.weights = unit.expanded + odd;
 }
 

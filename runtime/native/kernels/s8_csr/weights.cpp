@@ -54,14 +54,23 @@ void walk_groups(const f32_csr::Weights& csr, int64_t window, Visit&& visit) {
   });
 }
 
-// Sizes of the stream for gaps of 1, 2 and 4 bytes: a gap that does not fit becomes groups without weights.
+// Widths of gaps, in half bytes, as the masks are.
+constexpr std::array<int64_t, 4> widths = {1, 2, 4, 8};
+
+constexpr int64_t most_of(int64_t width) { return (int64_t{1} << (4 * width)) - 1; }
+
+// Sizes of the stream for gaps of each width: a gap that does not fit becomes groups without weights.
 struct Sizes {
-  std::array<int64_t, 3> groups{};
+  std::array<int64_t, widths.size()> groups{};
   int64_t values = 0;
 
-  int gap_bytes() const {
-    const auto halves = [&](size_t i) { return groups[i] * (2 * (1 << i) + 1); };
-    return halves(0) <= halves(1) && halves(0) <= halves(2) ? 1 : halves(1) <= halves(2) ? 2 : 4;
+  // Half bytes only where next to no groups come in: one without weights takes as long to multiply.
+  size_t narrowest() const {
+    size_t best = groups[0] - groups[1] <= groups[1] / 100 ? 0 : 1;
+    for (size_t i = 2; i < widths.size(); ++i) {
+      best = groups[i] * (widths[i] + 1) < groups[best] * (widths[best] + 1) ? i : best;
+    }
+    return best;
   }
 };
 
@@ -73,9 +82,9 @@ Sizes sizes_of(const f32_csr::Weights& csr, int64_t window) {
     const int64_t gap = column - before - 1;
     row_before = row;
     before = column;
-    sizes.groups[0] += 1 + (gap >> 8);
-    sizes.groups[1] += 1 + (gap >> 16);
-    sizes.groups[2] += 1;
+    for (size_t i = 0; i < widths.size(); ++i) {
+      sizes.groups[i] += 1 + (gap >> (4 * widths[i]));
+    }
     sizes.values += group_channels - std::count(group.begin(), group.end(), 0);
   });
   return sizes;
@@ -83,12 +92,12 @@ Sizes sizes_of(const f32_csr::Weights& csr, int64_t window) {
 
 class Builder {
  public:
-  Builder(Weights& weights, const Sizes& sizes) : weights_(weights), bytes_(sizes.gap_bytes()) {
-    const int64_t groups = sizes.groups[bytes_ == 4 ? 2 : static_cast<size_t>(bytes_ - 1)];
+  Builder(Weights& weights, const Sizes& sizes) : weights_(weights), width_(widths[sizes.narrowest()]) {
+    const int64_t groups = sizes.groups[sizes.narrowest()];
     require(groups < int64_t{UINT32_MAX}, "the weight has too many entries");
     weights.indptr.reserve(static_cast<size_t>(weights.csr.rows) + 1);
     weights.first.reserve(static_cast<size_t>(weights.csr.rows) + 1);
-    weights.gaps.reserve(static_cast<size_t>(groups * bytes_));
+    weights.gaps.assign(static_cast<size_t>((groups * width_ + 1) / 2) + slack, 0);
     weights.masks.assign(static_cast<size_t>(groups / 2 + 1) + slack, 0);
     weights.values.reserve(static_cast<size_t>(sizes.values) + slack);
     weights.sums.assign(static_cast<size_t>(weights.csr.rows), 0);
@@ -98,7 +107,7 @@ class Builder {
   void add(int64_t row, int64_t column, const Group& group) {
     start_rows(row);
     int64_t gap = column - before_ - 1;
-    const int64_t most = (int64_t{1} << (8 * bytes_)) - 1;
+    const int64_t most = most_of(width_);
     for (; gap > most; gap -= most + 1) {
       put(most, {});
     }
@@ -113,7 +122,8 @@ class Builder {
   void finish(int64_t columns) {
     start_rows(weights_.csr.rows);
     weights_.values.insert(weights_.values.end(), slack, 0);
-    const int type = bytes_ == 1 ? element_uint8 : bytes_ == 2 ? element_uint16 : element_uint32;
+    const int type = width_ <= 2 ? element_uint8 : width_ == 4 ? element_uint16 : element_uint32;
+    weights_.halves = width_ == 1;
     const int64_t rows = weights_.csr.rows;
     weights_.groups = {rows,
                        columns,
@@ -133,8 +143,12 @@ class Builder {
   }
 
   void put(int64_t gap, const Group& group) {
-    for (int byte = 0; byte < bytes_; ++byte) {
-      weights_.gaps.push_back(static_cast<uint8_t>(gap >> (8 * byte)));
+    uint8_t* place = weights_.gaps.data() + count_ * width_ / 2;
+    if (width_ == 1) {
+      *place |= static_cast<uint8_t>(gap << (count_ % 2 * 4));
+    }
+    for (int64_t byte = 0; byte < width_ / 2; ++byte) {
+      place[byte] = static_cast<uint8_t>(gap >> (8 * byte));
     }
     for (size_t lane = 0; lane < group.size(); ++lane) {
       if (group[lane] != 0) {
@@ -146,7 +160,7 @@ class Builder {
   }
 
   Weights& weights_;
-  int bytes_;
+  int64_t width_;  // of gaps, in half bytes
   int64_t count_ = 0, before_ = -1;
 };
 

@@ -2,7 +2,7 @@
 //
 // A group is one position of the window in four neighbouring channels: what one dot-product instruction takes. It is
 // kept as a gap to the group before, four bits that say which of its weights are not zero, and those weights: about
-// what the file takes. Groups are built once, when the session is created.
+// what the file takes, with gaps of four bits where most of them fit. Groups are built once, when the session is created.
 #pragma once
 
 #include <memory>
@@ -26,6 +26,7 @@ struct Weights {
   f32_csr::Weights groups;
   std::vector<uint32_t> indptr;
   std::vector<uint8_t> gaps;
+  bool halves = false;          // gaps are of four bits, two in a byte; `groups` then says uint8
   std::vector<uint8_t> masks;   // of group i: bits [4 i, 4 i + 4)
   std::vector<int8_t> values;   // of all groups, one after the other
   std::vector<uint32_t> first;  // [rows + 1] first value of each row
@@ -33,7 +34,7 @@ struct Weights {
   std::unique_ptr<LazyBundles, DeleteBundles> bundles;  // of 1 x 1 windows in one group
 };
 
-// Vectors are read behind the last mask and value.
+// Vectors are read behind the last gap, mask and value.
 constexpr size_t slack = 64;
 
 // Takes checked rows; throws unless their values are int8, and where memory runs out.
