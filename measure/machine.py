@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+from contextlib import suppress
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
@@ -56,15 +57,17 @@ def pinned_cpus(threads: int) -> list[int]:
 
 def package_versions() -> dict[str, str]:
     """Installed versions of everything that can be measured."""
-    found = {"python": platform.python_version()}
+    found = {}
     for package in _PACKAGES:
-        try:
-            installed = distribution(package)
-        except PackageNotFoundError:
-            continue
-        if not package.startswith("onnxruntime") or _is_imported(installed):
-            found[package] = installed.version
-    return found
+        with suppress(PackageNotFoundError):
+            found[package] = distribution(package)
+    runtimes = [package for package in found if package.startswith("onnxruntime")]
+    imported = [package for package in runtimes if _is_imported(found[package])]
+    for package in runtimes:  # none is: a copy of one, held to older instructions
+        if imported and package not in imported:
+            del found[package]
+    versions = {package: installed.version for package, installed in found.items()}
+    return {"python": platform.python_version()} | versions
 
 
 def _is_imported(runtime: Distribution) -> bool:
