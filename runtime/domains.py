@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from . import as_floats, wire
-from .expand import Edit
+from .splice import Edit
 
 #: The library's operators.
 DOMAIN = "sparse_export"
@@ -19,13 +19,22 @@ EXPANDED_DOMAIN = "sparse_expand"
 
 @dataclass(frozen=True)
 class Node:
-    """A node of ours: what it is, where its domain's name and all of it lie, if in a body or a function."""
+    """A node of ours: what it is, where its domain's name and all of it lie.
+
+    `within`: the graph or function that it is in, or, from the outside to the inside, the graph, the node,
+    the attribute and the graph that is a body there, and so on.
+    """
 
     name: str
     operator: str
     domain: wire.Field
-    inner: bool
     place: wire.Field
+    within: tuple[wire.Field, ...]
+
+    @property
+    def inner(self) -> bool:
+        """Whether it is in a body or a function."""
+        return len(self.within) > 1 or self.within[0].number != wire.MODEL_GRAPH
 
 
 def functions(data: memoryview) -> Iterator[tuple[wire.Field, str]]:
@@ -66,22 +75,3 @@ def _copy(data: memoryview, function: wire.Field) -> bytes:
 def renamed(moved: Sequence[tuple[Node, str]]) -> list[Edit]:
     """The edits that give nodes their domains."""
     return [Edit(*node.domain[1:], domain.encode()) for node, domain in moved]
-
-
-def edited(data: memoryview, edits: Sequence[Edit], pieces: Sequence[bytes]) -> bytes:
-    """The model with these bytes changed, which leaves every length as it is, and pieces behind its end.
-
-    A protobuf message may go on there: repeated fields that come again are added to, messages are merged.
-    """
-    parts: list[bytes | memoryview] = []
-    place = 0
-    for edit in sorted(edits, key=lambda edit: edit.start):
-        parts += [data[place : edit.start], edit.content]
-        place = edit.end
-    parts.append(data[place:])
-    try:
-        return b"".join([*parts, *pieces])
-    finally:
-        for part in parts:
-            if isinstance(part, memoryview):
-                part.release()
