@@ -57,14 +57,19 @@ def pinned_cpus(threads: int) -> list[int]:
 def package_versions() -> dict[str, str]:
     """Installed versions of everything that can be measured."""
     found = {"python": platform.python_version()}
+    runtimes = []
     for package in _PACKAGES:
         try:
             installed = distribution(package)
         except PackageNotFoundError:
             continue
-        if not package.startswith("onnxruntime") or _is_imported(installed):
+        if package.startswith("onnxruntime"):
+            runtimes.append((package, installed))
+        else:
             found[package] = installed.version
-    return found
+    # A copy of the package, in front of the path, belongs to none.
+    imported = [one for one in runtimes if _is_imported(one[1])] or runtimes
+    return found | {package: installed.version for package, installed in imported}
 
 
 def _is_imported(runtime: Distribution) -> bool:
