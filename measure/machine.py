@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import time
-from contextlib import suppress
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
@@ -57,17 +56,20 @@ def pinned_cpus(threads: int) -> list[int]:
 
 def package_versions() -> dict[str, str]:
     """Installed versions of everything that can be measured."""
-    found = {}
+    found = {"python": platform.python_version()}
+    runtimes = []
     for package in _PACKAGES:
-        with suppress(PackageNotFoundError):
-            found[package] = distribution(package)
-    runtimes = [package for package in found if package.startswith("onnxruntime")]
-    imported = [package for package in runtimes if _is_imported(found[package])]
-    for package in runtimes:  # none is: a copy of one, held to older instructions
-        if imported and package not in imported:
-            del found[package]
-    versions = {package: installed.version for package, installed in found.items()}
-    return {"python": platform.python_version()} | versions
+        try:
+            installed = distribution(package)
+        except PackageNotFoundError:
+            continue
+        if package.startswith("onnxruntime"):
+            runtimes.append((package, installed))
+        else:
+            found[package] = installed.version
+    # A copy of the package, in front of the path, belongs to none.
+    imported = [one for one in runtimes if _is_imported(one[1])] or runtimes
+    return found | {package: installed.version for package, installed in imported}
 
 
 def _is_imported(runtime: Distribution) -> bool:

@@ -66,16 +66,17 @@ function show(shares) {
   }));
 }
 
-let turn = Promise.resolve();
+let turn = Promise.resolve(), looks = 0;
 
-/** Runs the drawing through every file that is there, one after another. */
+/** Runs the drawing through every file that is there, one after another, each first in turn. */
 function look() {
   turn = turn.then(async () => {
     const { data } = pen.getImageData(0, 0, pad.width, pad.height);
     const small = cells(Float32Array.from({ length: data.length / 4 }, (_, i) => data[4 * i + 3] / 255), pad.width, pad.height);
     if (!small) return;
     const there = FILES.filter((one) => one.session);
-    for (const file of there) {
+    const order = looks++ % 2 ? there.toReversed() : there;  // what runs first after a pause takes longer
+    for (const file of order) {
       const shares = await classify(file, enlarge(small));
       if (file === there[0]) {
         show(shares);

@@ -26,3 +26,14 @@ def test_of_two_builds_of_onnxruntime_the_imported_one_is_named(
     found = machine.package_versions()
     assert found["onnxruntime-gpu"] == "9.8.7"
     assert "onnxruntime" not in found
+
+
+def test_a_copy_of_the_runtime_in_front_of_the_path_has_its_version(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "onnxruntime").mkdir()
+    (tmp_path / "onnxruntime" / "__init__.py").touch()
+    monkeypatch.setattr(
+        machine, "find_spec", lambda _: SimpleNamespace(origin=str(tmp_path / "onnxruntime" / "__init__.py"))
+    )
+    assert machine.package_versions()["onnxruntime"]
