@@ -38,9 +38,7 @@ class Tight(Format):
     operator = "Tight"
     operator_inputs = ("gaps", "values")
     operator_entries = True
-    operator_decode = (
-        flat_gaps.POSITIONS_DECODE + "        entries = Cast <to = 1> (values)\n"
-    )
+    operator_decode = flat_gaps.POSITIONS_DECODE + "        entries = Cast <to = 1> (values)\n"
 
     def applies_to(self, stats: TensorStats) -> bool:
         return True

@@ -156,7 +156,9 @@ class Spelling:
                 names[result] = given[0]
             elif item.op_type == "GatherElements":  # of vectors, where both are the same
                 names[result] = self._add("Gather", *given)
-            elif item.op_type == "CumSum" and any(word.name == "reverse" and word.i for word in item.attribute):
+            elif item.op_type == "CumSum" and any(
+                word.name == "reverse" and word.i for word in item.attribute
+            ):
                 names[result] = sums.from_end(given[0], values[item.input[0]])
             elif item.op_type == "CumSum" and values[result].dtype == np.int32:
                 names[result] = sums.of(given[0], values[item.input[0]], axis)
