@@ -15,8 +15,8 @@ from . import bits
 
 WIDTHS = range(2, 9)
 
-#: ONNX text: from `gaps`: int32 `position` [nnz] of the entries in the flat tensor, and int64 `count` = [nnz].
-#: `slot` says, counted from the end, which entry a code leads to: its own or, where it has none, the next one;
+#: ONNX text: from `gaps`: int32 `position` [nnz] of the entries in the flat tensor, int64 `count` = [nnz].
+#: `slot` says, counted from the end, which entry a code leads to: its own or, without one, the next;
 #: padding leads to the first one, whose sum starts so much lower.
 POSITIONS_DECODE = (
     bits.UNPACK_PLANES.format(source="gaps", target="codes")
