@@ -46,7 +46,7 @@ class RunningSums:
         return self._in_blocks(x, numbers)
 
     def from_end(self, x: str, numbers: Array) -> str:
-        """The int32 sums of int32 `x` [n] from each one to the last; `numbers`: what `x` is, none positive."""
+        """int32 sums of int32 `x` [n] from each one to the last; `numbers`: what `x` is, none positive."""
         positive = self._add("Neg", x)
         before = self._add("Sub", self.of(positive, -numbers), positive)
         return self._add("Sub", before, self._number(-int(numbers.sum(dtype=np.int64))))

@@ -42,7 +42,7 @@ SIZES = """
 #: int64 `later1` = [1], known to onnxruntime one round of its optimizer later than all else. Constants that
 #: a round makes are freed when it ends, not before, so what a decode makes of `later1` does not stand in
 #: memory beside what came before. Both branches make a tensor that is no constant, and only of them is the
-#: length known that the Shape asks for: the If is gone by the next round, and with it the random number, which
+#: length known which the Shape asks for: the If is gone by the next round, and with it the random number that
 #: nobody reads. A Shape is folded without being computed.
 LATER = """
     later_yes = Constant <value = bool {1}> ()
