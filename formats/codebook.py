@@ -27,7 +27,7 @@ def lookup() -> str:
         bits.UNPACK_PLANES.format(source="indices", target="index")
         + """
         table_f = Cast <to = 1> (table)
-        looked_up = Gather <axis = 0> (table_f, index)
+        looked_up = GatherElements <axis = 0> (table_f, index)
 """
     )
 
@@ -55,7 +55,8 @@ class Codebook(Format):
         bits.UNPACK_PLANES.format(source="indices", target="index")
         + """
         index_cut = Slice (index, zero1, size)
-        index_shape = Concat <axis = 0> (rows, cols)
+        index_rc = Concat <axis = 0> (rows, cols)
+        index_shape = Mul (index_rc, later1)
         index_rows = Reshape (index_cut, index_shape)
         table_f = Cast <to = 1> (table)
         matrix = Gather <axis = 0> (table_f, index_rows)

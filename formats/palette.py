@@ -39,7 +39,9 @@ class Palette(Format):
     operator = "Palette"
     operator_inputs = ("gaps", "indices", "table")
     operator_entries = True
-    operator_decode = flat_gaps.POSITIONS_DECODE + lookup() + flat_gaps.SPREAD.format(values="looked_up")
+    operator_decode = (
+        flat_gaps.POSITIONS_DECODE + lookup() + "        entries = Slice (looked_up, zero1, count)\n"
+    )
 
     def applies_to(self, stats: TensorStats) -> bool:
         return _table(stats) is not None

@@ -128,7 +128,9 @@ class Signgaps(Format):
     operator_inputs = ("gaps", "signs")
     scale_component = "scales"
     operator_entries = True
-    operator_decode = flat_gaps.POSITIONS_DECODE + PLUS_MINUS + flat_gaps.SPREAD.format(values="plus_minus")
+    operator_decode = (
+        flat_gaps.POSITIONS_DECODE + PLUS_MINUS + "        entries = Slice (plus_minus, zero1, count)\n"
+    )
 
     def applies_to(self, stats: TensorStats) -> bool:
         return find_scales(stats, allow_zeros=True) is not None

@@ -42,11 +42,9 @@ DECODE = (
         plus = Add (number, hidden)
         minus = Neg (number)
         signed = Where (is_negative, minus, plus)
-        number_size = Shape (number)
-        powers = Slice (looked_up, zero1, number_size)
-        values = Mul (signed, powers)
+        powers = Slice (looked_up, zero1, count)
+        entries = Mul (signed, powers)
 """
-    + flat_gaps.SPREAD.format(values="values")
 )
 
 

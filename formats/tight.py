@@ -38,11 +38,7 @@ class Tight(Format):
     operator = "Tight"
     operator_inputs = ("gaps", "values")
     operator_entries = True
-    operator_decode = (
-        flat_gaps.POSITIONS_DECODE
-        + "        values_f = Cast <to = 1> (values)\n"
-        + flat_gaps.SPREAD.format(values="values_f")
-    )
+    operator_decode = flat_gaps.POSITIONS_DECODE + "        entries = Cast <to = 1> (values)\n"
 
     def applies_to(self, stats: TensorStats) -> bool:
         return True

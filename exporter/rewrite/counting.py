@@ -45,6 +45,12 @@ class RunningSums:
             return self._cut(x, numbers)
         return self._in_blocks(x, numbers)
 
+    def from_end(self, x: str, numbers: Array) -> str:
+        """int32 sums of int32 `x` [n] from each one to the last; `numbers`: what `x` is, none positive."""
+        positive = self._add("Neg", x)
+        before = self._add("Sub", self.of(positive, -numbers), positive)
+        return self._add("Sub", before, self._number(-int(numbers.sum(dtype=np.int64))))
+
     def _direct(self, x: str, axis: int, **how: Any) -> str:
         floats = self._add("Cast", x, to=TensorProto.FLOAT)
         sums = self._add("CumSum", floats, self._number(axis, np.int64), **how)

@@ -39,6 +39,20 @@ SIZES = """
     rows_i = Cast <to = 6> (rows0)
     cols_i = Cast <to = 6> (cols0)
 """
+#: int64 `later1` = [1], known to onnxruntime one round of its optimizer later than all else. Constants that
+#: a round makes are freed when it ends, not before, so what a decode makes of `later1` does not stand in
+#: memory beside what came before. Both branches make a tensor that is no constant, and only of them is the
+#: length known which the Shape asks for: the If is gone by the next round, and with it the random number that
+#: nobody reads. A Shape is folded without being computed.
+LATER = """
+    later_yes = Constant <value = bool {1}> ()
+    later_any = If (later_yes) <
+        then_branch = later_then () => (float[1] later_1) { later_1 = RandomUniform <shape = [1]> () },
+        else_branch = later_else () => (float[2] later_2) { later_2 = RandomUniform <shape = [2]> () }>
+    later1 = Shape (later_any)
+"""
+#: The same where it must be known at once.
+NOW = "    later1 = Constant <value_ints = [1]> ()\n"
 _ROW_SCALE = """
     row_shape = Concat <axis = 0> (rows, first1)
     row_scale = Reshape (scale, row_shape)
@@ -51,7 +65,7 @@ NO_SCALE = "    row_scale = Constant <value = float {1.0}> ()\n"
 # only what it can tell the size of beforehand.
 _SCALED = """
     w_row = Div (position, cols_i)
-    w_scale = Gather <axis = 0> (scale, w_row)
+    w_scale = GatherElements <axis = 0> (scale, w_row)
     w_values = Mul (entries, w_scale)
 """
 # [rows, cols] to [cols, rows]
@@ -62,7 +76,8 @@ _TURNED = """
     w_shape = Concat <axis = 0> (cols, rows)
 """
 _PLACED = """
-    w_zeros = ConstantOfShape <value = float[1] {{0.0}}> (size)
+    w_size = Mul (size, later1)
+    w_zeros = ConstantOfShape <value = float[1] {{0.0}}> (w_size)
     w_line = ScatterElements (w_zeros, {place}, {values})
     weight = Reshape (w_line, {shape})
 """
@@ -82,12 +97,13 @@ def build(spec: OpSpec, opset: int = OPSET) -> onnx.FunctionProto:
     """The function of one operator; `opset` of the model that will hold it: a runtime inlines the body."""
     fmt, kind = spec.fmt, spec.kind
     if spec.quantized:
-        return _parsed(spec, opset, quantized_functions.body(fmt, kind, spec.residual, spec.activation))
+        body = quantized_functions.body(fmt, kind, spec.residual, spec.activation)
+        return _parsed(spec, opset, NOW + body)
     if spec.binary_input:
         signs = kind.unpack_x if spec.packed_input else _SIGNS
-        decode = NO_SCALE + fmt.operator_decode + signs + kind.signs
+        decode = NOW + NO_SCALE + fmt.operator_decode + signs + kind.signs
     else:
-        decode = _decode(fmt, kind) + kind.text
+        decode = LATER + _decode(fmt, kind) + kind.text
     constants = CONSTANTS if spec.packed_input or spec.activation == SIGN else ""
     total = "total = Add (layer, Z)" if spec.residual else ""
     if spec.activation == SIGN:
@@ -99,6 +115,8 @@ def build(spec: OpSpec, opset: int = OPSET) -> onnx.FunctionProto:
 
 
 def _parsed(spec: OpSpec, opset: int, body: str) -> onnx.FunctionProto:
+    if body.count("later1") == 1:  # what nothing reads
+        body = body.removeprefix(LATER).removeprefix(NOW)
     return onnx.parser.parse_function(
         f'<domain: "{DOMAIN}", opset_import: ["": {opset}]>\n'
         f"{spec.name} <{', '.join(spec.attributes)}> ({', '.join(spec.inputs)}) => (Y)\n{{{SIZES}{body}}}"

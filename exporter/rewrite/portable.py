@@ -154,6 +154,12 @@ class Spelling:
             result, axis = item.output[0], int(values[item.input[1]]) if item.op_type == "CumSum" else 0
             if item.op_type == "Identity":
                 names[result] = given[0]
+            elif item.op_type == "GatherElements":  # of vectors, where both are the same
+                names[result] = self._add("Gather", *given)
+            elif item.op_type == "CumSum" and any(
+                word.name == "reverse" and word.i for word in item.attribute
+            ):
+                names[result] = sums.from_end(given[0], values[item.input[0]])
             elif item.op_type == "CumSum" and values[result].dtype == np.int32:
                 names[result] = sums.of(given[0], values[item.input[0]], axis)
                 if any(word.name == "exclusive" and word.i for word in item.attribute):

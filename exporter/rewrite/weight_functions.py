@@ -25,14 +25,14 @@ from ...runtime import expand
 from ...runtime.expand import WEIGHT
 from ..graph.domain import DOMAIN, OPSET
 from ..plan.types import WIDE
-from .functions import NO_SCALE, SIZES, placed
+from .functions import LATER, NO_SCALE, SIZES, placed
 
 _ALPHA = "    w_alpha = Cast <to = 1> (scale)\n"
 # One alpha may stand for all rows.
 _SCALED = """
     w_row = Div (position, cols_i)
     w_alphas = Expand (w_alpha, rows)
-    w_scale = Gather <axis = 0> (w_alphas, w_row)
+    w_scale = GatherElements <axis = 0> (w_alphas, w_row)
     w_values = Mul (entries, w_scale)
 """
 _ROW_SCALE = """
@@ -113,6 +113,8 @@ def build(fmt: Format, twin: Twin, opset: int = OPSET) -> onnx.FunctionProto:
     else:
         body += (_ROW_SCALE if alphas else NO_SCALE) + fmt.operator_decode
         body += "    weight = Reshape (dense, shape)\n"
+    if "later1" in body:
+        body = LATER + body
     names = (*fmt.operator_inputs, *(["scale"] if alphas else []))
     return _build(operator_name(fmt, twin), names, body, twin.double, bool(twin.to), opset)
 

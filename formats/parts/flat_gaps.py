@@ -15,41 +15,37 @@ from . import bits
 
 WIDTHS = range(2, 9)
 
-#: ONNX text: from `gaps`, for every code but the padding: int32 `position` of its entry in the flat tensor,
-#: bool `is_entry`, int32 `entry`: which of the values it, or else the next one, has. A code that says "no
-#: entry" has the position of a zero between two entries: whoever writes 0 there need not leave it out.
+#: ONNX text: from `gaps`: int32 `position` [nnz] of the entries in the flat tensor, int64 `count` = [nnz].
+#: `slot` says, counted from the end, which entry a code leads to: its own or, without one, the next;
+#: padding leads to the first one, whose sum starts so much lower.
 POSITIONS_DECODE = (
     bits.UNPACK_PLANES.format(source="gaps", target="codes")
     + """
-        codes_size = Shape (codes)
+        code_none = Constant <value = int32 {0}> ()
         code_one = Constant <value = int32 {1}> ()
+        code_minus = Constant <value = int32 {-1}> ()
         code_eight = Constant <value_ints = [-8]> ()
-        codes_tail = Slice (codes, code_eight, codes_size)
-        tail_is_escape = Equal (codes_tail, codes_escape)
-        tail_is_entry = Not (tail_is_escape)
-        tail_flags = Cast <to = 6> (tail_is_entry)
-        tail_from_end = CumSum <reverse = 1> (tail_flags, axis0)
-        tail_zero = Constant <value = int32 {0}> ()
-        tail_is_padding = Equal (tail_from_end, tail_zero)
-        tail_padding = Cast <to = 7> (tail_is_padding)
+        is_entry = Less (codes, codes_escape)
+        entry_minus = Where (is_entry, code_minus, code_none)
+        slot = CumSum <reverse = 1> (entry_minus, axis0)
+        codes_size = Shape (codes)
+        tail = Slice (slot, code_eight, codes_size)
+        tail_is_padding = Equal (tail, code_none)
+        tail_padding = Cast <to = 6> (tail_is_padding)
         padding_count = ReduceSum <keepdims = 1> (tail_padding)
-        codes_used = Sub (codes_size, padding_count)
-        code = Slice (codes, zero1, codes_used)
-        is_entry = Less (code, codes_escape)
-        entry_one = Cast <to = 6> (is_entry)
-        step = Add (code, entry_one)
-        walk = CumSum (step, axis0)
-        position = Sub (walk, code_one)
-        entry = CumSum <exclusive = 1> (entry_one, axis0)
+        padding_steps = Mul (padding_count, codes_escape)
+        first_step = Neg (padding_steps)
+        slot_first = Slice (slot, zero1, first1)
+        count_minus = ReduceSum <keepdims = 1> (slot_first)
+        count_i = Neg (count_minus)
+        count = Cast <to = 7> (count_i)
+        count_more = Sub (count, first1)
+        step_pads = Concat <axis = 0> (zero1, count_more)
+        step_ones = Pad (first_step, step_pads, code_one)
+        steps = ScatterElements <axis = 0, reduction = "add"> (step_ones, slot, codes)
+        position = CumSum (steps, axis0)
 """
 )
-
-#: ONNX text: float `entries`, one a code: `{values}` [nnz] where there is an entry, 0 where there is none.
-SPREAD = """
-        spread = Gather <axis = 0> ({values}, entry)
-        spread_zero = Constant <value = float {{0.0}}> ()
-        entries = Where (is_entry, spread, spread_zero)
-"""
 
 
 def width_and_codes(stats: TensorStats) -> tuple[int, int]:
