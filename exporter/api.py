@@ -108,7 +108,7 @@ def export(
     from .plan import runs
     from .plan.values import parse
     from .prove.compare import ACTIVATIONS_KEY, VALUES_KEY
-    from .prove.evidence import gather
+    from .prove.evidence import expected_shapes, gather
     from .prove.proof import Proof
     from .rewrite import loading, smallest
     from .rewrite.outcome import outcome
@@ -141,6 +141,8 @@ def export(
         # What is measured runs on these inputs; what is estimated, on sizes that somebody said.
         found = evidence.shapes if measure else evidence.known_shapes
         source.example_shapes = source.example_shapes or found
+    elif source.arch is None:
+        source.example_shapes = source.example_shapes or expected_shapes(source)
     if activations != "float":
         progress("calibrating", 0, 0)
         source = of_integers(source, activations, _samples(source, calibrate), calibration, spec)

@@ -27,8 +27,10 @@ from typing import Any
 
 from . import as_floats, cost, mapped, wire
 from .cost import Work
-from .domains import DOMAIN, EXPANDED_DOMAIN, Node, edited, functions, moved_to, renamed
-from .expand import Edit, Expand, expanded, is_weight, without
+from .domains import DOMAIN, EXPANDED_DOMAIN, Node, functions, moved_to, renamed
+from .expand import Expand, expanded, is_weight
+from .pools import OPERATOR, replaced
+from .splice import Edit, edited, fitted, removed
 
 #: JSON: the fields of `cost.Work` by node.
 WORK_KEY = "sparse_export.work"
@@ -92,17 +94,24 @@ def settled(
             nodes = list(_nodes(data, uses))
             outer = [node for node in nodes if not node.inner and not is_weight(node.operator)]
             moved, added = moved_to(data, _domains(data, outer, target) if choose and outer else [])
-            edits, pieces = _dense(data, nodes, uses, expand) if expand else ([], [])
+            edits, holders = _dense(data, nodes, uses, expand) if expand else ([], set())
             gone = {node.domain for node, _ in moved}
             kept = {node.operator for node in nodes if node.domain not in gone}
             kept |= {as_floats.inner(node.operator) for node, domain in moved if domain == as_floats.DOMAIN}
-            operators = frozenset(name for name in kept if not is_weight(name))
             edits += renamed(moved)
+            dense = {node.place for node, domain in moved if domain == EXPANDED_DOMAIN}
+            pools = _pools(data, [node for node in outer if node.place not in dense], uses)
+            edits += pools
             if mapping and isinstance(model, Path):
-                left = {node.place for node in outer} - {node.place for node, _ in moved}
-                packed = [node for node in outer if node.place in left]
+                places = {node.place for node, _ in moved}
+                packed = [node for node in outer if node.place not in places]
                 edits += mapped.edits(data, packed, uses, edits, model.name)
-            return Settled(operators, edited(data, edits, [*pieces, *added]) if edits else None)
+            operators = frozenset(name for name in kept if not is_weight(name))
+            if edits:  # it is not the file any more: without what is registered, then, it is smaller
+                edits += [removed(data, function) for function, name in functions(data) if name in operators]
+            operators |= {OPERATOR} if pools else set()
+            holders.update(wire.inside(data, wire.whole(data), wire.MODEL_GRAPH))
+            return Settled(operators, edited(data, fitted(data, edits, holders), added) if edits else None)
     except (OSError, ValueError, RecursionError):
         return UNKNOWN
 
@@ -160,18 +169,18 @@ def _nodes(data: memoryview, uses: Counter[str]) -> Iterator[Node]:
     if not graphs:
         raise ValueError("no graph")
     for graph in graphs:
-        yield from _walk(data, graph, wire.GRAPH_NODES, uses, inner=False)
+        yield from _walk(data, (graph,), wire.GRAPH_NODES, uses)
     for function in wire.inside(data, wire.whole(data), wire.MODEL_FUNCTIONS):
         if not any(
             wire.text(data, domain) == DOMAIN for domain in wire.inside(data, function, wire.FUNCTION_DOMAIN)
         ):
-            yield from _walk(data, function, wire.FUNCTION_NODES, uses, inner=True)
+            yield from _walk(data, (function,), wire.FUNCTION_NODES, uses)
 
 
 def _walk(
-    data: memoryview, holder: wire.Field, number: int, uses: Counter[str], *, inner: bool
+    data: memoryview, within: tuple[wire.Field, ...], number: int, uses: Counter[str]
 ) -> Iterator[Node]:
-    for place in wire.inside(data, holder, number):
+    for place in wire.inside(data, within[-1], number):
         parts, attributes = {}, []
         for part in wire.fields(data, place.start, place.end):
             if part.number == wire.NODE_INPUTS:
@@ -185,12 +194,13 @@ def _walk(
             for n in (wire.NODE_NAME, wire.NODE_OPERATOR, wire.NODE_DOMAIN)
         )
         if domain == DOMAIN:
-            yield Node(name, operator, parts[wire.NODE_DOMAIN], inner, place)
+            yield Node(name, operator, parts[wire.NODE_DOMAIN], place, within)
         elif domain or operator in _WITH_BODIES:
             for attribute in attributes:
                 for body in wire.fields(data, attribute.start, attribute.end):
                     if body.number in (wire.ATTRIBUTE_GRAPH, wire.ATTRIBUTE_GRAPHS):
-                        yield from _walk(data, body, wire.GRAPH_NODES, uses, inner=True)
+                        around = (*within, place, attribute, body)
+                        yield from _walk(data, around, wire.GRAPH_NODES, uses)
 
 
 def _domains(data: memoryview, nodes: Sequence[Node], target: str) -> list[tuple[Node, str]]:
@@ -245,14 +255,25 @@ def _numbers(values: list[Any], count: int) -> bool:
 
 def _dense(
     data: memoryview, nodes: Sequence[Node], uses: Counter[str], expand: Expand
-) -> tuple[list[Edit], list[bytes]]:
-    """What makes weights of the graph dense; nothing where the model is written in an unusual way."""
+) -> tuple[list[Edit], set[wire.Field]]:
+    """What makes weights dense, and what holds them; nothing where the model is written in an unusual way."""
     weights = [node for node in nodes if is_weight(node.operator)]
     try:
-        edits, pieces, done = expanded(data, [node.place for node in weights if not node.inner], uses, expand)
+        edits, holders, done = expanded(data, weights, uses, expand)
         called = {node.operator for node in nodes if node.place not in done}
         unused = {node.operator for node in weights} - called
-        edits += [without(data, function) for function, name in functions(data) if name in unused]
+        edits += [removed(data, function) for function, name in functions(data) if name in unused]
     except (ValueError, MemoryError):
-        return [], []
-    return edits, pieces
+        return [], set()
+    return edits, holders
+
+
+def _pools(data: memoryview, nodes: Sequence[Node], uses: Counter[str]) -> list[Edit]:
+    """What puts the pools behind these on the library; nothing where the model is unusually written."""
+    layers = {
+        node.place for node in nodes if (known := as_floats.split(node.operator)) and known[2] != "Float"
+    }
+    try:
+        return replaced(data, layers, uses)
+    except ValueError:
+        return []

@@ -1,6 +1,6 @@
 """Nodes of a model moved to other domains, with the functions that they have there.
 
-Domains are equally long: a node changes in place, and only the graph around it may change its length.
+Domains are equally long: a node changes in place, and no length in the file does.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from . import as_floats, wire
-from .expand import Edit
+from .splice import Edit
 
 #: The library's operators.
 DOMAIN = "sparse_export"
@@ -19,13 +19,22 @@ EXPANDED_DOMAIN = "sparse_expand"
 
 @dataclass(frozen=True)
 class Node:
-    """A node of ours: what it is, where its domain's name and all of it lie, if in a body or a function."""
+    """A node of ours: what it is, where its domain's name and all of it lie.
+
+    `within`: the graph or function that it is in, or, from the outside to the inside, the graph, the node,
+    the attribute and the graph that is a body there, and so on.
+    """
 
     name: str
     operator: str
     domain: wire.Field
-    inner: bool
     place: wire.Field
+    within: tuple[wire.Field, ...]
+
+    @property
+    def inner(self) -> bool:
+        """Whether it is in a body or a function."""
+        return len(self.within) > 1 or self.within[0].number != wire.MODEL_GRAPH
 
 
 def functions(data: memoryview) -> Iterator[tuple[wire.Field, str]]:
@@ -66,42 +75,3 @@ def _copy(data: memoryview, function: wire.Field) -> bytes:
 def renamed(moved: Sequence[tuple[Node, str]]) -> list[Edit]:
     """The edits that give nodes their domains."""
     return [Edit(*node.domain[1:], domain.encode()) for node, domain in moved]
-
-
-def edited(data: memoryview, edits: Sequence[Edit], pieces: Sequence[bytes]) -> bytes:
-    """The model with these bytes changed, and pieces behind its end.
-
-    A protobuf message may go on there: repeated fields that come again are added to, messages are merged.
-
-    Parameters
-    ----------
-    edits
-        Where they change a length they lie in a graph, not deeper, or take a field of the model out.
-
-    Raises
-    ------
-    ValueError
-        If the bytes are no model, or the key of a graph is not written as everybody writes it.
-    """
-    parts: list[bytes | memoryview] = []
-    place = 0
-    for edit in sorted([*edits, *_longer(data, edits)], key=lambda edit: edit.start):
-        parts += [data[place : edit.start], edit.content]
-        place = edit.end
-    parts.append(data[place:])
-    try:
-        return b"".join([*parts, *pieces])
-    finally:
-        for part in parts:
-            if isinstance(part, memoryview):
-                part.release()
-
-
-def _longer(data: memoryview, edits: Sequence[Edit]) -> Iterator[Edit]:
-    """The edits of the graphs' lengths that follow from those in them."""
-    for graph in wire.inside(data, wire.whole(data), wire.MODEL_GRAPH):
-        inner = [edit for edit in edits if graph.start <= edit.start and edit.end <= graph.end]
-        growth = sum(len(edit.content) - (edit.end - edit.start) for edit in inner)
-        if growth:
-            head = wire.head(wire.MODEL_GRAPH, graph.end - graph.start + growth)
-            yield Edit(wire.begin(data, graph), graph.start, head)

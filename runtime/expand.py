@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import ctypes
 import math
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from . import wire
+from .domains import Node
+from .splice import Edit, appended, removed
 
 #: What stands in an operator's name behind its format's prefix, and behind that where a cast follows.
 WEIGHT, CAST = "Weight", "Cast"
@@ -31,19 +33,12 @@ _CASTS: dict[int, np.dtype[Any]] = {
     10: np.dtype(np.float16),
 }
 _FLOAT = 1
+#: A body is so many fields further in than the graph around it: its node, its attribute, itself.
+_DEPTH = 3
 
 Array = np.ndarray[Any, Any]
 #: Prefix, components with their element types, and shape to the float32 weight; None where a rule is broken.
 Expand = Callable[[str, Sequence[tuple[int, Array]], Sequence[int]], Array | None]
-
-
-@dataclass(frozen=True)
-class Edit:
-    """Bytes that take the place of others."""
-
-    start: int
-    end: int
-    content: bytes
 
 
 class _Component(ctypes.Structure):
@@ -92,57 +87,58 @@ def is_weight(operator: str) -> bool:
 
 
 def expanded(
-    data: wire.Buffer, nodes: Sequence[wire.Field], uses: Mapping[str, int], expand: Expand
-) -> tuple[list[Edit], list[bytes], set[wire.Field]]:
-    """What is to change so that nodes become initializers, those in pieces, and which nodes are meant.
+    data: wire.Buffer, nodes: Sequence[Node], uses: Mapping[str, int], expand: Expand
+) -> tuple[list[Edit], set[wire.Field], set[wire.Field]]:
+    """What is to change so that nodes of graphs become initializers, what holds them, and which do.
 
     Parameters
     ----------
     nodes
-        Nodes `<Prefix>Weight` of the graph.
+        Nodes `<Prefix>Weight`.
     uses
         How often each name is an input of any node.
 
     Raises
     ------
     ValueError
-        If the bytes are no model.
+        If the bytes are no model, or are written in an unusual way.
     """
-    graphs = list(wire.inside(data, wire.whole(data), wire.MODEL_GRAPH))
-    if len(graphs) != 1 or not nodes:
-        return [], [], set()
-    tensors = dict(_named(data, graphs[0], wire.GRAPH_INITIALIZERS, wire.TENSOR_NAME))
-    for name, _ in _named(data, graphs[0], wire.GRAPH_INPUTS, wire.VALUE_NAME):
-        tensors.pop(name, None)  # whoever runs the model may give another
-    edits, pieces, done, left = [], [], set(), dict(uses)
+    edits: list[Edit] = []
+    done: set[wire.Field] = set()
+    holders: set[wire.Field] = set()
+    if len(list(wire.inside(data, wire.whole(data), wire.MODEL_GRAPH))) != 1:
+        return [], holders, done
+    graphs: dict[wire.Field, dict[str, wire.Field]] = {}
+    read: dict[str, list[wire.Field]] = {}
     room = _LONGEST - len(data)
     for node in nodes:
-        found = _weight(data, node, tensors, expand, room)
+        if node.within[0].number != wire.MODEL_GRAPH:
+            continue
+        for graph in node.within[::_DEPTH]:
+            graphs.setdefault(graph, {} if graph in graphs else _constants(data, graph))
+        tensors = ChainMap(*[graphs[graph] for graph in reversed(node.within[::_DEPTH])])
+        found = _weight(data, node.place, tensors, expand, room)
         if found is None:
             continue
         inputs, tensor = found
         room -= sum(map(len, tensor))
-        done.add(node)
-        edits.append(without(data, node))
-        pieces += tensor
+        done.add(node.place)
+        holders.update(node.within)
+        edits += [removed(data, node.place), *appended(node.within[-1], *tensor)]
         for name in inputs:
-            left[name] = left.get(name, 0) - 1
-            if left[name] == 0:
-                edits.append(without(data, tensors[name]))
-    if pieces:
-        pieces.insert(0, wire.head(wire.MODEL_GRAPH, sum(map(len, pieces))))
-    return edits, pieces, done
+            read.setdefault(name, []).append(tensors[name])
+    for name, places in read.items():
+        if len(places) == uses[name]:
+            edits += [removed(data, place) for place in set(places)]
+    return edits, holders, done
 
 
-def without(data: wire.Buffer, field: wire.Field) -> Edit:
-    """A field taken out: onnxruntime keeps what it does not know, and what nobody reads.
-
-    Raises
-    ------
-    ValueError
-        If its key is not written as everybody writes it.
-    """
-    return Edit(wire.begin(data, field), field.end, b"")
+def _constants(data: wire.Buffer, graph: wire.Field) -> dict[str, wire.Field]:
+    """The initializers of a graph that whoever runs it cannot replace."""
+    tensors = dict(_named(data, graph, wire.GRAPH_INITIALIZERS, wire.TENSOR_NAME))
+    for name, _ in _named(data, graph, wire.GRAPH_INPUTS, wire.VALUE_NAME):
+        tensors.pop(name, None)
+    return tensors
 
 
 def _named(data: wire.Buffer, graph: wire.Field, number: int, name: int) -> Iterator[tuple[str, wire.Field]]:

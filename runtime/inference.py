@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import os
 import warnings
-import weakref
 from collections.abc import Iterable, Sequence
+from operator import index
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, SupportsIndex
 
 from ..errors import InputError, MissingDependencyError
+from ..text import shown
 from . import choice, expand
 from .library import library_path, loaded
 from .memory import give_back
@@ -31,6 +32,8 @@ except ImportError as error:
 PACKED = ("auto", "all", "cpu", "none")
 #: Where onnxruntime looks for the data of a model that it gets as bytes.
 _FOLDER = "session.model_external_initializers_file_folder_path"
+#: Versions before 1.21 look where the program runs.
+_VERSION = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
 Provider = str | tuple[str, dict[Any, Any]]
 #: What computes in the CPU's own memory. Any other provider has a device or a compiler of its own.
 CPU_PROVIDERS = frozenset(
@@ -41,14 +44,38 @@ PRODUCER = "sparse-export"
 #: How onnxruntime begins to say that it does not know one of our operators, nor a function of that name.
 _UNKNOWN = "Fatal error: sparse_export:"
 _said: set[str] = set()
-#: What this module has entered for options, which may serve models of several folders one after the other.
-_folders: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+
+
+def _checked(path: Path) -> None:
+    """Say of a file that cannot be opened what is wrong with it, in one line.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    try:
+        if path.is_file():
+            return
+        problem = "not a file" if path.exists() else "no such file"
+    except OSError as error:
+        problem = error.strerror or "cannot be opened"
+    raise InputError(f"{shown(path)}: {problem}")
+
+
+def _looks_in(options: Any, folder: Path) -> bool:
+    """Whether these options say that the data of a model is in the folder."""
+    try:
+        return bool(options.get_session_config_entry(_FOLDER) == str(folder))
+    except Exception:  # they do not say where; onnxruntime has no stable base class for its failures
+        return False
 
 
 def accelerators(providers: Iterable[Provider], available: Iterable[str]) -> list[str]:
     """The names among `providers` that compute elsewhere than on the CPU and are `available`, in order."""
-    names = [provider if isinstance(provider, str) else provider[0] for provider in providers]
-    known = set(available)
+    # What is neither a name nor a tuple onnxruntime refuses in its own words.
+    names = [provider[0] if isinstance(provider, tuple) else provider for provider in providers]
+    known = list(available)
     return [name for name in names if name in known and name not in CPU_PROVIDERS]
 
 
@@ -73,8 +100,8 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
     Raises
     ------
     InputError
-        If the file does not exist, the parameters contradict one another, or `sess_options` hold the library
-        by a call of its own.
+        If the file does not exist, the parameters contradict one another, or `sess_options` are none or hold
+        the library by a call of its own.
     MissingDependencyError
         If onnxruntime or the library is missing.
 
@@ -83,7 +110,8 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
     What onnxruntime raises (`NoSuchFile` aside) passes unchanged, as programs written for its class expect.
     """
 
-    _options: onnxruntime.SessionOptions | None = None
+    _options: Any = None
+    _ours: bool = False
     _packed: str = "auto"
     _model: Any = b""
 
@@ -100,9 +128,12 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
     ) -> None:
         if packed not in PACKED:
             raise InputError(f"packed={packed!r}: expected {', '.join(map(repr, PACKED))}")
-        if isinstance(path_or_bytes, str | os.PathLike) and not Path(path_or_bytes).is_file():
-            raise InputError(f"{os.fspath(path_or_bytes)}: no such file")
-        if sess_options is None:
+        if isinstance(path_or_bytes, str | os.PathLike):
+            _checked(Path(os.fsdecode(path_or_bytes)))
+        if not isinstance(threads, SupportsIndex) or not 0 <= index(threads) < 1 << 31:
+            raise InputError(f"threads={threads!r}: expected a whole number from 0 on")
+        self._ours = not sess_options  # as onnxruntime judges it
+        if not sess_options:
             sess_options = onnxruntime.SessionOptions()
             sess_options.intra_op_num_threads = threads
             # onnxruntime's arena grows by powers of two and gives nothing back: more than a small net takes.
@@ -152,7 +183,7 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
         """The operators that the model uses, and itself with its losing layers expanded."""
         if not isinstance(self._model, bytes | str | os.PathLike):
             return choice.UNKNOWN
-        model = self._model if isinstance(self._model, bytes) else Path(self._model).resolve()
+        model = self._model if isinstance(self._model, bytes) else Path(os.fsdecode(self._model)).resolve()
         try:
             dense = expand.by_library(loaded(library_path()))
         except (OSError, AttributeError):  # registering says what is wrong with it
@@ -164,8 +195,9 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
             expand=dense,
             mapping=isinstance(model, Path) and self._may_map(model.parent),
         )
-        if found.model is not None and isinstance(model, Path):
-            self._look_in(model.parent)
+        external = b"location" in (found.model or b"")  # most likely
+        if external and isinstance(model, Path) and not self._finds_data(model.resolve().parent):
+            return choice.Settled(found.operators)  # from its path, then, as it is
         return found
 
     def _version(self) -> tuple[int, ...]:
@@ -179,21 +211,17 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
         """Whether what onnxruntime is given may lie in files of this folder, and stays in this session."""
         if self._options is None or os.name != "posix" or self._options.optimized_model_filepath:
             return False
-        return self._folder() in (None, str(folder), _folders.get(self._options))
+        return self._finds_data(folder)
 
-    def _folder(self) -> str | None:
-        """Where the options let onnxruntime look for the data of a model that it gets as bytes."""
-        try:
-            return None if self._options is None else str(self._options.get_session_config_entry(_FOLDER))
-        except Exception:  # it has none
-            return None
+    def _finds_data(self, folder: Path) -> bool:
+        """Whether onnxruntime finds data in the folder of a model that it gets as bytes.
 
-    def _look_in(self, folder: Path) -> None:
-        """Let onnxruntime look in this folder, unless whoever made the options has named another."""
-        if self._options is not None and self._folder() in (None, _folders.get(self._options)):
-            if self._folder() != str(folder):
-                self._options.add_session_config_entry(_FOLDER, str(folder))
-            _folders[self._options] = str(folder)
+        It can be told where to look, but not in silence that it shall forget it: options that are given would
+        lead the next model, of another folder, to the wrong data. So they are left as they are.
+        """
+        if self._ours and _VERSION >= (1, 21) and not _looks_in(self._options, folder):
+            self._options.add_session_config_entry(_FOLDER, str(folder))
+        return _looks_in(self._options, folder)
 
     def _make(self, *parameters: Any, **kwargs: Any) -> None:
         """Make the session as onnxruntime does."""

@@ -18,7 +18,7 @@ from itertools import chain
 
 from . import as_floats, wire
 from .domains import Node
-from .expand import Edit
+from .splice import Edit
 
 #: Bytes below which a copy is cheaper than a mapping, which is of whole pages.
 _LEAST = 1 << 14

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingDependencyError
+from ..errors import InputError, MissingDependencyError
 from .library import library_path, loaded
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ def register(session_options: onnxruntime.SessionOptions) -> onnxruntime.Session
 
     Raises
     ------
+    InputError
+        If they are no session options.
     MissingDependencyError
         If the library is missing or this onnxruntime cannot load it.
     """
@@ -126,6 +128,8 @@ def registered(
         As `register` says.
     """
     wanted = frozenset([EVERY]) if operators is None else operators
+    if not hasattr(session_options, "register_custom_ops_library"):
+        raise InputError(f"expected onnxruntime.SessionOptions, not {type(session_options).__name__}")
     with _lock:
         registration = _registered.get(session_options)
         if registration is None and wanted:

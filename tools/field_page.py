@@ -13,11 +13,12 @@ Written by `make field`: trained models out of packages of the Python index, pru
 tensor by itself, not retrained: this is about files and kernels, not about accuracy), exported, run in
 stock onnxruntime and with the operators registered on inputs that fit them, and measured against the
 dense file of the same weights in fresh processes that take turns. `speed` is `--optimize speed`, `tuned`
-is `sparse-export tune`; one thread, batch 1, operators registered. Differences are of the worst output,
-relative to its largest value.
+is `sparse-export tune`; one thread, batch 1, operators registered. `private MB` is what loading adds to
+the process's private memory, after the allocator gave back what is free. Differences are of the worst
+output, relative to its largest value.
 """
 _HEAD = (
-    "model | zeros | kernels | file | packed | MB | smaller | load ms | memory MB | ms | of dense's speed "
+    "model | zeros | kernels | file | packed | MB | smaller | load ms | private MB | ms | of dense's speed "
     "| differs"
 )
 
@@ -46,7 +47,7 @@ def _lines(row: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _figures(found: dict[str, Any] | None) -> tuple[str, str, str, str]:
-    """Load time, memory, latency, what part of dense's speed that is, and the verdict if it is not clear."""
+    """Load time, private memory, latency, what part of dense's speed that is, and an unclear verdict."""
     if not found or "error" in found:
         return "", "", "", found["error"] if found else ""
     quick = found["speedup"]
@@ -55,7 +56,8 @@ def _figures(found: dict[str, Any] | None) -> tuple[str, str, str, str]:
         clear = quick["verdict"] in ("faster", "slower")
         faster = f"{quick['value']:.2f}x" + ("" if clear else f" ({quick['verdict']})")
     load = "" if found["load_ms"] is None else f"{found['load_ms']:.0f}"
-    return load, f"{found['memory_bytes'] / 1e6:.1f}", f"{found['median_ms']:.3f}", faster
+    private = f"{found['private_bytes'] / 1e6:.1f}" if "private_bytes" in found else ""
+    return load, private, f"{found['median_ms']:.3f}", faster
 
 
 def _differs(one: dict[str, Any]) -> str:

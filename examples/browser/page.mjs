@@ -25,27 +25,29 @@ function addRow(title) {
 
 /** Fetches a file and makes its session; says what both cost. */
 async function load(file) {
-  const bytes = await (await fetch(file.path)).arrayBuffer();
+  const answer = await fetch(file.path);
+  if (!answer.ok) throw new Error(`the server answers ${answer.status}`);
+  const bytes = await answer.arrayBuffer();
   file.row.bytes.textContent = `${(bytes.byteLength / 1e6).toFixed(2)} MB`;
   file.row.bytes.dataset.bytes = bytes.byteLength;
   const begin = performance.now();
-  file.session = await ort.InferenceSession.create(bytes);
+  const session = await ort.InferenceSession.create(bytes);
   file.row.load.textContent = `${Math.round(performance.now() - begin)} ms`;
-  file.times = [];
-  await run(file, new Float32Array(3 * SIDE * SIDE));  // a first run pays for what the browser has yet to compile
+  await run(session, new Float32Array(3 * SIDE * SIDE));  // a first run pays for what the browser has yet to compile
+  Object.assign(file, { session, times: [] });
 }
 
 /** What the net gives for an image. */
-async function run(file, image) {
-  const { inputNames: [input], outputNames: [output] } = file.session;
-  const results = await file.session.run({ [input]: new ort.Tensor("float32", image, [1, 3, SIDE, SIDE]) });
+async function run(session, image) {
+  const { inputNames: [input], outputNames: [output] } = session;
+  const results = await session.run({ [input]: new ort.Tensor("float32", image, [1, 3, SIDE, SIDE]) });
   return results[output].data;
 }
 
 /** The shares of the ten digits in a file; says what a digit takes, the median of all so far. */
 async function classify(file, image) {
   const begin = performance.now();
-  const shares = softmax(await run(file, image));
+  const shares = softmax(await run(file.session, image));
   file.times.push(performance.now() - begin);
   const sorted = file.times.slice().sort((a, b) => a - b);
   file.row.run.textContent = `${sorted[sorted.length >> 1].toFixed(1)} ms`;
@@ -53,7 +55,7 @@ async function classify(file, image) {
   return shares;
 }
 
-/** Shows the shares of the packed file. */
+/** Shows the shares of the first file that is there. */
 function show(shares) {
   element("scores").replaceChildren(...shares.flatMap((share, digit) => {
     const [name, bar, text] = ["span", "meter", "span"].map((kind) => document.createElement(kind));
@@ -72,15 +74,25 @@ function look() {
     const { data } = pen.getImageData(0, 0, pad.width, pad.height);
     const small = cells(Float32Array.from({ length: data.length / 4 }, (_, i) => data[4 * i + 3] / 255), pad.width, pad.height);
     if (!small) return;
-    for (const file of FILES.filter((one) => one.session)) {
+    const there = FILES.filter((one) => one.session);
+    for (const file of there) {
       const shares = await classify(file, enlarge(small));
-      if (file === FILES[0]) {
+      if (file === there[0]) {
         show(shares);
-        element("answer").textContent = `This is a ${shares.indexOf(Math.max(...shares))}.`;
+        say(`This is a ${shares.indexOf(Math.max(...shares))}.`);
       }
     }
     document.body.dataset.looked = Number(document.body.dataset.looked ?? 0) + 1;
-  });
+  }).catch((error) => say(`It does not work here: ${reason(error)}`));
+}
+
+/** What went wrong, in words; WebAssembly throws numbers too. */
+function reason(error) {
+  return error instanceof Error ? error.message : `error ${error}`;
+}
+
+function say(text) {
+  element("answer").textContent = text;
 }
 
 pen.lineWidth = 26;
@@ -99,18 +111,30 @@ pad.addEventListener("pointermove", (event) => {
 pad.addEventListener("pointerup", look);
 element("clear").addEventListener("click", () => {
   pen.clearRect(0, 0, pad.width, pad.height);
-  element("answer").textContent = "Draw a digit.";
+  say("Draw a digit.");
   element("scores").replaceChildren();
 });
 
-for (const file of FILES) file.row = addRow(file.title);
-try {
+/** Loads the files, each ready to be drawn for as soon as it is there; one that cannot be had leaves the other. */
+async function begin() {
   // The runtime itself is compiled with the first session: not a cost of either file.
   await ort.InferenceSession.create(Uint8Array.from(atob(IDENTITY), (c) => c.charCodeAt(0)));
-  for (const file of FILES) await load(file);
-  element("answer").textContent = "Draw a digit.";
-  document.body.dataset.ready = "true";
-} catch (error) {
-  element("answer").textContent = `It does not work here: ${error.message}`;
-  document.body.dataset.ready = "failed";
+  const problems = [];
+  for (const file of FILES) {
+    try {
+      await load(file);
+      if (!document.body.dataset.looked) say("Draw a digit.");
+    } catch (error) {
+      file.row.says.textContent = "not loaded";
+      problems.push(`${file.path}: ${reason(error)}`);
+    }
+  }
+  if (problems.length) say(`Not loaded: ${problems.join("; ")}`);
+  document.body.dataset.ready = FILES.some((file) => file.session) ? "true" : "failed";
 }
+
+for (const file of FILES) file.row = addRow(file.title);
+begin().catch((error) => {
+  say(`It does not work here: ${reason(error)}`);
+  document.body.dataset.ready = "failed";
+});

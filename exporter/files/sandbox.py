@@ -142,9 +142,14 @@ def _in_process(function: Callable[..., ResultT], arguments: Any, options: Any, 
 def _fork() -> int:
     """As `os.fork`; in the child the parent's garbage is never collected.
 
-    What finalizes it may wait for threads that the child does not have.
+    What finalizes it may wait for threads that the child does not have, and so may an import: what the child
+    needs itself is imported here.
     """
+    import faulthandler  # noqa: F401
+    import resource  # noqa: F401
     import warnings
+
+    import psutil  # noqa: F401
 
     collecting = gc.isenabled()
     gc.disable()

@@ -7,7 +7,7 @@ to those that index with them, in subgraphs and local functions too. What cannot
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -91,7 +91,7 @@ def _described(kind: onnx.TypeProto) -> tuple[str, onnx.TypeProto.Tensor | None]
 def refine(specs: Sequence[InputSpec], model: onnx.ModelProto) -> list[InputSpec]:
     """The inputs with what the graph demands of them: `high`, `sizes` and `words`."""
     found = _Found()
-    walk = _Walk(_inlined(model), found)
+    walk = _Walk(_inlined(model), found, [spec.name for spec in specs])
     walk.graph(walk.model.graph, {spec.name: _Trail(spec.name) for spec in specs})
     return [
         replace(
@@ -119,9 +119,11 @@ def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
 class _Walk:
     """Follows values through a graph in its order."""
 
-    def __init__(self, model: onnx.ModelProto, found: _Found) -> None:
+    def __init__(self, model: onnx.ModelProto, found: _Found, inputs: Collection[str]) -> None:
         self.model, self.found, self.steps = model, found, 0
         self.arrays = {tensor.name: tensor for tensor in model.graph.initializer}
+        #: Constants, large ones too, which `without_data` declares as inputs, and what is computed from them.
+        self.fixed = {*self.arrays, *(value.name for value in model.graph.input)} - set(inputs)
         self.shapes: dict[str, tuple[int | None, ...]] = {}
         try:
             inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
@@ -151,6 +153,8 @@ class _Walk:
                 for inner in [*item.graphs, *([item.g] if item.HasField("g") else [])]:
                     self.shapes |= {t.name: tuple(t.dims) for t in inner.initializer}
                     self.graph(inner, dict(trails))
+            if node.input and self.fixed.issuperset(node.input):
+                self.fixed.update(node.output)
             for place, name in enumerate(node.input):
                 if name in trails:
                     self.demand(node, place, trails[name])
@@ -197,7 +201,7 @@ class _Walk:
             self.size(trail, 1, int(weight[1]) * (group if isinstance(group, int) else 1))
         elif place == 0 and node.op_type == "Gemm" and len(weight) == 2:
             self.size(trail, 1, weight[1] if attribute(node, "transB", 0) else weight[0])
-        elif place == 0 and node.op_type == "MatMul" and len(weight) >= 2 and node.input[1] in self.arrays:
+        elif place == 0 and node.op_type == "MatMul" and len(weight) >= 2 and node.input[1] in self.fixed:
             self.size(trail, -1, weight[-2])
         elif node.op_type in _RECURRENT and len(weight) == 3:
             hidden = attribute(node, "hidden_size")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import InputError
+from ...errors import InputError, UnsupportedError
 from ...runtime import trials
 from ...runtime.inputs import FAMILIES, Feeds, InputSpec, given, named_shapes, read_npz, sizes_in
 from ...runtime.stock import LoadError, Session
@@ -117,6 +117,27 @@ def gather(source: Source, seed: int = 0) -> Evidence:
         )
     branches = source.original is not None and any(map(_branches, source.original.graph.node))
     return Evidence(tuple(specs), sampling, arrays, seed, branches)
+
+
+def expected_shapes(source: Source) -> list[tuple[int | None, ...]] | None:
+    """Shape of each input as far as it is told, by the user or by a layer that reads it; nothing is run.
+
+    Raises
+    ------
+    InputError
+        If what the user says contradicts the model.
+    """
+    try:
+        specs = inputs_of(source.model if source.original is None else source.original)
+    except UnsupportedError:  # nothing of ours can make such an input, and nothing has to
+        return None
+    said = named_shapes(source.input_shape, specs) | sizes_in(_given(source, specs), specs)
+
+    def size(spec: InputSpec, axis: int) -> int | None:
+        key = spec.key(axis)
+        return key if isinstance(key, int) else said.get(key, dict(spec.sizes).get(axis))
+
+    return [tuple(size(spec, axis) for axis in range(len(spec.shape))) for spec in specs]
 
 
 def _branches(node: Any) -> bool:

@@ -96,7 +96,7 @@ def test_differences_are_of_each_output_by_its_own_size(field: ModuleType) -> No
 def row(**changes: Any) -> dict[str, Any]:
     good = {"rc": 0, "bytes": 500, "packed": 3, "of": 4, "stock": 1e-7, "library": 1e-6}
     quick = {"value": 1.5, "low": 1.4, "high": 1.6, "verdict": "faster"}
-    figures = {"median_ms": 1.0, "speedup": quick, "load_ms": 10.0, "memory_bytes": 5e6}
+    figures = {"median_ms": 1.0, "speedup": quick, "load_ms": 10.0, "private_bytes": 5_000_000}
     kinds = ("default", "speed", "tuned")
     timing = {"dense": figures | {"speedup": None}} | {kind: dict(figures) for kind in kinds}
     made: dict[str, Any] = {
@@ -118,6 +118,9 @@ def test_broken_promises_are_named(field: ModuleType) -> None:
     slow = row()
     slow["timing"]["tuned"]["speedup"] = {"value": 0.8, "low": 0.7, "high": 0.9, "verdict": "slower"}
     assert field.broken([slow]) == ["net at 90% on avx2, tuned: 0.80x of dense's speed"]
+    heavy = row()
+    heavy["timing"]["default"]["private_bytes"] = 6_000_000
+    assert field.broken([heavy]) == ["net at 90% on avx2, default: 6,000,000 B private, dense 5,000,000 B"]
     bigger = row(default=row()["default"] | {"bytes": 2000})
     assert "2,000 B" in field.broken([bigger])[0]
 

@@ -14,7 +14,9 @@ export async function withPage(executablePath, work, viewport = { width: 900, he
     await page.setViewport(viewport);
     const problems = [];
     page.on("pageerror", (error) => problems.push(String(error)));
-    page.on("requestfailed", (request) => problems.push(`not loaded: ${request.url()}`));
+    page.on("requestfailed", (request) => {
+      if (!request.response()) problems.push(`not loaded: ${request.url()}`);  // an answer, even 404, is the page's
+    });
     const result = await work(page);
     if (problems.length) throw new Error(problems.join("; "));
     return result;

@@ -21,6 +21,9 @@ try {
   const found = await withPage(chromium, async (page) => {
     await page.goto(`${server.url}/`);
     await page.waitForFunction("document.body.dataset.ready", { timeout: 120_000 });
+    const ready = await page.evaluate("document.body.dataset.ready");
+    const loaded = await page.$eval("#answer", (one) => one.textContent);
+    if (ready === "failed") return { ready, loaded };
     const box = await (await page.$("#pad")).boundingBox();
     const said = {};
     for (const [count, digit] of ORDER.entries()) {
@@ -37,7 +40,7 @@ try {
     const rows = await page.$$eval("#files tr", (all) => all.map((row) => Array.from(row.cells, (c) => c.textContent)));
     const bytes = await page.$$eval("[data-bytes]", (all) => all.map((one) => Number(one.dataset.bytes)));
     if (picture) await page.screenshot({ path: picture });
-    return { ready: await page.evaluate("document.body.dataset.ready"), said, answer, rows, bytes };
+    return { ready, loaded, said, answer, rows, bytes };
   });
   console.log(JSON.stringify(found));
 } finally {

@@ -79,14 +79,29 @@ def digit_net() -> nn.Module:
     return net.eval()
 
 
-@needs_node
-@needs_chromium
-def test_digits_drawn_with_the_mouse_are_recognised_by_both_files(tmp_path: Path) -> None:
-    dense, packed, site = tmp_path / "dense.onnx", tmp_path / "packed.onnx", tmp_path / "site"
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The net that reads digits, dense and packed."""
+    folder = tmp_path_factory.mktemp("digits")
+    dense, packed = folder / "dense.onnx", folder / "packed.onnx"
     export_to_onnx(digit_net(), dense)
     sparse_export.export(dense, output=packed, verify=False)
-    subprocess.run([PAGE / "assemble.sh", dense, packed, site], check=True)
-    found = json.loads(script("draw.mjs", site, str(CHROMIUM), tmp_path / "page.png"))
+    return dense, packed
+
+
+def drawn(site: Path, *picture: Path) -> Any:
+    """What the page says of digits drawn on it."""
+    return json.loads(script("draw.mjs", site, str(CHROMIUM), *picture))
+
+
+@needs_node
+@needs_chromium
+def test_digits_drawn_with_the_mouse_are_recognised_by_both_files(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    dense, packed = files
+    subprocess.run([PAGE / "assemble.sh", dense, packed, tmp_path], check=True)
+    found = drawn(tmp_path, tmp_path / "page.png")
     assert found["ready"] == "true"
     assert found["said"] == {digit: [digit, digit] for digit in "0163"}
     assert found["bytes"] == [packed.stat().st_size, dense.stat().st_size]
@@ -94,3 +109,29 @@ def test_digits_drawn_with_the_mouse_are_recognised_by_both_files(tmp_path: Path
     assert found["answer"] == "This is a 3."
     for row in found["rows"]:
         assert row[2].endswith(" ms") and row[3].endswith(" ms")
+
+
+@needs_node
+@needs_chromium
+def test_a_file_that_cannot_be_had_leaves_the_other(files: tuple[Path, Path], tmp_path: Path) -> None:
+    dense, packed = files
+    subprocess.run([PAGE / "assemble.sh", dense, packed, tmp_path], check=True)
+    (tmp_path / "model.dense.onnx").unlink()
+    found = drawn(tmp_path)
+    assert found["loaded"] == "Not loaded: model.dense.onnx: the server answers 404"
+    assert found["said"] == {digit: [digit, "not loaded"] for digit in "0163"}
+    (tmp_path / "model.packed.onnx").write_bytes(packed.read_bytes()[:1000])
+    found = drawn(tmp_path)
+    assert found["ready"] == "failed"
+    assert "model.packed.onnx: Can't create a session" in found["loaded"]
+
+
+def test_the_page_is_not_assembled_of_nothing(tmp_path: Path) -> None:
+    for words, code, said in (
+        ([], 2, "usage: assemble.sh DENSE.onnx PACKED.onnx FOLDER"),
+        (["a", "b", tmp_path / "site"], 3, "no onnxruntime-web; make js installs it"),
+    ):
+        command = [PAGE / "assemble.sh", *words]
+        done = subprocess.run(command, env={"ORT_WEB": str(tmp_path)}, capture_output=True, text=True)
+        assert (done.returncode, said in done.stderr) == (code, True)
+    assert not (tmp_path / "site").exists()

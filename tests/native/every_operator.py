@@ -14,6 +14,7 @@ import numpy as np
 from sparse_export.runtime.session import InferenceSession
 
 from .layers import Layer, pool_case, shapes_of
+from .pools import bytes_pooled
 from .quantized import QuantizedLayer
 from .tables import OPERATORS, Operator
 
@@ -21,6 +22,8 @@ from .tables import OPERATORS, Operator
 def failure(operator: Operator) -> str:
     """What the operator gets wrong, or an empty string; both with one thread and with two."""
     rng = np.random.default_rng(7)
+    if operator.name == "QMaxPool":
+        return next((wrong for _ in range(50) if (wrong := bytes_pooled(rng))), "")
     if operator.layer == "MaxPool":
         model, x, expected = pool_case(rng)
         y = InferenceSession(model).run(None, {"x": x})[0]

@@ -86,15 +86,48 @@ def test_what_was_measured_counts_where_it_was_measured(exported: onnx.ModelProt
     assert ran(lost, tmp_path) == {"SparseMatMul"}
 
 
-@pytest.mark.parametrize("external", [False, True])
-def test_from_a_file_nothing_of_it_is_held(exported: onnx.ModelProto, tmp_path: Path, external: bool) -> None:
+def test_from_a_file_nothing_of_it_is_held(exported: onnx.ModelProto, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
-    onnx.save(telling(exported, MIXED), path, save_as_external_data=external, size_threshold=64)
+    onnx.save(telling(exported, MIXED), path)
     session = sparse_export.InferenceSession(path, profiled(tmp_path))
     assert session._model_bytes is None
+    assert operators(session, {"h0": X}) == {"Gemm", "SparseMatMul"}
+
+
+def test_a_file_with_external_data_is_chosen_from_in_options_of_our_own(
+    exported: onnx.ModelProto, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.onnx"
+    onnx.save(telling(exported, MIXED), path, save_as_external_data=True, size_threshold=64)
+    wanted = sparse_export.InferenceSession(path, packed="none").run(None, {"h0": X})[0]
     # onnxruntime 1.20 finds no external data beside a model that it gets as bytes: there all stays packed.
-    old = external and onnxruntime.__version__.startswith("1.20.")
-    assert operators(session, {"h0": X}) == ({"SparseMatMul"} if old else {"Gemm", "SparseMatMul"})
+    old = onnxruntime.__version__.startswith("1.20.")
+    for options, expanded in ((None, not old), (profiled(tmp_path), False)):
+        session = sparse_export.InferenceSession(path, options)
+        assert (session._settled().model is not None) is expanded
+        assert session._model_bytes is None
+        np.testing.assert_allclose(session.run(None, {"h0": X})[0], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_options_that_serve_files_of_several_folders_find_the_data_of_each(
+    exported: onnx.ModelProto, tmp_path: Path
+) -> None:
+    options = onnxruntime.SessionOptions()
+    for place, factor in (("one", 1), ("two", 2)):
+        (tmp_path / place).mkdir()
+        model = telling(exported, MIXED)
+        for tensor in model.graph.initializer:
+            if tensor.data_type == onnx.TensorProto.FLOAT:
+                values = onnx.numpy_helper.to_array(tensor) * np.float32(factor)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+        path = tmp_path / place / "model.onnx"
+        wanted = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"h0": X})[0]
+        onnx.save(model, path, save_as_external_data=True, location="model.data", size_threshold=64)
+        for session in (
+            sparse_export.InferenceSession(path, options),
+            onnxruntime.InferenceSession(path, options),
+        ):
+            np.testing.assert_allclose(session.run(None, {"h0": X})[0], wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_other_providers_later_keep_the_choice(exported: onnx.ModelProto, tmp_path: Path) -> None:

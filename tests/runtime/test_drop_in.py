@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -82,8 +83,9 @@ def test_all_ways_of_giving_the_parameters(tmp_path: Path, wanted: np.ndarray[An
 
 
 def test_threads_reach_the_session() -> None:
-    session = sparse_export.InferenceSession(MODEL, threads=3)
-    assert session.get_session_options().intra_op_num_threads == 3
+    for threads in (3, np.int64(3)):
+        session = sparse_export.InferenceSession(MODEL, threads=threads)
+        assert session.get_session_options().intra_op_num_threads == 3
 
 
 def test_contradictions_and_unknown_choices_are_input_errors() -> None:
@@ -93,6 +95,51 @@ def test_contradictions_and_unknown_choices_are_input_errors() -> None:
         sparse_export.InferenceSession(MODEL, packed="gpu")
     with pytest.raises(TypeError, match="Unable to load from type"):
         sparse_export.InferenceSession(bytearray(MODEL))
+
+
+def test_a_path_that_is_no_file_says_what_is_wrong_with_it(tmp_path: Path) -> None:
+    for path, problem in (
+        (tmp_path, "not a file"),
+        (tmp_path / "model.onnx", "no such file"),
+        (tmp_path / ("a" * 999), "File name too long"),
+        ("model\x1b[31m.onnx", r"model\\x1b\[31m.onnx: no such file"),
+    ):
+        with pytest.raises(InputError, match=problem):
+            sparse_export.InferenceSession(path)
+
+
+def test_paths_of_bytes_are_taken_as_onnxruntime_takes_them(
+    tmp_path: Path, wanted: np.ndarray[Any, Any]
+) -> None:
+    class Place(os.PathLike[bytes]):
+        def __fspath__(self) -> bytes:
+            return os.fsencode(tmp_path / "model.onnx")
+
+    (tmp_path / "model.onnx").write_bytes(MODEL)
+    session = sparse_export.InferenceSession(Place())  # type: ignore[arg-type]
+    assert np.array_equal(session.run(None, {"x": X})[0], wanted)
+
+
+@pytest.mark.parametrize("providers", [[3], [None], [["CPUExecutionProvider", {}]]])
+def test_odd_providers_meet_what_onnxruntime_does_with_them(
+    providers: Any, wanted: np.ndarray[Any, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = sparse_export.InferenceSession(MODEL, providers=providers)
+    assert np.array_equal(session.run(None, {"x": X})[0], wanted)
+    assert "values must be either strings or (string, dict) tuples" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", ["options", 3, onnxruntime.RunOptions()])
+def test_options_that_are_none_are_an_input_error(options: Any) -> None:
+    for use in (sparse_export.register, lambda given: sparse_export.InferenceSession(MODEL, given)):
+        with pytest.raises(InputError, match=r"expected onnxruntime\.SessionOptions, not"):
+            use(options)
+
+
+@pytest.mark.parametrize("threads", [-1, 2.5, "2", None, 1 << 40])
+def test_threads_are_a_whole_number(threads: Any) -> None:
+    with pytest.raises(InputError, match="expected a whole number from 0 on"):
+        sparse_export.InferenceSession(MODEL, threads=threads)
 
 
 def test_io_binding(session: onnxruntime.InferenceSession, wanted: np.ndarray[Any, Any]) -> None:

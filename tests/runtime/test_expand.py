@@ -17,9 +17,12 @@ from sparse_export.exporter.rewrite import weight_functions
 from sparse_export.formats.base import Array, Format, Packed
 from sparse_export.runtime import choice, expand
 from sparse_export.runtime.library import library_path, loaded
+from tests.native.tables import OPERATORS
 
 BY_LIBRARY = expand.by_library(loaded(library_path()))
 FORMATS = formats.packable()
+#: What it reads as rows or as bits. A format with another kernel, or none, is left to its function.
+READ = {operator.prefix for operator in OPERATORS if operator.kernel in ("f32_csr", "f32_codes")}
 
 
 def model_of(fmt: Format, packed: Packed, *, reads_component: bool = False) -> onnx.ModelProto:
@@ -81,7 +84,7 @@ def test_every_format_gives_what_it_was_packed_from(fmt: Format) -> None:
         assert held.dtype == array.dtype and held.shape == array.shape and held.tobytes() == array.tobytes()
         session = sparse_export.InferenceSession(model.SerializeToString())
         assert session.run(None, {})[0].tobytes() == array.tobytes()
-    assert taken
+    assert bool(taken) == (fmt.operator in READ)
 
 
 def test_a_component_that_somebody_else_reads_stays() -> None:
@@ -117,3 +120,47 @@ def test_damaged_models_are_never_read_outside() -> None:
     whole = model_of(fmt, fmt.pack(weight.astype(np.float32))).SerializeToString()
     for place, value in zip(rng.integers(0, len(whole), 600), rng.integers(0, 256, 600), strict=True):
         choice.settled(whole[:place] + bytes([value]) + whole[place + 1 :], "avx2", expand=BY_LIBRARY)
+
+
+def in_branches(fmt: Format, packed: Packed, *, captured: bool) -> onnx.ModelProto:
+    """The weight in each branch of an If, its components there too or captured from the graph around it."""
+    model = model_of(fmt, packed)
+    graph = model.graph
+    branches = []
+    for name, factor in (("then", 1.0), ("else", 2.0)):
+        nodes = [graph.node[0], helper.make_node("Mul", ["weight", f"{name}_factor"], [f"{name}_out"])]
+        inits = [numpy_helper.from_array(np.float32(factor), f"{name}_factor")]
+        inits += [] if captured else list(graph.initializer)
+        branches.append(helper.make_graph(nodes, name, [], [onnx.ValueInfoProto(name=f"{name}_out")], inits))
+    choice_of = helper.make_node("If", ["which"], ["w"], then_branch=branches[0], else_branch=branches[1])
+    which = helper.make_tensor_value_info("which", TensorProto.BOOL, [])
+    outer = list(graph.initializer) if captured else []
+    made = helper.make_graph([choice_of], "g", [which], [onnx.ValueInfoProto(name="w")], outer)
+    return helper.make_model(
+        made, functions=model.functions, opset_imports=model.opset_import, ir_version=model.ir_version
+    )
+
+
+@pytest.mark.parametrize("captured", [False, True], ids=["own", "captured"])
+def test_weights_in_branches_are_made_dense_there(captured: bool) -> None:
+    fmt = formats.get("csr")
+    weight = np.zeros((40, 300), np.float32)  # dense it is longer than any length in the packed model
+    weight[::3, ::7] = 1.5
+    model = in_branches(fmt, fmt.pack(weight), captured=captured)
+    found = dense(model)
+    assert found is not None and not found.functions and not found.graph.initializer
+    for attribute in found.graph.node[0].attribute:
+        assert [node.op_type for node in attribute.g.node] == ["Mul"]
+        assert "weight" in {tensor.name for tensor in attribute.g.initializer}
+    session = sparse_export.InferenceSession(model.SerializeToString())
+    for which, factor in ((True, 1), (False, 2)):
+        assert np.array_equal(session.run(None, {"which": np.array(which)})[0], weight * factor)
+
+
+def test_nothing_of_a_component_is_left_in_the_model() -> None:
+    fmt, rng = formats.get("csr"), np.random.default_rng(0)
+    weight = np.where(rng.random((64, 64)) < 0.2, rng.standard_normal((64, 64)), 0).astype(np.float32)
+    packed = fmt.pack(weight)
+    model = choice.settled(model_of(fmt, packed).SerializeToString(), "avx2", expand=BY_LIBRARY).model
+    assert model is not None and packed.components["values"].tobytes() not in model
+    assert len(model) < weight.nbytes + 500  # nor of the function

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <utility>
 
 #if defined(__x86_64__)
@@ -172,6 +173,22 @@ inline Vec repeat(float value, std::integer_sequence<int, I...>) {
 }
 
 inline Vec broadcast(float value) { return repeat(value, std::make_integer_sequence<int, lanes>()); }
+
+// Its lanes added up.
+inline float sum_of(Vec v) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_ps(reinterpret_cast<__m512>(v));
+#else
+  typedef float Quad __attribute__((vector_size(16)));
+  Quad quads[lanes / 4];
+  std::memcpy(quads, &v, sizeof v);
+  Quad sum = quads[0];
+  for (int64_t i = 1; i < lanes / 4; ++i) {
+    sum += quads[i];
+  }
+  return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+#endif
+}
 
 }  // namespace
 }  // namespace sparse_export

@@ -214,7 +214,7 @@ void mutate(Random& random, Case& made) {
   if (chance(random, 2)) {
     made.inputs.pop_back();
   }
-  if (chance(random, 2)) {
+  if (chance(random, 2) && !made.inputs.empty()) {
     OrtValue& input = made.inputs[random() % made.inputs.size()];
     const std::vector<int64_t> shape = input.shape;
     int64_t count = 1;
@@ -258,13 +258,19 @@ std::vector<int64_t> add_window(Random& random, bool one_dimension, OrtKernelInf
   return spatial;
 }
 
-Case random_pool(Random& random) {
+Case random_pool(Random& random, bool signs) {
   Case made;
   std::vector<int64_t> window;
   std::vector<int64_t> shape = add_window(random, false, made.info, window);
   made.info.lists["kernel_shape"] = window;
   for (size_t i = 0; i < 4 && chance(random, 90); ++i) {  // padding as large as the window is refused
     made.info.lists["pads"][i] = std::min(made.info.lists["pads"][i], window[i % 2] - 1);
+  }
+  if (!signs) {
+    made.info.lists["ceil_mode"] = {chance(random, 95) ? uniform(random, 0, 1) : odd_value(random)};
+    shape.insert(shape.begin(), {uniform(random, 0, 3), uniform(random, 1, 9)});
+    made.inputs.push_back(random_bytes(random, shape));
+    return made;
   }
   const int64_t bytes = uniform(random, 1, 9);
   shape.insert(shape.begin(), uniform(random, 0, 3));
@@ -294,7 +300,7 @@ std::vector<int64_t> output_shape(const Case& made, bool packed) {
 
 Case random_case(Random& random, const std::string& name, size_t inputs) {
   if (name.find("Pool") != std::string::npos) {
-    return random_pool(random);
+    return random_pool(random, name.rfind("Xnor", 0) == 0);
   }
   Case made;
   const bool conv = name.find("Conv") != std::string::npos;
@@ -352,7 +358,7 @@ Case random_case(Random& random, const std::string& name, size_t inputs) {
 bool run_case(Random& random, const OrtCustomOp* op, Case& made) {
   made.info.inputs = &made.inputs;
   made.info.constant.assign(made.inputs.size(), true);
-  if (chance(random, 2)) {
+  if (chance(random, 2) && !made.inputs.empty()) {
     made.info.constant[random() % made.inputs.size()] = false;
   }
   void* kernel = nullptr;

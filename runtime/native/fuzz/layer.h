@@ -96,6 +96,9 @@ Expected expect(const Layer& layer, const Input& input);
 // `y` has the output's memory. Throws sparse_export::Error.
 void run_case(const Case& made, const Input& input, const Buffer& x, const float* z, Buffer& y, std::string& path);
 
+// A random pool of bytes through the kernels of the current target: what differs from the plain loops, or nothing.
+std::string run_pool(Random& random);
+
 // Of s8_csr: parameters; X and Z, whole numbers of 8 bits; an output from its exact sum; and the call, whose bytes
 // become floats in `y`.
 void set_quantization(Random& random, Layer& layer);

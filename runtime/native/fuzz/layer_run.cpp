@@ -1,44 +1,14 @@
 // A random layer through the kernels of the current target, and which way they take: the program counts the ways, so
 // that none is left out unseen.
-#include <thread>
-
 #include "kernels/bit_bit/call.h"
 #include "kernels/rows/packed.h"
 #include "layer.h"
+#include "test_pool.h"
 
 namespace fuzz {
 namespace {
 
 using namespace sparse_export;
-
-// Every thread gets a contiguous range; with one thread, iterations run backwards on the caller's.
-class TestPool final : public Pool {
- public:
-  explicit TestPool(size_t threads) : threads_(threads) {}
-
- private:
-  void run(size_t count, void (*body)(void*, size_t), void* data, bool) const override {
-    if (threads_ == 1) {
-      for (size_t i = count; i-- > 0;) {
-        body(data, i);
-      }
-      return;
-    }
-    std::vector<std::thread> threads;
-    for (size_t index = 0; index < threads_; ++index) {
-      threads.emplace_back([=, this] {
-        for (size_t i = count * index / threads_; i < count * (index + 1) / threads_; ++i) {
-          body(data, i);
-        }
-      });
-    }
-    for (std::thread& thread : threads) {
-      thread.join();
-    }
-  }
-
-  size_t threads_;
-};
 
 const char* name_of(const f32_csr::Plan& plan) {
   using f32_csr::Layout;

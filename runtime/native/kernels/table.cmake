@@ -13,3 +13,4 @@ sparse_export_kernel(f32_codes PREFIX BinaryWeight kernel.cpp scalar avx2 avx512
 sparse_export_kernel(f32_masked kernel.cpp scalar avx2 avx512 neon)
 sparse_export_kernel(bit_bit ROUNDING exact kernel.cpp scalar avx2 avx512 avx512vnni neon neondot neonsha3)
 sparse_export_kernel(s8_csr ROUNDING exact kernel.cpp scalar avx2 avx512 avx512vnni neon neondot neoni8mm)
+sparse_export_kernel(u8_pool kernel.cpp scalar avx2 avx512 neon)

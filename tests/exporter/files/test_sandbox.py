@@ -7,6 +7,7 @@ import os
 import pickle
 import resource
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -174,6 +175,18 @@ def test_garbage_of_the_parent_is_left_to_it(monkeypatch: pytest.MonkeyPatch) ->
     finally:
         gc.enable()
     assert gc.get_freeze_count() == 0
+
+
+def test_a_child_imports_nothing_for_itself() -> None:
+    """Another thread may be importing the same at the fork, and never goes on in the child."""
+    program = """
+import sys
+from sparse_export.exporter.files import sandbox
+there = sandbox.run(lambda: list(sys.modules), memory=1 << 28, seconds=20)
+print(*sorted(set(there) - set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
 
 
 def test_a_child_that_waits_for_ever_is_asked_once_more(

@@ -1,12 +1,16 @@
-// Weights of few values times float activations: by tables of sums where a register holds one, otherwise by tiles.
+// Weights of few values times float activations: by tables of sums, in registers where one holds them, or by tiles.
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wuninitialized"  // GCC 12 finds them in its own intrinsics (bug 105593)
 #endif
-#include "tile.h"
+#include "store.h"
 
 #if defined(__AVX512F__) || defined(__AVX2__)
-#include "store.h"
 #include "tables.h"
+#include "tile.h"
+#elif defined(SPARSE_EXPORT_NEON)
+#include "tile.h"
+#else
+#include "sums.h"
 #endif
 
 namespace sparse_export::f32_codes {
@@ -38,7 +42,7 @@ bool run_unit(const Call& call, const Cut& cut, size_t unit) noexcept {
 
 constexpr CutRule rule = {.work = 4e6, .pixels = 128, .grain = 4, .fewest_rows = 256, .most_rows = 1024};
 
-#else
+#elif defined(SPARSE_EXPORT_NEON)
 
 bool run_unit(const Call& call, const Cut& cut, size_t unit) noexcept {
   const Part part = part_of(cut, unit);
@@ -52,6 +56,15 @@ bool run_unit(const Call& call, const Cut& cut, size_t unit) noexcept {
 // A block of weights is decoded once for all pixels of a part: parts of few pixels would decode more than they
 // multiply, so it is rows that are cut for threads.
 constexpr CutRule rule = {.work = 4e6, .pixels = 64, .grain = 64, .fewest_rows = 128, .most_rows = 1024};
+
+#else
+
+bool run_unit(const Call& call, const Cut& cut, size_t unit) noexcept {
+  const Part part = part_of(cut, unit);
+  return part.pixels == 1 ? run_sums<float>(call, cut, part) : run_sums<Vec>(call, cut, part);
+}
+
+constexpr CutRule rule = {.work = 4e6, .pixels = 64, .grain = 4, .fewest_rows = 256, .most_rows = 1024};
 
 #endif
 

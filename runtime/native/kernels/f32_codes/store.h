@@ -1,4 +1,4 @@
-// From sums [pixel][row] to the output. Internal linkage.
+// From sums to the output. Internal linkage.
 #pragma once
 
 #include "call.h"
@@ -7,6 +7,28 @@
 namespace sparse_export::f32_codes {
 namespace {
 
+// One value at a time: sum(row, pixel) of a part.
+template <class Sum>
+void finish_part(const Call& call, const Cut& cut, const Part& part, Sum&& sum) {
+  const int64_t first = part.group * cut.rows + part.row;
+  if (call.matrix) {
+    for (int64_t p = 0; p < part.pixels; ++p) {
+      const int64_t at = (part.pixel + p) * call.weights.rows + first;
+      for (int64_t i = 0; i < part.rows; ++i) {
+        call.y[at + i] = finish(call.epilogue, first + i, sum(i, p), at + i);
+      }
+    }
+    return;
+  }
+  for (int64_t i = 0; i < part.rows; ++i) {
+    const int64_t at = (part.image * call.weights.rows + first + i) * cut.pixels + part.pixel;
+    for (int64_t p = 0; p < part.pixels; ++p) {
+      call.y[at + p] = finish(call.epilogue, first + i, sum(i, p), at + p);
+    }
+  }
+}
+
+// Sums [pixel][row] of a matrix product.
 inline void store_matrix(const Call& call, const Part& part, int64_t pitch, const float* sum) {
   const ActivationVec activation = spread(call.epilogue.activation);
   for (int64_t p = 0; p < part.pixels; ++p) {
@@ -73,6 +95,7 @@ inline void turn(const float* sum, int64_t pitch, int64_t count, Vec (&out)[lane
 }
 #endif
 
+// Sums [pixel][row] of a convolution.
 inline void store_image(const Call& call, const Cut& cut, const Part& part, int64_t pitch, const float* sum) {
   const Epilogue& epilogue = call.epilogue;
   const ActivationVec activation = spread(epilogue.activation);

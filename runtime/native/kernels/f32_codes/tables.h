@@ -111,6 +111,49 @@ void look_up_single(const char* index, int64_t group_bytes, const char* table, i
     store(sum + r * lanes, acc[r]);
   }
 }
+#elif defined(__AVX2__)
+// The same for one pixel, four registers, sixteen sums and whole words. Shifts use the ports of look-ups: which
+// register a code's sum is in is asked by a comparison instead, but for as many as keep all ports busy.
+inline void look_up_full(const char* index, int64_t group_bytes, const char* table, int64_t count, float* sum,
+                         bool fresh) {
+  const __m256i none = _mm256_setzero_si256();
+  __m256 acc[4];
+  SPARSE_EXPORT_UNROLL(4)
+  for (int r = 0; r < 4; ++r) {
+    acc[r] = fresh ? _mm256_setzero_ps() : _mm256_loadu_ps(sum + r * lanes);
+  }
+  for (; count > 0; count -= word_codes, index += word_bytes) {
+    __m256i codes[4];
+    SPARSE_EXPORT_UNROLL(4)
+    for (int r = 0; r < 4; ++r) {
+      const char* from = index + r / registers_of_group * group_bytes + r % registers_of_group * vector_bytes;
+      codes[r] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    }
+    SPARSE_EXPORT_UNROLL(8)
+    for (int i = 0; i < word_codes; ++i, table += 64) {
+      const __m256 low = _mm256_load_ps(reinterpret_cast<const float*>(table));
+      const __m256 high = _mm256_load_ps(reinterpret_cast<const float*>(table) + 8);
+      SPARSE_EXPORT_UNROLL(4)
+      for (int r = 0; r < 4; ++r) {
+        const __m256i at = _mm256_srli_epi32(codes[r], 4 * i);
+        const __m256 in_low = _mm256_permutevar8x32_ps(low, at), in_high = _mm256_permutevar8x32_ps(high, at);
+        __m256 found;
+        if (i >= 5) {
+          const __m256i top = _mm256_slli_epi32(codes[r], 28 - 4 * i);
+          found = _mm256_blendv_ps(in_low, in_high, _mm256_castsi256_ps(top));
+        } else {
+          const __m256i top = _mm256_and_si256(codes[r], _mm256_set1_epi32(8 << (4 * i)));
+          found = _mm256_blendv_ps(in_high, in_low, _mm256_castsi256_ps(_mm256_cmpeq_epi32(top, none)));
+        }
+        acc[r] = _mm256_add_ps(acc[r], found);
+      }
+    }
+  }
+  SPARSE_EXPORT_UNROLL(4)
+  for (int r = 0; r < 4; ++r) {
+    _mm256_storeu_ps(sum + r * lanes, acc[r]);
+  }
+}
 #endif
 
 // All rows of a unit. Codes of one row group lie together, so `group_bytes` is their distance.
@@ -123,6 +166,11 @@ void look_up_all(const char* index, int64_t group_bytes, int64_t registers, cons
 #if defined(__AVX512F__)
     if (Pixels == 1 && registers - r >= step && count % word_codes == 0) {
       look_up_single<kind>(from, group_bytes, table, count, sum, fresh);
+      continue;
+    }
+#elif defined(__AVX2__)
+    if (kind == Kind::full && Pixels == 1 && registers - r >= step && count % word_codes == 0) {
+      look_up_full(from, group_bytes, table, count, sum, fresh);
       continue;
     }
 #endif

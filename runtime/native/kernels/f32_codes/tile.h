@@ -5,6 +5,7 @@
 #include "core/epilogue_vector.h"
 #include "core/scratch.h"
 #include "input.h"
+#include "store.h"
 
 namespace sparse_export::f32_codes {
 namespace {
@@ -251,25 +252,6 @@ inline void few_pixels(const Call& call, const Part& part) {
   }
 }
 
-inline void finish_part(const Call& call, const Cut& cut, const Part& part, const float* sum, int64_t pitch) {
-  const int64_t first = part.group * cut.rows + part.row;
-  if (call.matrix) {
-    for (int64_t p = 0; p < part.pixels; ++p) {
-      const int64_t at = (part.pixel + p) * call.weights.rows + first;
-      for (int64_t i = 0; i < part.rows; ++i) {
-        call.y[at + i] = finish(call.epilogue, first + i, sum[i * pitch + p], at + i);
-      }
-    }
-    return;
-  }
-  for (int64_t i = 0; i < part.rows; ++i) {
-    const int64_t at = (part.image * call.weights.rows + first + i) * cut.pixels + part.pixel;
-    for (int64_t p = 0; p < part.pixels; ++p) {
-      call.y[at + p] = finish(call.epilogue, first + i, sum[i * pitch + p], at + p);
-    }
-  }
-}
-
 inline void gather(const InputBlock& block, int64_t pixels, int64_t count, float* values, int64_t pitch) {
   for (int64_t j = 0; j < count; ++j) {
     const float* from = block.base + block.column[j];
@@ -310,7 +292,7 @@ inline bool run_tiles(const Call& call, const Cut& cut, const Part& part) {
       }
     }
   }
-  finish_part(call, cut, part, sum, pitch);
+  finish_part(call, cut, part, [&](int64_t row, int64_t pixel) { return sum[row * pitch + pixel]; });
   return true;
 }
 

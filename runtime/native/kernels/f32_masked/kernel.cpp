@@ -3,6 +3,7 @@
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wuninitialized"  // GCC 12 finds them in its own intrinsics (bug 105593)
 #endif
+#include "chosen.h"
 #include "core/epilogue_vector.h"
 #include "core/scratch.h"
 #include "expand.h"
@@ -12,27 +13,6 @@ namespace {
 
 constexpr int64_t near_bytes = 64 << 10;  // of X, that may pass for every row of the weights
 constexpr int64_t chunks = 64 / lanes;    // of a mask word
-
-// The rows of X, each filled up with zeros to whole mask words.
-struct Input {
-  const float* x;
-  int64_t pitch;
-};
-
-inline float sum_of(Vec v) {
-#if defined(__AVX512F__)
-  return _mm512_reduce_add_ps(reinterpret_cast<__m512>(v));
-#else
-  typedef float Quad __attribute__((vector_size(16)));
-  Quad quads[lanes / 4];
-  std::memcpy(quads, &v, sizeof v);
-  Quad sum = quads[0];
-  for (int64_t i = 1; i < lanes / 4; ++i) {
-    sum += quads[i];
-  }
-  return (sum[0] + sum[1]) + (sum[2] + sum[3]);
-#endif
-}
 
 // sum[p] += products of one segment with `Pixels` rows of X.
 template <int Pixels>
@@ -119,10 +99,14 @@ bool run_block(const Call& call, int64_t first_row, int64_t last_row) {
   const Input input{x, pitch};
   Segment segment;
   const auto add = [&](int64_t row, int64_t number) {
-    const int64_t first = number * segment_columns;
-    const uint8_t* mask = mask_of(weights, row, number, segment);
-    add_pixels(mask, ceil_div(smaller(weights.columns - first, segment_columns), 64),
-               values_of(weights, row, number, segment), input, first, pixels, sum + (row - first_row) * pixels);
+    const int64_t first = number * segment_columns, count = smaller(weights.columns - first, segment_columns);
+    const float* values = values_of(weights, row, number, segment);
+    float* to = sum + (row - first_row) * pixels;
+    const int64_t done = add_chosen(weights, row, number, segment, values, input, pixels, to);
+    if (done < count) {
+      const uint8_t* mask = mask_of(weights, row, number, segment);
+      add_pixels(mask + done / 8, ceil_div(count - done, 64), values + done / 2, input, first + done, pixels, to);
+    }
   };
   // Weights in the order of memory, where X stays close; otherwise a part of X at a time.
   const int64_t step = pitch * pixels * 4 <= near_bytes ? weights.segments() : 1;
