@@ -1,6 +1,6 @@
 """Nodes of a model moved to other domains, with the functions that they have there.
 
-Domains are equally long: a node changes in place, and only the graph around it may change its length.
+Domains are equally long: a node changes in place, and no length in the file does.
 """
 
 from __future__ import annotations

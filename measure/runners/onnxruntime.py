@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ...runtime.inputs import Feeds, InputSpec, spec_of
 from ...runtime.stock import opened
 from ...runtime.stock import options as stock_options
+
+_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
 def onnx_inputs(session: Any) -> list[InputSpec]:
@@ -28,6 +31,8 @@ class OnnxRuntime:
         # As each makes them by itself: `sparse_export.InferenceSession` does without onnxruntime's arena.
         self._options = stock_options(threads=threads, severity=3, arena=stock)
         self._options.inter_op_num_threads = 1
+        if not stock:  # likewise: where the data of a model lies that is given as bytes
+            self._options.add_session_config_entry(_FOLDER, str(Path(path).resolve().parent))
         self._packed = None if stock else _packed_session()
         self._target = None if stock else _target()
 
