@@ -25,7 +25,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from . import as_floats, cost, mapped, wire
+from . import activations, as_floats, cost, mapped, wire
 from .cost import Work
 from .domains import DOMAIN, EXPANDED_DOMAIN, Node, functions, moved_to, renamed
 from .expand import Expand, expanded, is_weight
@@ -54,10 +54,13 @@ class Settled:
         Names of the native operators that its nodes are; None where that cannot be told.
     model
         The model with those of its packed layers expanded that are expected to lose; None where none does.
+    small
+        Whether its activations are known to be small.
     """
 
     operators: frozenset[str] | None = None
     model: bytes | None = None
+    small: bool = False
 
 
 #: Of what cannot be read.
@@ -111,7 +114,10 @@ def settled(
                 edits += [removed(data, function) for function, name in functions(data) if name in operators]
             operators |= {OPERATOR} if pools else set()
             holders.update(wire.inside(data, wire.whole(data), wire.MODEL_GRAPH))
-            return Settled(operators, edited(data, fitted(data, edits, holders), added) if edits else None)
+            works = [_work(told) for told in _dict(_metadata(data).get(WORK_KEY)).values()]
+            small = activations.are_small(data, [work for work in works if work])
+            made = edited(data, fitted(data, edits, holders), added) if edits else None
+            return Settled(operators, made, small)
     except (OSError, ValueError, RecursionError):
         return UNKNOWN
 

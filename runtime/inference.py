@@ -136,8 +136,6 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
         if not sess_options:
             sess_options = onnxruntime.SessionOptions()
             sess_options.intra_op_num_threads = threads
-            # onnxruntime's arena grows by powers of two and gives nothing back: more than a small net takes.
-            sess_options.enable_cpu_mem_arena = False
         elif threads:
             raise InputError("threads and sess_options are both given; set sess_options.intra_op_num_threads")
         self._options, self._packed, self._model = sess_options, packed, path_or_bytes
@@ -163,6 +161,8 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
             return
         version = self._version()
         found = self._settled()
+        if self._ours:  # whoever gives options decides it there
+            self._options.enable_cpu_mem_arena = not found.small
         with registered(self._options, found.operators):
             if found.model is not None:
                 try:
@@ -195,7 +195,7 @@ class InferenceSession(onnxruntime.InferenceSession):  # type: ignore[misc,unuse
         )
         external = b"location" in (found.model or b"")  # most likely
         if external and folder is not None and not self._finds_data(folder):
-            return choice.Settled(found.operators)  # from its path, then, as it is
+            return choice.Settled(found.operators, small=found.small)  # from its path, then, as it is
         return found
 
     def _may_map(self) -> bool:

@@ -55,7 +55,6 @@ def options(
     registered: bool = False,
     severity: int = SILENT,
     written: Path | None = None,
-    arena: bool = True,
 ) -> Any:
     """Session options of onnxruntime.
 
@@ -69,8 +68,6 @@ def options(
         Whether the native operators run packed layers.
     written
         Where the graph is written as it is after optimisation.
-    arena
-        Whether onnxruntime keeps memory of its own for activations.
 
     Raises
     ------
@@ -84,7 +81,6 @@ def options(
     made = onnxruntime.SessionOptions()
     made.log_severity_level = severity
     made.intra_op_num_threads = threads
-    made.enable_cpu_mem_arena = arena
     if written is not None:
         made.optimized_model_filepath = str(written)
     if not optimize:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from ...runtime.inputs import Feeds, InputSpec, spec_of
 from ...runtime.stock import opened
 from ...runtime.stock import options as stock_options
-
-_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
 def onnx_inputs(session: Any) -> list[InputSpec]:
@@ -28,11 +25,9 @@ class OnnxRuntime:
 
     def __init__(self, path: str, threads: int, stock: bool, provider: str = "CPUExecutionProvider") -> None:
         self._path, self._provider = path, provider
-        # As each makes them by itself: `sparse_export.InferenceSession` does without onnxruntime's arena.
-        self._options = stock_options(threads=threads, severity=3, arena=stock)
+        self._threads = threads
+        self._options = stock_options(threads=threads, severity=3)
         self._options.inter_op_num_threads = 1
-        if not stock:  # likewise: where the data of a model lies that is given as bytes
-            self._options.add_session_config_entry(_FOLDER, str(Path(path).resolve().parent))
         self._packed = None if stock else _packed_session()
         self._target = None if stock else _target()
 
@@ -40,7 +35,9 @@ class OnnxRuntime:
         if self._packed is None:
             self._session = opened(self._path, self._options, self._provider)
         else:  # as a program does it: what would lose here is expanded
-            self._session = self._packed(self._path, self._options, [self._provider], packed="cpu")
+            self._session = self._packed(
+                self._path, None, [self._provider], threads=self._threads, packed="cpu"
+            )
         self._run = self._session.run
 
     def target(self) -> str | None:
