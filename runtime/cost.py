@@ -157,7 +157,7 @@ def estimate(work: Work, kernel: str, target: str) -> Estimate:
         found = cost_int8.seconds(
             work.size, work.nnz, work.outputs, work.inputs, results, target, linear=linear
         )
-        return Estimate(*found)
+        return Estimate(*found, caution=CAUTION)
     coefficients = _coefficients(target)
     name = kernel if f"{kernel} {work.kind}" in coefficients else _KERNEL
     entries = work.size if _table()["kernels"][name]["entries"] == "all" else work.nnz

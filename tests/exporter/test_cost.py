@@ -142,3 +142,9 @@ def test_depthwise_layers_are_expanded_for_speed(rng: np.random.Generator) -> No
     made = model([node], {"w": pruned(rng, 256, 1, 3, 3)}, ["n", 256, 14, 14], 4)
     (row,) = decided(made, (1, 256, 14, 14))
     assert row.expanded and "depthwise" in row.run_reason
+
+
+def test_integers_too_have_to_win_by_more_than_the_table_errs() -> None:
+    found = cost.estimate(cost.Work(cost.INTEGERS, 18432, 10888, 128, 256, 16384), "csr", "avx512vnni")
+    assert found.packed < found.dense < found.packed * cost.CAUTION
+    assert found.loses
