@@ -9,7 +9,7 @@ import onnxruntime as ort
 import pytest
 
 from sparse_export import formats
-from sparse_export.exporter.rewrite.functions import NO_SCALE, SIZES
+from sparse_export.exporter.rewrite.functions import LATER, NO_SCALE, SIZES
 from sparse_export.formats.base import Array, matrix_shape
 
 DECODABLE = [fmt.name for fmt in formats.all_formats() if fmt.operator]
@@ -29,7 +29,7 @@ def decode_in_onnxruntime(fmt: formats.Format, packed: formats.Packed) -> Array:
     text = f"""<ir_version: 8, opset_import: ["" : 18, "t" : 1]>
     g () => (float[N] dense) {{ dense = t.Decode <shape = {list(packed.shape)}> ({inputs}) }}
     <domain: "t", opset_import: ["" : 18]>
-    Decode <shape> ({inputs}) => (dense) {{ {SIZES} {NO_SCALE} {fmt.operator_decode} {place} }}"""
+    Decode <shape> ({inputs}) => (dense) {{ {SIZES} {LATER} {NO_SCALE} {fmt.operator_decode} {place} }}"""
     model = onnx.parser.parse_model(text)
     for name in fmt.operator_inputs:
         array = packed.components[name]
