@@ -96,7 +96,8 @@ def settled(
             uses: Counter[str] = Counter()
             nodes = list(_nodes(data, uses))
             outer = [node for node in nodes if not node.inner and not is_weight(node.operator)]
-            moved, added = moved_to(data, _domains(data, outer, target) if choose and outer else [])
+            told = _metadata(data)
+            moved, added = moved_to(data, _domains(told, outer, target) if choose and outer else [])
             edits, holders = _dense(data, nodes, uses, expand) if expand else ([], set())
             gone = {node.domain for node, _ in moved}
             kept = {node.operator for node in nodes if node.domain not in gone}
@@ -113,8 +114,8 @@ def settled(
             if edits:  # it is not the file any more: without what is registered, then, it is smaller
                 edits += [removed(data, function) for function, name in functions(data) if name in operators]
             operators |= {OPERATOR} if pools else set()
-            holders.update(wire.inside(data, wire.whole(data), wire.MODEL_GRAPH))
-            works = [_work(told) for told in _dict(_metadata(data).get(WORK_KEY)).values()]
+            holders.update(wire.graphs(data))
+            works = map(_work, _dict(told.get(WORK_KEY)).values())
             small = activations.are_small(data, [work for work in works if work])
             made = edited(data, fitted(data, edits, holders), added) if edits else None
             return Settled(operators, made, small)
@@ -171,7 +172,7 @@ def _nodes(data: memoryview, uses: Counter[str]) -> Iterator[Node]:
     ValueError
         If there is no graph: it is something else.
     """
-    graphs = list(wire.inside(data, wire.whole(data), wire.MODEL_GRAPH))
+    graphs = wire.graphs(data)
     if not graphs:
         raise ValueError("no graph")
     for graph in graphs:
@@ -209,9 +210,8 @@ def _walk(
                         yield from _walk(data, around, wire.GRAPH_NODES, uses)
 
 
-def _domains(data: memoryview, nodes: Sequence[Node], target: str) -> list[tuple[Node, str]]:
+def _domains(told: dict[str, dict[str, Any]], nodes: Sequence[Node], target: str) -> list[tuple[Node, str]]:
     """Those that the file says enough of and that belong elsewhere than they are, and where."""
-    told = _metadata(data)
     works, floats = _dict(told.get(WORK_KEY)), _dict(told.get(FLOAT_WORK_KEY))
     measured = _dict(_dict(told.get(MEASURED_KEY)).get(target))
     found = [(node, _domain(node, works, floats, measured, target)) for node in nodes] if works else []

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import math
 from collections import ChainMap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -106,7 +106,7 @@ def expanded(
     edits: list[Edit] = []
     done: set[wire.Field] = set()
     holders: set[wire.Field] = set()
-    if len(list(wire.inside(data, wire.whole(data), wire.MODEL_GRAPH))) != 1:
+    if len(wire.graphs(data)) != 1:
         return [], holders, done
     graphs: dict[wire.Field, dict[str, wire.Field]] = {}
     read: dict[str, list[wire.Field]] = {}
@@ -115,7 +115,7 @@ def expanded(
         if node.within[0].number != wire.MODEL_GRAPH:
             continue
         for graph in node.within[::_DEPTH]:
-            graphs.setdefault(graph, {} if graph in graphs else _constants(data, graph))
+            graphs.setdefault(graph, {} if graph in graphs else wire.constants(data, graph))
         tensors = ChainMap(*[graphs[graph] for graph in reversed(node.within[::_DEPTH])])
         found = _weight(data, node.place, tensors, expand, room)
         if found is None:
@@ -131,20 +131,6 @@ def expanded(
         if len(places) == uses[name]:
             edits += [removed(data, place) for place in set(places)]
     return edits, holders, done
-
-
-def _constants(data: wire.Buffer, graph: wire.Field) -> dict[str, wire.Field]:
-    """The initializers of a graph that whoever runs it cannot replace."""
-    tensors = dict(_named(data, graph, wire.GRAPH_INITIALIZERS, wire.TENSOR_NAME))
-    for name, _ in _named(data, graph, wire.GRAPH_INPUTS, wire.VALUE_NAME):
-        tensors.pop(name, None)
-    return tensors
-
-
-def _named(data: wire.Buffer, graph: wire.Field, number: int, name: int) -> Iterator[tuple[str, wire.Field]]:
-    for place in wire.inside(data, graph, number):
-        for inner in wire.inside(data, place, name):
-            yield wire.text(data, inner), place
 
 
 def _weight(

@@ -53,15 +53,11 @@ def edits(
         inputs = [wire.text(data, field) for field in wire.inside(data, node.place, wire.NODE_INPUTS)]
         for component in as_floats.components(node.operator, inputs):
             read[component] = read.get(component, 0) + 1
-    given: set[str] = set()
     gone = {edit.start for edit in taken}
     found = []
-    for graph in wire.inside(data, wire.whole(data), wire.MODEL_GRAPH) if read else ():
-        for value in wire.inside(data, graph, wire.GRAPH_INPUTS):
-            given.update(wire.text(data, inner) for inner in wire.inside(data, value, wire.VALUE_NAME))
-        for tensor in wire.inside(data, graph, wire.GRAPH_INITIALIZERS):
-            (called,) = (wire.text(data, inner) for inner in wire.inside(data, tensor, wire.TENSOR_NAME))
-            if read.get(called) != uses.get(called) or called in given:  # others may copy it, or change it
+    for graph in wire.graphs(data) if read else ():
+        for called, tensor in wire.constants(data, graph).items():
+            if read.get(called) != uses.get(called):  # others may copy it
                 continue
             content = _outside(data, tensor, called, name)
             start = wire.begin(data, tensor)

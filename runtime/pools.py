@@ -9,7 +9,7 @@ quantize alike. No number changes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from . import wire
@@ -56,7 +56,7 @@ def replaced(data: wire.Buffer, packed: Collection[wire.Field], uses: Mapping[st
     ValueError
         If the bytes are no model, or it is written in an unusual way.
     """
-    graphs = list(wire.inside(data, wire.whole(data), wire.MODEL_GRAPH))
+    graphs = wire.graphs(data)
     if len(graphs) != 1 or not packed:
         return []
     nodes = [_read(data, place) for place in wire.inside(data, graphs[0], wire.GRAPH_NODES)]
@@ -64,7 +64,8 @@ def replaced(data: wire.Buffer, packed: Collection[wire.Field], uses: Mapping[st
     if not pools:
         return []
     constants = _Constants(data, graphs[0])
-    left = Counter(uses) + Counter(_names(data, graphs[0], wire.GRAPH_OUTPUTS, wire.VALUE_NAME))
+    outputs = wire.named(data, graphs[0], wire.GRAPH_OUTPUTS, wire.VALUE_NAME)
+    left = Counter(uses) + Counter(name for name, _ in outputs)
     makers = {name: node for node in nodes for name in node.outputs}
     readers = {name: node for node in nodes for name in node.inputs}
     edits, pieces, unread = [], [], []
@@ -85,7 +86,7 @@ def replaced(data: wire.Buffer, packed: Collection[wire.Field], uses: Mapping[st
         unread += [name for node in gone for name in node.inputs[1:]]
         pieces.append(_node(before.inputs[0], behind.outputs[0], attributes))
     left.subtract(unread)
-    places = [constants.held[name][0] for name in set(unread) if not left[name] and name in constants.held]
+    places = [constants.held[name] for name in set(unread) if not left[name] and name in constants.held]
     edits += [removed(data, place) for place in places]
     return [*edits, *appended(graphs[0], *pieces)]
 
@@ -114,23 +115,12 @@ def _read(data: wire.Buffer, place: wire.Field) -> _Node:
     return node
 
 
-def _names(data: wire.Buffer, graph: wire.Field, number: int, name: int) -> Iterator[str]:
-    for place in wire.inside(data, graph, number):
-        for inner in wire.inside(data, place, name):
-            yield wire.text(data, inner)
-
-
 class _Constants:
-    """The initializers that nobody who runs the model may replace: where each lies, and where its name."""
+    """The initializers that nobody who runs the model may replace, and where each lies."""
 
     def __init__(self, data: wire.Buffer, graph: wire.Field) -> None:
         self._data = data
-        self.held: dict[str, tuple[wire.Field, wire.Field]] = {}
-        for place in wire.inside(data, graph, wire.GRAPH_INITIALIZERS):
-            for name in wire.inside(data, place, wire.TENSOR_NAME):
-                self.held[wire.text(data, name)] = place, name
-        for given in _names(data, graph, wire.GRAPH_INPUTS, wire.VALUE_NAME):
-            self.held.pop(given, None)
+        self.held = wire.constants(data, graph)
 
     def same(self, one: _Node, other: _Node) -> bool:
         """Whether two nodes have scales and zero points of one value, along one axis."""
@@ -149,9 +139,10 @@ class _Constants:
         """What a constant is, but for its name."""
         if name not in self.held:
             return None
-        place, named = self.held[name]
-        start = named.start - len(wire.head(wire.TENSOR_NAME, named.end - named.start))
-        return bytes(self._data[place.start : start]) + bytes(self._data[named.end : place.end])
+        place = self.held[name]
+        (named,) = wire.inside(self._data, place, wire.TENSOR_NAME)
+        before = self._data[place.start : wire.begin(self._data, named)]
+        return bytes(before) + bytes(self._data[named.end : place.end])
 
 
 def _is_behind(node: _Node, makers: Mapping[str, _Node], packed: Collection[wire.Field]) -> bool:

@@ -124,6 +124,44 @@ def whole(data: Buffer) -> Field:
     return Field(0, 0, len(data))
 
 
+def graphs(data: Buffer) -> list[Field]:
+    """The graphs of a model: one, unless it is written in an unusual way.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are no message.
+    """
+    return list(inside(data, whole(data), MODEL_GRAPH))
+
+
+def named(data: Buffer, holder: Field, number: int, name: int) -> Iterator[tuple[str, Field]]:
+    """The messages in a field under that number, each with the name that it has under the other.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are no message.
+    """
+    for place in inside(data, holder, number):
+        for inner in inside(data, place, name):
+            yield text(data, inner), place
+
+
+def constants(data: Buffer, graph: Field) -> dict[str, Field]:
+    """The initializers of a graph that whoever runs it cannot replace.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are no message.
+    """
+    found = dict(named(data, graph, GRAPH_INITIALIZERS, TENSOR_NAME))
+    for name, _ in named(data, graph, GRAPH_INPUTS, VALUE_NAME):
+        found.pop(name, None)
+    return found
+
+
 def inside(data: Buffer, field: Field, number: int) -> Iterator[Field]:
     """The fields of that number in the message that a field holds."""
     return (inner for inner in fields(data, field.start, field.end) if inner.number == number)

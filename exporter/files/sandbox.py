@@ -155,9 +155,8 @@ def _fork() -> int:
     gc.disable()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", DeprecationWarning
-            )  # other threads: the child starts none of theirs
+            # Of other threads: the child starts none of theirs.
+            warnings.simplefilter("ignore", DeprecationWarning)
             pid = os.fork()
         if pid == 0:
             gc.freeze()
