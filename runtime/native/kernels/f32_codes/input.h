@@ -115,5 +115,17 @@ inline void fill_block(const Call& call, const Part& part, int64_t first, int64_
   }
 }
 
+// Calls body<span, kind>() with what a code of the weights stands for.
+template <class Body>
+inline void with_codes(const Weights& weights, const Body& body) {
+  if (weights.span == 4) {
+    weights.kind == Kind::odd ? body.template operator()<4, Kind::odd>() : body.template operator()<4, Kind::full>();
+  } else if (weights.span == 2) {
+    weights.kind == Kind::odd ? body.template operator()<2, Kind::odd>() : body.template operator()<2, Kind::full>();
+  } else {
+    weights.kind == Kind::half ? body.template operator()<1, Kind::half>() : body.template operator()<1, Kind::full>();
+  }
+}
+
 }  // namespace
 }  // namespace sparse_export::f32_codes

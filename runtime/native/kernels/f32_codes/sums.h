@@ -121,21 +121,6 @@ void sum_up(const Call& call, const Part& part, int64_t rows, const SumRoom<Foun
 }
 
 template <class Found>
-void sum_up(const Call& call, const Part& part, int64_t rows, const SumRoom<Found>& room) {
-  const Weights& weights = call.weights;
-  if (weights.span == 4) {
-    weights.kind == Kind::odd ? sum_up<Found, 4, Kind::odd>(call, part, rows, room)
-                              : sum_up<Found, 4, Kind::full>(call, part, rows, room);
-  } else if (weights.span == 2) {
-    weights.kind == Kind::odd ? sum_up<Found, 2, Kind::odd>(call, part, rows, room)
-                              : sum_up<Found, 2, Kind::full>(call, part, rows, room);
-  } else {
-    weights.kind == Kind::half ? sum_up<Found, 1, Kind::half>(call, part, rows, room)
-                               : sum_up<Found, 1, Kind::full>(call, part, rows, room);
-  }
-}
-
-template <class Found>
 bool run_sums(const Call& call, const Cut& cut, const Part& part) {
   thread_local Scratch scratch;
   const int64_t rows = ceil_div(part.rows, group_rows) * group_rows, steps = ceil_div(part.pixels, pixels_of<Found>);
@@ -148,7 +133,7 @@ bool run_sums(const Call& call, const Cut& cut, const Part& part) {
   auto* entries = reinterpret_cast<Found*>(data);
   std::memset(data + table * found, 0, static_cast<size_t>(sums * found));
   const SumRoom<Found> room = {entries, entries + table, reinterpret_cast<float*>(entries + table + sums)};
-  sum_up(call, part, rows, room);
+  with_codes(call.weights, [&]<int Span, Kind kind>() { sum_up<Found, Span, kind>(call, part, rows, room); });
   const auto* sum = reinterpret_cast<const float*>(room.sum);
   finish_part(call, cut, part, [&](int64_t row, int64_t pixel) {
     return sum[(pixel / pixels_of<Found> * rows + row) * pixels_of<Found> + pixel % pixels_of<Found>];

@@ -241,17 +241,7 @@ void sum_up(const Call& call, const Part& part, int64_t registers, const Room& r
 }
 
 void sum_up(const Call& call, const Part& part, int64_t registers, const Room& room) {
-  const Weights& weights = call.weights;
-  if (weights.span == 4) {
-    weights.kind == Kind::odd ? sum_up<4, Kind::odd>(call, part, registers, room)
-                              : sum_up<4, Kind::full>(call, part, registers, room);
-  } else if (weights.span == 2) {
-    weights.kind == Kind::odd ? sum_up<2, Kind::odd>(call, part, registers, room)
-                              : sum_up<2, Kind::full>(call, part, registers, room);
-  } else {
-    weights.kind == Kind::half ? sum_up<1, Kind::half>(call, part, registers, room)
-                               : sum_up<1, Kind::full>(call, part, registers, room);
-  }
+  with_codes(call.weights, [&]<int Span, Kind kind>() { sum_up<Span, kind>(call, part, registers, room); });
 }
 
 }  // namespace

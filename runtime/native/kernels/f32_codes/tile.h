@@ -91,10 +91,7 @@ inline bool all_finite(const float* values, int64_t count) {
   for (; i < count; ++i) {
     rest += values[i] * 0;
   }
-  for (int64_t lane = 0; lane < lanes; ++lane) {
-    rest += sum[lane];
-  }
-  return rest == 0;
+  return rest + sum_of(sum) == 0;
 }
 
 #if defined(SPARSE_EXPORT_NEON)
