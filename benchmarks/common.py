@@ -155,6 +155,17 @@ def in_process(
     return found
 
 
+def private_bytes(memory: dict[str, Any], when: str) -> int:
+    """What a file added to its process alone (RssAnon), after the allocator gave back what is free.
+
+    Parameters
+    ----------
+    when
+        "loaded" or "first_run".
+    """
+    return int(memory[when]["anon"] - memory["before"]["anon"])
+
+
 def merged(name: str, rows: list[dict[str, Any]], keys: tuple[str, ...]) -> list[dict[str, Any]]:
     """The rows of a result with these in the place of those that agree in every key; new ones last."""
     path = RESULTS / f"{name}.json"

@@ -129,17 +129,13 @@ def timing(
             "median_ms": row["latency"]["median_ms"],
             "speedup": row["speedup"],
             "load_ms": row["load"]["warm_ms"],
-            "private_bytes": _private(series.rounds),
+            "private_bytes": int(
+                statistics.median(common.private_bytes(one["memory"], "loaded") for one in series.rounds)
+            ),
             "noise": row["noise"]["verdict"],
             "target": row["target"],
         }
     return found
-
-
-def _private(rounds: list[dict[str, Any]]) -> int:
-    """What loading added to the process alone (RssAnon), after the allocator gave back what is free."""
-    used = [round["memory"] for round in rounds]
-    return int(statistics.median(one["loaded"]["anon"] - one["before"]["anon"] for one in used))
 
 
 def run(item: FieldModel, rate: float, target: str | None, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -142,11 +142,11 @@ def measured(what: str, files: Files, shape: tuple[int, ...], threads: int, roun
     row["private_bytes"], row["loaded_bytes"] = {}, {}
     for name, (path, runtime) in subjects.items():
         held = common.in_process(path, runtime, shape, threads, 0.0, runs=1, warmup=0)["memory"]
-        row["private_bytes"][name] = held["first_run"]["anon"] - held["before"]["anon"]
-        row["loaded_bytes"][name] = held["loaded"]["anon"] - held["before"]["anon"]
+        row["private_bytes"][name] = common.private_bytes(held, "first_run")
+        row["loaded_bytes"][name] = common.private_bytes(held, "loaded")
     empty = live.empty_model(common.MODELS / "empty.onnx", shape)
     held = common.in_process(empty, OURS, shape, threads, 0.0, runs=1, warmup=0)["memory"]
-    row["session_bytes"] = held["first_run"]["anon"] - held["before"]["anon"]
+    row["session_bytes"] = common.private_bytes(held, "first_run")
     row["activation_bytes"] = live.activation_bytes(files.int8, shape)
     row["faster_than_dense_int8"] = times["dense INT8"] / times["packed INT8"]
     row["stock_against_dense_int8"] = times["dense INT8"] / times["packed INT8, stock"]

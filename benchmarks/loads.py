@@ -132,8 +132,8 @@ def measure(path: Path, runtime: str, shape: tuple[int, ...]) -> dict[str, float
     held = found["memory"]
     return {
         "load_ms": found["load"]["ms"],
-        "loaded_mb": (held["loaded"]["anon"] - held["before"]["anon"]) / 2**20,
-        "run_mb": (held["first_run"]["anon"] - held["before"]["anon"]) / 2**20,
+        "loaded_mb": common.private_bytes(held, "loaded") / 2**20,
+        "run_mb": common.private_bytes(held, "first_run") / 2**20,
         "peak_mb": (held["loaded"]["peak"] - held["before"]["rss"]) / 2**20,
         "run_ms": statistics.median(found["latencies_ms"]),
     }

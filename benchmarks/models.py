@@ -103,8 +103,8 @@ def memory(net: Net) -> list[dict[str, Any]]:
     for kind, path in (("dense", dense), ("packed", common.pack(dense)), ("packed, external data", external)):
         held = common.in_process(path, "onnxruntime", shape, 1, 0.0, runs=1, warmup=0)["memory"]
         used = {
-            "loaded_mb": (held["loaded"]["anon"] - held["before"]["anon"]) / 2**20,
-            "run_mb": (held["first_run"]["anon"] - held["before"]["anon"]) / 2**20,
+            "loaded_mb": common.private_bytes(held, "loaded") / 2**20,
+            "run_mb": common.private_bytes(held, "first_run") / 2**20,
             "peak_mb": held["end"]["peak"] / 2**20,
         }
         data = path.parent.glob(f"{path.stem}.*.data")
