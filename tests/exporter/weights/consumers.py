@@ -186,6 +186,11 @@ CONSUMERS: dict[str, tuple[tuple[int, ...], str, Callable[[np.ndarray], onnx.Mod
             node("MatMul", ["X", "W"], ["Y"]), x=[3, 32], x_type=TensorProto.FLOAT16, y_type=TensorProto.FLOAT16
         ),
     ),
+    "bfloat16 behind Cast": (
+        (32, 64),
+        "bfloat16",
+        _plain(node("Cast", ["W"], ["w"], to=1), node("MatMul", ["X", "w"], ["Y"]), x=[3, 32]),
+    ),
     "float64": (
         (32, 32),
         "float64",
