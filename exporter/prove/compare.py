@@ -158,7 +158,7 @@ def _check_spelled_out(model: onnx.ModelProto, names: list[str], dense: Callable
         if alone is None:
             raise VerificationError(f"{name}: missing in the written file")
         source = np.ascontiguousarray(dense(name))
-        if source.dtype.kind == "V":  # bfloat16, which onnxruntime hands to nobody: as the floats it stands for
+        if source.dtype.kind == "V":  # bfloat16, which onnxruntime hands to nobody: as floats
             source = source.astype(np.float32)
             widened = helper.make_node("Cast", [name], [f"{name}.floats"], to=onnx.TensorProto.FLOAT)
             alone.graph.node.append(widened)
