@@ -216,7 +216,7 @@ tolerance_options = together(
     click.option(
         "--rtol",
         type=NotNegative(),
-        help="NotNegative relative to the output's own channel and row.  [default: room for rounding]",
+        help="Tolerance relative to the output's own channel and row.  [default: room for rounding]",
     ),
     click.option("--atol", type=NotNegative(), help="Absolute tolerance.  [default: 0]"),
     click.option(

@@ -35,8 +35,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def python(folder: Path, code: str) -> str:
-    """What Python prints with these files in front, the editable install switched off."""
+def started(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """Python with these files in front, the editable install switched off."""
     start = (
         "import sys\n"
         "sys.meta_path[:] = [f for f in sys.meta_path if 'scikit' not in type(f).__name__.lower()]\n"
@@ -44,7 +44,12 @@ def python(folder: Path, code: str) -> str:
     )
     environment = {LIBRARY_VARIABLE: str(folder / "sparse_export" / "runtime" / "lib.so")}
     command = [sys.executable, "-c", start + code]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder)
+
+
+def python(folder: Path, code: str) -> str:
+    """What it prints."""
+    done = started(folder, code)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -77,6 +82,29 @@ def test_what_is_missing_names_the_package_to_install(alone: Path) -> None:
     )
     wanted = "sparse_export.export is not in sparse-export-runtime: pip install sparse-export\n"
     assert python(alone, code) == wanted
+
+
+def test_star_gives_what_is_there(alone: Path) -> None:
+    code = (
+        "from sparse_export import *\n"
+        "import sparse_export as s\n"
+        "print(sorted(s.__all__) == dir(s), *s.__all__)"
+    )
+    current, *names = python(alone, code).split()
+    assert current == "True"
+    assert set(sparse_export.__all__) - set(names) == {"export", "inspect", "verify"}
+
+
+@pytest.mark.parametrize("there", ["nothing", "the command line without click"])
+def test_a_command_typed_here_says_what_to_install(alone: Path, tmp_path: Path, there: str) -> None:
+    shutil.copytree(alone, tmp_path, dirs_exist_ok=True)
+    if there != "nothing":
+        shutil.copytree(ROOT / "cli", tmp_path / "sparse_export" / "cli")
+    code = "import runpy; runpy.run_module('sparse_export', run_name='__main__', alter_sys=True)"
+    done = started(tmp_path, code)
+    assert done.returncode == 3
+    assert done.stderr.startswith("sparse-export: error: the command line ") and done.stderr.count("\n") == 1
+    assert done.stderr.endswith("; try: pip install sparse-export\n")
 
 
 def test_the_librarys_path_is_printed(alone: Path) -> None:

@@ -28,7 +28,7 @@ from tools import wheel_aarch64
 ROOT = Path(__file__).resolve().parents[1]
 FLOOR = "manylinux_2_17"
 MAXIMUM_BYTES = 2_000_000
-RUNTIME_FILES = ("__init__.py", "errors.py", "text.py", "py.typed", "runtime")
+RUNTIME_FILES = ("__init__.py", "__main__.py", "errors.py", "text.py", "py.typed", "runtime")
 RUNTIME_NEEDS = ("numpy>=1.26", "onnxruntime>=1.20")
 RUNTIME_SUMMARY = (
     "Run files packed by sparse-export on their packed bytes: native onnxruntime operators, sessions."

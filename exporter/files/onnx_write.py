@@ -54,7 +54,7 @@ def save(
         Called with the path of the finished file before it gets its final name; what it raises
         prevents the file.
     external_data
-        Weights go to a data file; always so when the model would pass 2 GiB.
+        Weights go to a data file, where any is large enough; always so when the model would pass 2 GiB.
     sources
         Files that are never overwritten.
 
@@ -98,6 +98,9 @@ def _save_external(
 ) -> list[Path]:
     initializers = model.graph.initializer
     tensors = [tensor for tensor in initializers if proto_size.raw_bytes(tensor) >= INLINE_BYTES]
+    if not tensors:
+        _save_inline(model, target, check, force, sources)
+        return [target]
     data = external.data_path(target, tensors)
     check_target(data, force=True, sources=sources)
     # From the data file to the model that refers to it nobody may take the data for left over.

@@ -92,7 +92,9 @@ def sink(graph: onnx.GraphProto, names: set[str]) -> None:
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     makers = {name: node for node in graph.node for name in node.output if name in names}
     gone: set[str] = set()
-    for name, places in readers.items():
+    depth = {id(nested): place for place, nested in enumerate([graph, *inner])}
+    # Inner graphs first: to put a node into a graph copies its nodes, and the graphs that these hold.
+    for name, places in sorted(readers.items(), key=lambda item: -depth[id(item[1][0])]):
         if len(places) != 1 or places[0] is graph:
             continue
         parts = [name]

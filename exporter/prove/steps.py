@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 
 from ..graph.domain import MAIN_DOMAINS
-from ..graph.qdq import dequantizes
+from ..graph.qdq import dequantizes, quantizes
 
 #: onnxruntime computes these by approximations that are right to a few units of 1, not of their result: a
 #: sigmoid of -16 is 1.5e-7 or 0, as the last bit of its input decides.
@@ -23,7 +23,8 @@ QUANTA = 2
 
 
 def steps(model: onnx.ModelProto) -> dict[str, float]:
-    """The largest step of each output that makes one: squashed values and dequantized ones, in any shape."""
+    """The largest step of each output that makes one, in any shape: squashed values, quantized ones, and
+    dequantized ones."""
     makers = {name: node for node in model.graph.node for name in node.output}
     scales = {tensor.name: tensor for tensor in model.graph.initializer}
     found = {}
@@ -33,6 +34,8 @@ def steps(model: onnx.ModelProto) -> dict[str, float]:
             continue
         if last.domain in MAIN_DOMAINS and last.op_type in _SQUASHING:
             found[output.name] = STEP
+        elif quantizes(last):
+            found[output.name] = QUANTA
         elif dequantizes(last) and last.input[1] in scales:
             scale = onnx.numpy_helper.to_array(scales[last.input[1]]).astype(np.float64)
             found[output.name] = QUANTA * float(np.abs(scale).max(initial=0.0))

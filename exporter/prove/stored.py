@@ -12,6 +12,7 @@ from ...errors import VerificationError
 from ...text import shown
 from ..graph.find import find
 from ..graph.index import GraphIndex
+from ..graph.walk import fresh, value_names
 from ..plan.encode import encode
 from ..plan.values import LOSSLESS, Encoded, parse
 from ..rewrite.packed_nodes import packed_tensor
@@ -24,10 +25,17 @@ def with_values(model: onnx.ModelProto, encoded: Mapping[str, tuple[Encoded, boo
     Parameters
     ----------
     encoded
-        Weight name to its encoding, outputs first, and whether the initializer is its transpose.
+        Weight name to its encoding, outputs first, and whether the weight is its transpose. A weight may be
+        an initializer, or computed from others.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
+    used = value_names(copy.graph)
+    for node in copy.graph.node:
+        for place, name in enumerate(node.output):
+            if name in encoded:
+                node.output[place] = fresh(name, used)
+                copy.graph.initializer.add().name = name
     for tensor in copy.graph.initializer:
         if tensor.name in encoded:
             encoding, transposed = encoded[tensor.name]

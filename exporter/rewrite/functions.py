@@ -51,6 +51,14 @@ LATER = """
         else_branch = later_else () => (float[2] later_2) { later_2 = RandomUniform <shape = [2]> () }>
     later1 = Shape (later_any)
 """
+#: From this opset on onnxruntime has no kernel for that random number: a file would load only while its
+#: optimizer runs, which takes the branches away. It does not fold a DequantizeLinear either.
+_NO_RANDOM = 22
+_RANDOM = "later_{0} = RandomUniform <shape = [{0}]> ()"
+_DEQUANTIZED = """
+            later_{0}_q = Constant <value = uint8[{0}] {1}> ()
+            later_{0}_s = Constant <value = float {{1.0}}> ()
+            later_{0} = DequantizeLinear (later_{0}_q, later_{0}_s)"""
 #: The same where it must be known at once.
 NOW = "    later1 = Constant <value_ints = [1]> ()\n"
 _ROW_SCALE = """
@@ -114,13 +122,20 @@ def build(spec: OpSpec, opset: int = OPSET) -> onnx.FunctionProto:
     return _parsed(spec, opset, f"{constants}{decode}{total}\n{last}\n")
 
 
+def parsed(head: str, body: str, opset: int) -> onnx.FunctionProto:
+    """The function of a text that may begin with `LATER`, for a model of that opset."""
+    if opset >= _NO_RANDOM:
+        for length, numbers in ((1, "{0}"), (2, "{0, 0}")):
+            body = body.replace(_RANDOM.format(length), _DEQUANTIZED.format(length, numbers))
+    imports = f'<domain: "{DOMAIN}", opset_import: ["": {opset}]>'
+    return onnx.parser.parse_function(f"{imports}\n{head} => (Y)\n{{{SIZES}{body}}}")
+
+
 def _parsed(spec: OpSpec, opset: int, body: str) -> onnx.FunctionProto:
     if body.count("later1") == 1:  # what nothing reads
         body = body.removeprefix(LATER).removeprefix(NOW)
-    return onnx.parser.parse_function(
-        f'<domain: "{DOMAIN}", opset_import: ["": {opset}]>\n'
-        f"{spec.name} <{', '.join(spec.attributes)}> ({', '.join(spec.inputs)}) => (Y)\n{{{SIZES}{body}}}"
-    )
+    head = f"{spec.name} <{', '.join(spec.attributes)}> ({', '.join(spec.inputs)})"
+    return parsed(head, body, opset)
 
 
 def placed(place: str, values: str, shape: str) -> str:

@@ -228,13 +228,24 @@ def _values(
     parts: Mapping[str, onnx.TensorProto],
     imports: Iterable[onnx.OperatorSetIdProto],
 ) -> dict[str, Array]:
-    """What every node of a decode gives, and its components."""
+    """What every node of a decode gives, and its components; for bfloat16, which onnxruntime hands to nobody,
+    the floats that become it."""
     names = [item.output[0] for item in body]
-    results = [helper.make_empty_tensor_value_info(name) for name in names]
+    rounds = {item.output[0]: item.input[0] for item in body if _gives_bfloat16(item)}
+    asked = [rounds.get(name, name) for name in names]
+    results = [helper.make_empty_tensor_value_info(name) for name in dict.fromkeys(asked)]
     graph = helper.make_graph(body, "decode", [], results, list(parts.values()))
     model = helper.make_model(graph, opset_imports=list(imports), ir_version=8)
     found = Session(serialized(model), name="a decode", optimize=False).run({})
-    return {name: held.array(part) for name, part in parts.items()} | dict(zip(names, found, strict=True))
+    given = dict(zip(dict.fromkeys(asked), found, strict=True))
+    values = {name: given[wanted] for name, wanted in zip(names, asked, strict=True)}
+    return {name: held.array(part) for name, part in parts.items()} | values
+
+
+def _gives_bfloat16(item: onnx.NodeProto) -> bool:
+    return item.op_type == "Cast" and any(
+        word.name == "to" and word.i == TensorProto.BFLOAT16 for word in item.attribute
+    )
 
 
 def _needed(body: list[onnx.NodeProto], result: str, small: set[str]) -> list[onnx.NodeProto]:

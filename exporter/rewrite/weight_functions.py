@@ -25,7 +25,7 @@ from ...runtime import expand
 from ...runtime.expand import WEIGHT
 from ..graph.domain import DOMAIN, OPSET
 from ..plan.types import WIDE
-from .functions import LATER, NO_SCALE, SIZES, placed
+from .functions import LATER, NO_SCALE, parsed, placed
 
 _ALPHA = "    w_alpha = Cast <to = 1> (scale)\n"
 # One alpha may stand for all rows.
@@ -127,7 +127,4 @@ def _build(
         body = body.replace("<to = 1>", "<to = 11>").replace("<value = float", "<value = double")
     last = "Y = Cast <to: int = @to> (weight)" if cast else "Y = Identity (weight)"
     attributes = ["shape", *(["to"] if cast else [])]
-    return onnx.parser.parse_function(
-        f'<domain: "{DOMAIN}", opset_import: ["": {opset}]>\n'
-        f"{name} <{', '.join(attributes)}> ({', '.join(names)}) => (Y)\n{{{SIZES}{body}{last}\n}}"
-    )
+    return parsed(f"{name} <{', '.join(attributes)}> ({', '.join(names)})", f"{body}{last}\n", opset)

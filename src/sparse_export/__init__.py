@@ -26,25 +26,24 @@ _HOMES = {
     "library_path": "runtime.session",
 }
 
-__all__ = [
-    "BudgetError",
-    "CorruptFileError",
-    "InferenceSession",
-    "InputError",
-    "MissingDependencyError",
-    "SparseExportError",
-    "UnsupportedError",
-    "VerificationError",
-    "__version__",
-    "export",
-    "inspect",
-    "library_path",
-    "register",
-    "verify",
-]
-
 if TYPE_CHECKING:
     __version__: str
+    __all__ = [
+        "BudgetError",
+        "CorruptFileError",
+        "InferenceSession",
+        "InputError",
+        "MissingDependencyError",
+        "SparseExportError",
+        "UnsupportedError",
+        "VerificationError",
+        "__version__",
+        "export",
+        "inspect",
+        "library_path",
+        "register",
+        "verify",
+    ]
     from .errors import (
         BudgetError,
         CorruptFileError,
@@ -61,8 +60,8 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     """Import the home of a public name the first time it is asked for."""
-    if name == "__version__":
-        value: Any = _version()
+    if name in ("__version__", "__all__"):
+        value: Any = _version() if name == "__version__" else _present()
         globals()[name] = value
         return value
     if name not in _HOMES:
@@ -87,6 +86,15 @@ def _home(name: str) -> ModuleType:
         ) from error
 
 
+def _present() -> list[str]:
+    """The public names of this installation: `import *` gives what is there."""
+    from importlib.util import find_spec
+
+    rooms = {name: home.partition(".")[0] for name, home in _HOMES.items()}
+    there = {room for room in rooms.values() if find_spec(f"{__name__}.{room}")}
+    return sorted(["__version__", *(name for name, room in rooms.items() if room in there)])
+
+
 def _version() -> str:
     # Only here: importlib.metadata is most of the time that `--help` would take.
     from importlib.metadata import PackageNotFoundError, version
@@ -100,4 +108,4 @@ def _version() -> str:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return _present()

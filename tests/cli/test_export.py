@@ -14,6 +14,7 @@ import onnxruntime
 import pytest
 import torch
 
+import sparse_export
 from sparse_export.cli import run
 
 from .. import nets
@@ -164,8 +165,14 @@ def test_help_imports_nothing_heavy() -> None:
     assert "Examples:" in done.stdout
 
 
+def test_the_package_runs_as_the_command_does() -> None:
+    command = [sys.executable, "-m", "sparse_export", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"sparse-export {sparse_export.__version__}\n"
+
+
 def test_broken_pipe_is_quiet(checkpoint: Path) -> None:  # H71
-    command = f"{sys.executable} -m sparse_export.cli.__main__ inspect {checkpoint} | head -0"
+    command = f"{sys.executable} -m sparse_export inspect {checkpoint} | head -0"
     done = subprocess.run(
         ["bash", "-c", command], capture_output=True, text=True, check=False, env={**os.environ}
     )

@@ -12,11 +12,12 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import helper
 
 from sparse_export.errors import InputError, VerificationError
 from sparse_export.exporter.files.onnx_write import ALIGNMENT, save
 
-from ..onnx_models import residual_net
+from ..onnx_models import model, residual_net
 
 
 def output(path: Path, x: np.ndarray) -> np.ndarray:
@@ -36,6 +37,13 @@ def test_external_data_is_aligned_and_computes_the_same(tmp_path: Path, rng: np.
     ]
     assert len(entries) == 3 and all(entry["location"] == data.name for entry in entries)
     assert all(int(entry["offset"]) % ALIGNMENT == 0 for entry in entries)
+
+
+def test_a_model_of_small_tensors_has_no_data_file(tmp_path: Path) -> None:
+    node = helper.make_node("MatMul", ["X", "w"], ["Y"])
+    made = model([node], {"w": np.eye(4, dtype=np.float32)}, ["n", 4], 2)
+    assert save(made, tmp_path / "out.onnx", external_data=True) == [tmp_path / "out.onnx"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.onnx"]
 
 
 def test_overwriting_replaces_the_pair(tmp_path: Path, rng: np.random.Generator) -> None:

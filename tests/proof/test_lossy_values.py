@@ -59,6 +59,20 @@ def test_a_lossy_file_is_held_to_its_own_stored_values(tmp_path: Path) -> None:
         verify(source, out)
 
 
+@pytest.mark.parametrize("values", ["int8", "codebook:4"])
+def test_a_weight_that_the_graph_computes_is_held_to_its_stored_values(values: str, tmp_path: Path) -> None:
+    source, out = linear(tmp_path / "m.onnx", weight(64, 64)), tmp_path / "out.onnx"
+    model = onnx.load(str(source))
+    (tensor,) = (one for one in model.graph.initializer if len(one.dims) == 2)
+    name, array = tensor.name, numpy_helper.to_array(tensor)
+    tensor.CopyFrom(numpy_helper.from_array(array.astype(np.float16), "half"))
+    model.graph.node.insert(0, onnx.helper.make_node("Cast", ["half"], [name], to=onnx.TensorProto.FLOAT))
+    onnx.save(model, str(source))
+    report = export(source, output=out, values=values, format="csr", optimize="memory")
+    assert [row["run"] for row in report.layers if row["name"] == name] == ["packed"]
+    assert verify(source, out).passed
+
+
 def test_a_file_with_other_weights_cannot_call_itself_lossy(tmp_path: Path) -> None:
     source, other = (
         linear(tmp_path / "m.onnx", weight(64, 64)),

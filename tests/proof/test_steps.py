@@ -36,3 +36,14 @@ def test_allows_a_step_and_no_more(gap: float, passes: bool) -> None:
     runs = Runs("y", [expected], [got], step=STEP)
     assert judge(runs, Tolerance()).passed is passes
     assert not judge(Runs("y", [expected], [got]), Tolerance()).passed
+
+
+@pytest.mark.parametrize(("gap", "passes"), [(QUANTA, True), (QUANTA + 1, False)])
+def test_an_output_that_is_quantized_last_is_right_to_a_few_quanta(gap: int, passes: bool) -> None:
+    one = model(helper.make_node("QuantizeLinear", ["x", "scale"], ["y"]))
+    expected = np.arange(200, dtype=np.uint8)
+    got = expected.copy()
+    got[7] += gap
+    runs = Runs("y", [expected], [got], step=steps(one)["y"])
+    assert judge(runs, Tolerance()).passed is passes
+    assert not judge(Runs("y", [expected], [got]), Tolerance()).passed

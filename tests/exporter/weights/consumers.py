@@ -51,10 +51,10 @@ def _branches(weight: np.ndarray) -> onnx.ModelProto:
     return made(nodes, {"W": weight}, [3, weight.shape[0]])
 
 
-def _loop(weight: np.ndarray) -> onnx.ModelProto:
+def _loop(weight: np.ndarray, nodes: list[onnx.NodeProto] | None = None) -> onnx.ModelProto:
     """A Loop whose body owns the weight."""
     body = helper.make_graph(
-        [node("Identity", ["go"], ["on"]), node("MatMul", ["v", "W"], ["v2"])],
+        [node("Identity", ["go"], ["on"]), *(nodes or [node("MatMul", ["v", "W"], ["v2"])])],
         "body",
         [
             helper.make_tensor_value_info("i", TensorProto.INT64, []),
@@ -69,6 +69,23 @@ def _loop(weight: np.ndarray) -> onnx.ModelProto:
     )
     constants = {"count": np.array(2), "yes": np.array(True)}
     return made([node("Loop", ["count", "yes", "X"], ["Y"], body=body)], constants, [3, weight.shape[0]])
+
+
+def _nested(weight: np.ndarray) -> onnx.ModelProto:
+    """A Loop whose body owns one weight, and an If in it whose branch owns another."""
+
+    def branch(name: str, nodes: list[onnx.NodeProto], held: list[onnx.TensorProto]) -> onnx.GraphProto:
+        result = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+        return helper.make_graph(nodes, name, [], [result], held)
+
+    inner = numpy_helper.from_array(weight * 2, "inner")
+    then = branch("t", [node("MatMul", ["h", "inner"], ["t"])], [inner])
+    other = branch("e", [node("Neg", ["h"], ["e"])], [])
+    nodes = [
+        node("MatMul", ["v", "W"], ["h"]),
+        node("If", ["go"], ["v2"], then_branch=then, else_branch=other),
+    ]
+    return _loop(weight, nodes)
 
 
 def _quantized(weight: np.ndarray) -> onnx.ModelProto:
@@ -161,12 +178,18 @@ CONSUMERS: dict[str, tuple[tuple[int, ...], str, Callable[[np.ndarray], onnx.Mod
     ),
     "If": ((32, 32), "float32", _branches),
     "Loop": ((32, 32), "float32", _loop),
+    "Loop around an If": ((32, 32), "float32", _nested),
     "float16": (
         (32, 64),
         "float16",
         _plain(
             node("MatMul", ["X", "W"], ["Y"]), x=[3, 32], x_type=TensorProto.FLOAT16, y_type=TensorProto.FLOAT16
         ),
+    ),
+    "bfloat16 behind Cast": (
+        (32, 64),
+        "bfloat16",
+        _plain(node("Cast", ["W"], ["w"], to=1), node("MatMul", ["X", "w"], ["Y"]), x=[3, 32]),
     ),
     "float64": (
         (32, 32),

@@ -18,7 +18,7 @@ from sparse_export.exporter.plan.tensor_plan import TensorPlan
 from sparse_export.exporter.rewrite import packed_nodes
 from sparse_export.exporter.rewrite.write import rewrite
 
-from .consumers import CONSUMERS, feeds, weight_of
+from .consumers import CONSUMERS, feeds, made, node, weight_of
 
 DECODED = [fmt.name for fmt in formats.packable()]
 KINDS = ("free", "groups", "signs", "zeros")
@@ -70,3 +70,20 @@ def test_gives_the_bits_of_the_dense_model(tmp_path: Path, consumer: str, format
     assert left == wanted_left
     assert got.dtype == wanted.dtype
     assert got.tobytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize("opset", [18, 23])
+@pytest.mark.parametrize("format_name", DECODED)
+def test_a_session_that_does_not_optimize_knows_every_operator(format_name: str, opset: int) -> None:
+    fmt = formats.get(format_name)
+    weights = (weight_of((32, 32), "float32", kind) for kind in KINDS)
+    weight = next(one for one in weights if fmt.applies_to(formats.TensorStats(one)))
+    dense = made([node("MatMul", ["X", "W"], ["Y"])], {"W": weight}, [3, 32], opset=opset)
+    written, _ = expanded(dense, format_name)
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    result, wanted = (
+        ort.InferenceSession(one.SerializeToString(), options).run(None, feeds(dense))[0]
+        for one in (written, dense)
+    )
+    assert result.tobytes() == wanted.tobytes()
