@@ -8,12 +8,14 @@ is three instructions for both.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 #: Groups of four channels times a vector of outputs, a nanosecond: dense, packed; outputs in a vector. VNNI's
 #: are what layers of ResNet-50 take. Without it nothing was measured: packed must win by far.
 _RATES = {
     "avx512vnni": (3.7, 2.4, 16),
     "avx512": (2.9, 0.6, 16),
+    "avxvnni": (7.4, 4.0, 8),
     "avx2": (2.6, 0.5, 8),
     "scalar": (2.6, 0.1, 8),
 }
@@ -23,10 +25,15 @@ _CALL, _VALUE, _GROUP = 1500.0, 0.05, 0.107
 #: a value that goes in, for one that comes out, for a group that is read and made ready to be multiplied, and
 #: the least that one takes. The last vector of a row is computed by halves. A residual is not counted: dense
 #: it is a node of its own, and dense neighbours cost turns of the layout.
-_PACKED = {"avx512vnni": (3000.0, 0.064, 0.12, 0.3, 1.6)}
+_PACKED = {"avx512vnni": (3000.0, 0.064, 0.12, 0.3, 1.6), "avxvnni": (3000.0, 0.064, 0.15, 0.4, 1.6)}
 #: Nanoseconds of a packed group read from memory, and for each of a few rows of a linear layer, by target:
 #: the kernel that takes weights of sixteen rows together needs VBMI.
 _FEW, _FEW_ROWS = {"avx512vnni": (0.025, 0.025)}, 16
+
+
+def fitted(names: Iterable[str], target: str) -> str:
+    """Of the fitted targets that whose name `target` begins with: it has what that one has, and more."""
+    return max((name for name in names if target.startswith(name)), key=len, default="avx2")
 
 
 def seconds(
@@ -47,7 +54,8 @@ def seconds(
     linear
         Whether the outputs are rows of a matrix product, not pixels.
     """
-    dense, packed, width = _RATES.get(target, _RATES["avx2"])
+    target = fitted(_RATES, target)
+    dense, packed, width = _RATES[target]
     vectors, around = math.ceil(outputs / width), _CALL + _VALUE * (inputs + results)
     lanes = outputs / width if linear else vectors  # a product of few rows is not padded to a vector
     if linear:
