@@ -299,12 +299,17 @@ inline void expand(const uint8_t* masks, const int8_t* values, int64_t count, ui
     __builtin_prefetch(values + 512);
   }
 #elif defined(__AVX2__)
-  for (int64_t i = 0; i < count; i += 2) {
-    const unsigned mask = masks[i / 2];
-    const __m128i packed = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(values));
+  const auto two = [](unsigned mask, const int8_t* from, uint32_t* to) {
+    const __m128i packed = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
     const __m128i places = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(expanding.place[mask]));
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(out + i), _mm_shuffle_epi8(packed, places));
-    values += __builtin_popcount(mask);
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_shuffle_epi8(packed, places));
+  };
+  for (int64_t i = 0; i < count; i += 4) {  // where the values of the second two begin does not wait for the first
+    const unsigned first = masks[i / 2], second = masks[i / 2 + 1];
+    two(first, values, out + i);
+    two(second, values + __builtin_popcount(first), out + i + 2);
+    values += __builtin_popcount(first | second << 8);
+    __builtin_prefetch(values + 512);
   }
 #else
   for (int64_t i = 0; i < count; ++i) {
