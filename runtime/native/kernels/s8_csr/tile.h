@@ -26,6 +26,7 @@ struct FourWeights {
   __m256i weights;
 };
 inline FourWeights spread(const uint32_t* p) { return {_mm256_set1_epi32(static_cast<int32_t>(*p))}; }
+inline FourWeights of_lanes(__m256i weights) { return {weights}; }
 inline IndexVec add(IndexVec sum, IndexVec pixels, const FourWeights& four) {
   return reinterpret_cast<IndexVec>(
       _mm256_dpbusd_avx_epi32(reinterpret_cast<__m256i>(sum), reinterpret_cast<__m256i>(pixels), four.weights));
@@ -41,6 +42,12 @@ inline FourWeights spread(const uint32_t* p) {
   return {repeat(static_cast<int32_t>((lane(0) & 0xFFFFU) | lane(16) << 16)),
           repeat(static_cast<int32_t>((lane(8) & 0xFFFFU) | lane(24) << 16))};
 }
+#if defined(__AVX2__) && !defined(__AVX512F__)
+inline FourWeights of_lanes(__m256i weights) {
+  return {reinterpret_cast<IndexVec>(_mm256_srai_epi16(_mm256_slli_epi16(weights, 8), 8)),
+          reinterpret_cast<IndexVec>(_mm256_srai_epi16(weights, 8))};
+}
+#endif
 inline IndexVec multiply(IndexVec a, IndexVec b) {
 #if defined(__AVX512BW__)
   return reinterpret_cast<IndexVec>(_mm512_madd_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
