@@ -205,7 +205,8 @@ def main() -> None:
             print(line(row), flush=True)
             rows.append(row)
     if not arguments.only or arguments.save:
-        save(f"int8-{arguments.target}" if arguments.target else "int8", rows)
+        made = (arguments.target or "").removesuffix("_evex")
+        save(f"int8-{made}" if made else "int8", rows)
 
 
 def save(name: str, rows: list[dict[str, Any]]) -> None:

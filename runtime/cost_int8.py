@@ -11,8 +11,8 @@ import math
 from collections.abc import Iterable
 
 #: Groups of four channels times a vector of outputs, a nanosecond: dense, packed; outputs in a vector. VNNI's
-#: are what layers of ResNet-50 take; dense in AVX-VNNI is taken to do as many products as in AVX512-VNNI, which
-#: bounds it. Without VNNI nothing was measured: packed must win by far.
+#: are what layers of ResNet-50 take; dense in AVX-VNNI is taken to do as many products as in AVX512-VNNI.
+#: Without VNNI nothing was measured: packed must win by far.
 _RATES = {
     "avx512vnni": (3.7, 2.4, 16),
     "avx512": (2.9, 0.6, 16),
@@ -24,13 +24,13 @@ _RATES = {
 _CALL, _VALUE, _GROUP = 1500.0, 0.05, 0.107
 #: Packed, by target, fitted to layers with 59, 34 and 10 % of the groups: nanoseconds for a call, for
 #: a value that goes in, for one that comes out, for a group that is read and made ready to be multiplied, and
-#: the least that one takes. Outputs are computed by eights, half a vector of AVX-512. A residual is not counted:
-#: dense it is a node of its own, and dense neighbours cost turns of the layout. AVX-VNNI's are of layers of
+#: the least that one takes. Outputs are computed by eights: half a vector of AVX-512. A residual is not
+#: counted: dense it is a node of its own, and dense neighbours cost turns of the layout. AVX-VNNI's are of
 #: ResNet-50 and VGG-11-BN in the encoding of AVX512-VNNI.
 _PACKED = {"avx512vnni": (3000.0, 0.064, 0.12, 0.3, 1.6), "avxvnni": (10000.0, 0.012, 0.37, 1.73, 1.6)}
 _AT_ONCE = 8
-#: Nanoseconds of a packed group read from memory, and for each of a few rows of a linear layer, by target, and
-#: how many rows those are: the kernel that takes weights of sixteen rows together takes more where there is VBMI.
+#: Nanoseconds of a packed group read from memory, and for each of a few rows of a linear layer, by target,
+#: and how many rows those are: with VBMI the kernel takes more at a time.
 _FEW = {"avx512vnni": (0.025, 0.025, 16), "avxvnni": (0.02, 0.2, 1)}
 
 
