@@ -8,8 +8,10 @@ speed depends on density, not on values. Every net stands there as dense float32
 latency (medians of fresh processes that take turns) and private memory, beside what an empty session takes
 and the activations that are alive at one time (`live`); layers alone first. Prints a row each
 and writes results/int8.json; with ``--only`` nothing is written, but with ``--save`` these rows are put in
-the place of those of the same names. ``--target avx2`` holds onnxruntime and the library to AVX2 and writes
-results/int8-avx2.json; the files are the same, made for the processor that this runs on.
+the place of those of the same names. ``--target avx2`` holds onnxruntime and the library
+to AVX2 and writes results/int8-avx2.json; the files are the same, made for the processor that this runs on.
+``--target avxvnni`` (``avxvnni_evex`` in a developer build, where the processor has AVX512-VNNI alone) holds
+the library to AVX-VNNI, results/int8-avxvnni.json.
 """
 
 from __future__ import annotations
