@@ -98,7 +98,9 @@ class _Lowering:
         inputs = [self._real(node, at, weight=layer and at == _WEIGHT) for at in _places(node, form)]
         if _given(node, form.bias):
             inputs.append(self._bias(node, form.bias))
-        said = {name: value for name, value in attributes(node).items() if name not in form.dropped}
+        said: dict[str, Any] = {
+            name: value for name, value in attributes(node).items() if name not in form.dropped
+        }
         quantized = _given(node, form.y)
         result = fresh(f"{node.output[0]}.real", self.used) if quantized else node.output[0]
         self.nodes.append(helper.make_node(form.op_type, inputs, [result], name=node.name, **said))
