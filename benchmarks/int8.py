@@ -207,8 +207,8 @@ def main() -> None:
             print(line(row), flush=True)
             rows.append(row)
     if not arguments.only or arguments.save:
-        made = (arguments.target or "").removesuffix("_evex")
-        save(f"int8-{made}" if made else "int8", rows)
+        name = "-".join(["int8", *([arguments.target.removesuffix("_evex")] if arguments.target else [])])
+        save(name, rows)
 
 
 def save(name: str, rows: list[dict[str, Any]]) -> None:
