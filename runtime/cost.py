@@ -26,8 +26,8 @@ from . import cost_int8
 DEPTHWISE = "depthwise"
 #: A layer of integers, counted in groups of four input channels.
 INTEGERS = "int8"
-#: The fitted target and kernel that stand for those that were not.
-_TARGET, _KERNEL = "avx2", "csr"
+#: The fitted kernel that stands for those that were not.
+_KERNEL = "csr"
 #: Where a packed layer of floats is faster than one of integers, and what a value takes to become the other.
 FLOAT_TARGETS, _CONVERTED_NS = frozenset({"avx2", "avx512"}), 0.17
 #: Costs of floats and of dense integers were fitted apart: in nets on AVX2 their ratio errs by this.
@@ -131,9 +131,7 @@ def kinds() -> tuple[str, ...]:
 def _coefficients(target: str) -> dict[str, Any]:
     """Of the fitted target whose name that of `target` begins with: it has what that one has, and more."""
     targets: dict[str, Any] = _table()["targets"]
-    found: dict[str, Any] = targets[
-        max((name for name in targets if target.startswith(name)), key=len, default=_TARGET)
-    ]
+    found: dict[str, Any] = targets[cost_int8.fitted(targets, target)]
     return found
 
 
