@@ -42,65 +42,124 @@ inline void copy_bytes(const uint8_t* from, uint8_t* to, int64_t length) {
 }
 
 #if defined(__AVX512BW__)
+// Masked forms: GCC 12 sees uninitialised values in the others.
+constexpr __mmask16 all_lanes = 0xFFFF;
+typedef __m512 Floats;
+typedef __m512i Integers;
+inline Floats floats(float value) { return _mm512_set1_ps(value); }
+inline Integers integers(int32_t value) { return _mm512_set1_epi32(value); }
+inline Integers shorts(int32_t value) { return _mm512_set1_epi16(static_cast<int16_t>(value)); }
+inline Integers load_sums(const int32_t* p) { return _mm512_load_si512(p); }
+inline Floats load_sums(const float* p) { return _mm512_load_ps(p); }
+inline Floats as_numbers(Integers v) { return _mm512_maskz_cvtepi32_ps(all_lanes, v); }
+inline Integers nearest(Floats v) { return _mm512_maskz_cvtps_epi32(all_lanes, v); }
+inline Floats round_to_nearest(Floats v) {
+  return _mm512_maskz_roundscale_ps(all_lanes, v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+inline Floats lower(Floats a, Floats b) { return _mm512_maskz_min_ps(all_lanes, a, b); }
+inline Floats higher(Floats a, Floats b) { return _mm512_maskz_max_ps(all_lanes, a, b); }
+inline Floats plus(Floats a, Floats b) { return _mm512_maskz_add_ps(all_lanes, a, b); }
+inline Floats times(Floats a, Floats b) { return _mm512_maskz_mul_ps(all_lanes, a, b); }
+inline Integers minus(Integers a, Integers b) { return _mm512_maskz_sub_epi32(all_lanes, a, b); }
+inline Integers widen_bytes(const uint8_t* p, bool is_signed) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return is_signed ? _mm512_maskz_cvtepi8_epi32(all_lanes, bytes) : _mm512_maskz_cvtepu8_epi32(all_lanes, bytes);
+}
+// Of four vectors to the bytes of one, with the zero point.
+inline Integers saturate(const Integers* q, Integers zero) {
+  const __m512i low = _mm512_adds_epi16(_mm512_packs_epi32(q[0], q[1]), zero);
+  const __m512i high = _mm512_adds_epi16(_mm512_packs_epi32(q[2], q[3]), zero);
+  // Packed within quarters of the vectors: four bytes of each of the four.
+  const __m512i places = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  return _mm512_maskz_permutexvar_epi32(all_lanes, places, _mm512_packus_epi16(low, high));
+}
+inline void store_all(uint8_t* p, Integers v) { _mm512_storeu_si512(p, v); }
+#elif defined(__AVX2__)
+typedef __m256 Floats;
+typedef __m256i Integers;
+inline Floats floats(float value) { return _mm256_set1_ps(value); }
+inline Integers integers(int32_t value) { return _mm256_set1_epi32(value); }
+inline Integers shorts(int32_t value) { return _mm256_set1_epi16(static_cast<int16_t>(value)); }
+inline Integers load_sums(const int32_t* p) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(p)); }
+inline Floats load_sums(const float* p) { return _mm256_load_ps(p); }
+inline Floats as_numbers(Integers v) { return _mm256_cvtepi32_ps(v); }
+inline Integers nearest(Floats v) { return _mm256_cvtps_epi32(v); }
+inline Floats round_to_nearest(Floats v) { return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline Floats lower(Floats a, Floats b) { return _mm256_min_ps(a, b); }
+inline Floats higher(Floats a, Floats b) { return _mm256_max_ps(a, b); }
+inline Floats plus(Floats a, Floats b) { return _mm256_add_ps(a, b); }
+inline Floats times(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
+inline Integers minus(Integers a, Integers b) { return _mm256_sub_epi32(a, b); }
+inline Integers widen_bytes(const uint8_t* p, bool is_signed) {
+  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  return is_signed ? _mm256_cvtepi8_epi32(bytes) : _mm256_cvtepu8_epi32(bytes);
+}
+inline Integers saturate(const Integers* q, Integers zero) {
+  const __m256i low = _mm256_adds_epi16(_mm256_packs_epi32(q[0], q[1]), zero);
+  const __m256i high = _mm256_adds_epi16(_mm256_packs_epi32(q[2], q[3]), zero);
+  const __m256i places = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  return _mm256_permutevar8x32_epi32(_mm256_packus_epi16(low, high), places);
+}
+inline void store_all(uint8_t* p, Integers v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
+#endif
+
+#if defined(__AVX2__)
 constexpr bool any_quarters = true;
 constexpr int64_t quarters = 4;  // vectors of sums that make one vector of bytes
 
 // What all vectors of a row share.
 struct RowScale {
-  __m512 multiplier, low, high, ratio, ratio_z, high_z;
-  __m512i zero, zero_z;
+  Floats bias, multiplier, low, high, ratio, ratio_z, high_z;
+  Integers zero, zero_z;
 };
 
 inline RowScale row_scale(const Requantization& out, int64_t row) {
-  return {_mm512_set1_ps(out.multiplier[row]),
-          _mm512_set1_ps(out.low),
-          _mm512_set1_ps(out.high),
-          _mm512_set1_ps(out.ratio),
-          _mm512_set1_ps(out.ratio_z),
-          _mm512_set1_ps(out.high_z),
-          _mm512_set1_epi16(static_cast<int16_t>(out.zero)),
-          _mm512_set1_epi32(out.zero_z)};
+  return {floats(static_cast<float>(out.bias[row])),
+          floats(out.multiplier[row]),
+          floats(out.low),
+          floats(out.high),
+          floats(out.ratio),
+          floats(out.ratio_z),
+          floats(out.high_z),
+          shorts(out.zero),
+          integers(out.zero_z)};
 }
 
-template <bool Residual>
-inline __m512i quantize(const RowScale& by, const int32_t* sums, const uint8_t* z, bool signed_z) {
-  constexpr __mmask16 all = 0xFFFF;
-  __m512 y = _mm512_maskz_mul_ps(all, _mm512_maskz_cvtepi32_ps(all, _mm512_load_si512(sums)), by.multiplier);
-  y = _mm512_maskz_min_ps(all, y, by.high);
+// Sums with their bias; and as whole floats without it, where both and their sum are exact or rounded once.
+inline Floats scaled(const RowScale& by, const int32_t* sums) {
+  return times(as_numbers(load_sums(sums)), by.multiplier);
+}
+inline Floats scaled(const RowScale& by, const float* sums) { return times(plus(load_sums(sums), by.bias), by.multiplier); }
+
+template <bool Residual, class Sum>
+inline Integers quantize(const RowScale& by, const Sum* sums, const uint8_t* z, bool signed_z) {
+  Floats y = lower(scaled(by, sums), by.high);
   if constexpr (Residual) {
-    constexpr int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-    y = _mm512_maskz_roundscale_ps(all, _mm512_maskz_max_ps(all, y, by.low), nearest);
-    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(z));
-    const __m512i wide = signed_z ? _mm512_maskz_cvtepi8_epi32(all, bytes) : _mm512_maskz_cvtepu8_epi32(all, bytes);
-    const __m512 theirs = _mm512_maskz_cvtepi32_ps(all, _mm512_maskz_sub_epi32(all, wide, by.zero_z));
-    y = _mm512_maskz_add_ps(all, _mm512_maskz_mul_ps(all, y, by.ratio), _mm512_maskz_mul_ps(all, theirs, by.ratio_z));
-    y = _mm512_maskz_min_ps(all, y, by.high_z);
+    y = round_to_nearest(higher(y, by.low));
+    const Floats theirs = as_numbers(minus(widen_bytes(z, signed_z), by.zero_z));
+    y = lower(plus(times(y, by.ratio), times(theirs, by.ratio_z)), by.high_z);
   }
-  return _mm512_maskz_cvtps_epi32(all, y);
+  return nearest(y);
 }
 
 // Sums of `Vectors` vectors, one to four, to bytes in their order.
-template <bool Residual, int Vectors>
-inline __m512i quantize_bytes(const RowScale& by, const int32_t* sums, const uint8_t* z, bool signed_z) {
-  __m512i q[quarters] = {};
+template <bool Residual, int Vectors, class Sum>
+inline Integers quantize_bytes(const RowScale& by, const Sum* sums, const uint8_t* z, bool signed_z) {
+  Integers q[quarters] = {};
   SPARSE_EXPORT_UNROLL(4)
   for (int i = 0; i < Vectors; ++i) {
     q[i] = quantize<Residual>(by, sums + i * lanes, z + i * lanes, signed_z);
   }
-  const __m512i low = _mm512_adds_epi16(_mm512_packs_epi32(q[0], q[1]), by.zero);
-  const __m512i high = _mm512_adds_epi16(_mm512_packs_epi32(q[2], q[3]), by.zero);
-  // Packed within quarters of the vectors: four bytes of each of the four.
-  const __m512i places = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  return _mm512_maskz_permutexvar_epi32(0xFFFF, places, _mm512_packus_epi16(low, high));
+  return saturate(q, by.zero);
 }
 
 // All vectors of a row; `bytes` and `z` have room for whole vectors of bytes.
-template <bool Residual>
-inline void quantize_row(const Requantization& out, int64_t row, const int32_t* sums, int64_t vectors, const uint8_t* z,
+template <bool Residual, class Sum>
+inline void quantize_row(const Requantization& out, int64_t row, const Sum* sums, int64_t vectors, const uint8_t* z,
                          uint8_t* bytes) {
   const RowScale by = row_scale(out, row);
   int64_t i = 0;
-  const auto put = [&](__m512i v) { _mm512_storeu_si512(bytes + i * lanes, v); };
+  const auto put = [&](Integers v) { store_all(bytes + i * lanes, v); };
   for (; i + quarters <= vectors; i += quarters) {
     put(quantize_bytes<Residual, 4>(by, sums + i * lanes, z + i * lanes, out.signed_z));
   }
@@ -118,28 +177,34 @@ inline void quantize_row(const Requantization& out, int64_t row, const int32_t* 
 #else
 constexpr bool any_quarters = false;
 constexpr int64_t quarters = 1;
-template <bool Residual>
-inline void quantize_row(const Requantization&, int64_t, const int32_t*, int64_t, const uint8_t*, uint8_t*) {}
+template <bool Residual, class Sum>
+inline void quantize_row(const Requantization&, int64_t, const Sum*, int64_t, const uint8_t*, uint8_t*) {}
 #endif
 
-// The bytes of one row, from its sums (with their bias): the pixels of `tile`, in Y from `row_at` on, `image_pitch`
-// between images.
-template <bool Residual>
-inline void finish_runs(const Call& call, const f32_csr::Tile& tile, int64_t row, int64_t row_at, int64_t image_pitch,
-                        const int32_t* sums) {
+// The bytes of one row, from its sums: `count` runs of a tile of `vectors`, in Y from `row_at` on, `image_pitch` between
+// images.
+template <bool Residual, class Sum>
+inline void finish_runs(const Call& call, const f32_csr::Run* runs, int64_t count, int64_t vectors, int64_t row,
+                        int64_t row_at, int64_t image_pitch, const Sum* sums) {
   constexpr int64_t room = (max_tile + quarters) * lanes;
   alignas(vector_bytes) uint8_t bytes[room];
   alignas(vector_bytes) uint8_t z[room];
   const auto place = [&](const f32_csr::Run& run) { return run.image * image_pitch + row_at + run.pixel; };
   if constexpr (Residual) {
-    for (int64_t n = 0; n < tile.runs; ++n) {
-      copy_bytes(call.z + place(tile.run[n]), z + tile.run[n].position, tile.run[n].length);
+    for (const f32_csr::Run* run = runs; run < runs + count; ++run) {
+      copy_bytes(call.z + place(*run), z + run->position, run->length);
     }
   }
-  quantize_row<Residual>(call.out, row, sums, tile.vectors, z, bytes);
-  for (int64_t n = 0; n < tile.runs; ++n) {
-    copy_bytes(bytes + tile.run[n].position, static_cast<uint8_t*>(call.y) + place(tile.run[n]), tile.run[n].length);
+  quantize_row<Residual>(call.out, row, sums, vectors, z, bytes);
+  for (const f32_csr::Run* run = runs; run < runs + count; ++run) {
+    copy_bytes(bytes + run->position, static_cast<uint8_t*>(call.y) + place(*run), run->length);
   }
+}
+
+template <bool Residual>
+inline void finish_runs(const Call& call, const f32_csr::Tile& tile, int64_t row, int64_t row_at, int64_t image_pitch,
+                        const int32_t* sums) {
+  finish_runs<Residual>(call, tile.run, tile.runs, tile.vectors, row, row_at, image_pitch, sums);
 }
 
 }  // namespace
