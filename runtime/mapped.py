@@ -28,7 +28,11 @@ _EXTERNAL = 1
 
 
 def edits(
-    data: wire.Buffer, nodes: Iterable[tuple[Node, bool]], uses: Mapping[str, int], taken: Iterable[Edit], name: str
+    data: wire.Buffer,
+    nodes: Iterable[tuple[Node, bool]],
+    uses: Mapping[str, int],
+    taken: Iterable[Edit],
+    name: str,
 ) -> list[Edit]:
     """What is to change so that components of these layers stay where they are.
 
