@@ -4,8 +4,8 @@ An exported file says what its packed layers have to do, and what was measured o
 `MEASURED_KEY` in the model's metadata). Where the cost model of this processor expects a layer to be slower
 packed, its node moves to a domain of which the library registers nothing: onnxruntime then inlines the
 node's function and folds its decode, as it does without the library. A layer of integers may become another
-operator instead, which computes it in floats (`as_floats`). The operators that are left are the only ones that
-have to be registered.
+operator instead, which computes it in floats (`as_floats`). The operators that are left are the only ones
+that have to be registered.
 
 NOTES
 -----

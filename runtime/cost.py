@@ -66,8 +66,8 @@ class Work:
 class Estimate:
     """Expected seconds of one run on one core; of a layer of integers also if it is computed in floats.
 
-    Packed has to win by the factor `caution` to be no slower in a net. In floats it need not: what that takes was
-    fitted in nets.
+    Packed has to win by the factor `caution` to be no slower in a net. In floats it need not: what that takes
+    was fitted in nets.
     """
 
     dense: float
