@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import math
 
-#: Groups of four channels times a vector of outputs, a nanosecond: dense, packed; outputs in a vector. VNNI's,
-#: and all of AVX2's, are what layers of ResNet-50 take; of packed ones the others' are a guess.
+#: Groups of four channels times a vector of outputs, a nanosecond: dense, packed; outputs in a vector.
+#: VNNI's, and all of AVX2's, are what layers of ResNet-50 take; of packed ones the others' are a guess.
 _RATES = {
     "avx512vnni": (3.7, 2.4, 16),
     "avx512": (2.9, 0.6, 16),
     "avx2": (3.7, 1.06, 8),
     "scalar": (2.4, 0.1, 4),
 }
-#: Nanoseconds for a call, for a dense group of weights from memory, and, by target, for a value that goes into
-#: or comes out of a dense layer.
+#: Nanoseconds for a call, for a dense group of weights from memory, and, by target, for a value that goes
+#: into or comes out of a dense layer.
 _CALL, _GROUP, _VALUE = 1500.0, 0.107, {"avx2": 0.116}
 _OTHER_VALUE = 0.05
 #: Packed, by target, fitted to layers with 59, 34 and 10 % of the groups: nanoseconds for a call, for
@@ -29,9 +29,9 @@ _PACKED = {"avx512vnni": (3000.0, 0.064, 0.12, 0.3, 1.6), "avx2": (31000.0, 0.0,
 #: Nanoseconds of a packed group read from memory, and for each of a few rows of a linear layer, by target:
 #: the kernel that takes weights of sixteen rows together needs VBMI.
 _FEW, _FEW_ROWS = {"avx512vnni": (0.025, 0.025)}, 16
-#: Computed in floats, by target, fitted to layers of ResNet-50 and VGG-11 with 90 and 95 % zeros in their nets:
-#: nanoseconds for a call, for a non-zero times a vector of outputs, for a non-zero that is read, for a value that
-#: goes in, for one that comes out; and for a non-zero times one row of a linear layer.
+#: Computed in floats, by target, fitted to layers of ResNet-50 and VGG-11 with 90 and 95 % zeros in their
+#: nets: nanoseconds for a call, for a non-zero times a vector of outputs, for a non-zero that is read, for
+#: a value that goes in, for one that comes out; and for a non-zero times one row of a linear layer.
 FLOATS = {
     "avx512": (21000.0, 0.65, 0.58, 0.032, 0.19, 0.55),
     "avx2": (26000.0, 0.37, 0.87, 0.071, 0.28, 0.6),

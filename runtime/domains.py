@@ -21,9 +21,9 @@ EXPANDED_DOMAIN = "sparse_expand"
 class Node:
     """A node of ours: what it is, where its domain's name and all of it lie.
 
-    `domain` and `called`: where its domain and its operator are named. `within`: the graph or function that it
-    is in, or, from the outside to the inside, the graph, the node, the attribute and the graph that is a body
-    there, and so on.
+    `domain` and `called`: where its domain and its operator are named. `within`: the graph or function that
+    it is in, or, from the outside to the inside, the graph, the node, the attribute and the graph that is a
+    body there, and so on.
     """
 
     name: str
