@@ -7,11 +7,13 @@
 // X and Z have the types of their zero points, uint8 or int8. Y is uint8, as its zero point (s_zero or y_zero), or
 // float32: onnxruntime before 1.21 lets an operator's output have one type only. All but X and Z are initializers: what
 // they say is checked when the session is created, and what follows from it is computed.
+//
+// FConv*, FMatMul* are the same computed in floats (kernels/s8_csr/in_floats.h), to the same bits.
 #include <cmath>
-#include <string_view>
+#include <optional>
 
 #include "kernels/rows/rows.h"
-#include "kernels/s8_csr/call.h"
+#include "kernels/s8_csr/in_floats.h"
 #include "layer.h"
 #include "ort/threads.h"
 
@@ -19,38 +21,47 @@ namespace sparse_export::s8_csr {
 namespace {
 
 enum class Output { bytes, sum, floats };
+enum class Way { integers, floats };
 
-// Weights, and the memory of the rows they come from where that is not the model's.
-struct Held {
-  rows::Rows rows;
-  Weights weights;
-};
-
+// Rows whose memory is the model's.
 struct Csr {
   static constexpr std::array components = {"indptr", "gaps", "values"};
 
-  static Held read(const std::vector<Tensor>& components, const ConvGeometry& geometry) {
-    return {{}, read_weights(f32_csr::read_weights(components, geometry.outputs, geometry.columns()), geometry)};
+  static rows::Rows read(const std::vector<Tensor>& components, const ConvGeometry& geometry) {
+    rows::Rows rows;
+    rows.weights = f32_csr::read_weights(components, geometry.outputs, geometry.columns());
+    return rows;
   }
 };
 
-// Only the reference reads rows; for all others the groups are enough.
-Held hold(rows::Rows rows, const ConvGeometry& geometry) {
-  Held held{{}, read_weights(rows.weights, geometry)};
-  if (detect_target() == Target::reference) {
-    held.rows = std::move(rows);
-  } else {
-    held.weights.csr = {};
+// Weights as groups of channels, or as rows, and the memory of the rows where that is not the model's.
+template <Way way>
+struct Held {
+  rows::Rows rows;
+  Weights weights;
+  RowSums sums;
+
+  Held(rows::Rows read, const ConvGeometry& geometry) : rows(std::move(read)) {
+    if constexpr (way == Way::floats) {
+      sums = row_sums(rows.weights);
+      return;
+    }
+    weights = read_weights(rows.weights, geometry);
+    sums.all = std::move(weights.sums);
+    // Only the reference reads rows; for all others the groups are enough.
+    if (rows.gaps != nullptr && detect_target() != Target::reference) {
+      weights.csr = {};
+      rows = {};
+    }
   }
-  return held;
-}
+};
 
 #define SPARSE_EXPORT_SOURCE(format, prefix, ...)                                              \
   struct format {                                                                              \
     static constexpr auto components = std::to_array<const char*>({__VA_ARGS__});              \
                                                                                                \
-    static Held read(const std::vector<Tensor>& components, const ConvGeometry& geometry) {    \
-      return hold(rows::read_##format(components, rows::extent_of(geometry)), geometry);       \
+    static rows::Rows read(const std::vector<Tensor>& components, const ConvGeometry& geometry) { \
+      return rows::read_##format(components, rows::extent_of(geometry));                       \
     }                                                                                          \
   };
 #include "kernels/rows/sources.def"
@@ -103,7 +114,7 @@ float ratio_of(float a, float b) {
   return ratio;
 }
 
-template <class Family, Twin twin, Output output>
+template <class Family, Twin twin, Output output, Way way>
 class QuantizedLayer {
   static constexpr size_t packed_end = 3 + Family::components.size();
   static constexpr size_t w_scale = packed_end, bias = w_scale + 1, y_scale = bias + 1, residual = y_scale + 2,
@@ -140,7 +151,7 @@ class QuantizedLayer {
     for (size_t i = 0; i < components.size(); ++i) {
       parts.push_back(info.constant(3 + i, components[i]));
     }
-    held_ = Family::read(parts, geometry_);
+    held_.emplace(Family::read(parts, geometry_), geometry_);
     read_output(info);
     set_rows(scales, offsets.as<int32_t>());
   }
@@ -165,11 +176,15 @@ class QuantizedLayer {
                     x.as<uint8_t>(),
                     flip(),
                     zero(),
-                    held_.weights,
+                    held_->weights,
                     out,
                     z,
                     context.output<void>(0, shape)};
-    run(context, threads_.get(context), call);
+    if constexpr (way == Way::floats) {
+      run_in_floats(context, threads_.get(context), call, held_->rows.weights, wide_);
+    } else {
+      run(context, threads_.get(context), call);
+    }
   }
 
  private:
@@ -207,16 +222,20 @@ class QuantizedLayer {
       const float multiplier = output == Output::floats ? product : product / scale_;
       require(std::isfinite(multiplier), "the scales are too far apart");
       multipliers_.push_back(multiplier);
-      const auto sum = static_cast<uint32_t>(held_.weights.sums[static_cast<size_t>(row)]);
+      const auto sum = static_cast<uint32_t>(held_->sums.all[static_cast<size_t>(row)]);
       biases_.push_back(static_cast<int32_t>(static_cast<uint32_t>(offsets[row]) - uint32_t{zero()} * sum));
     }
-    held_.weights.sums = std::vector<int32_t>();  // they are in the biases
+    if constexpr (way == Way::floats) {
+      wide_ = is_wide(held_->sums, biases_);
+    }
+    held_->sums = {};  // they are in the biases
   }
 
   ConvGeometry geometry_;
   Quantum x_;
   float scale_ = 1;  // of Y
-  Held held_;
+  std::optional<Held<way>> held_;
+  bool wide_ = false;
   Requantization out_{};
   std::vector<float> multipliers_;
   std::vector<int32_t> biases_;
@@ -227,18 +246,23 @@ class QuantizedLayer {
 template <class Family>
 constexpr bool only_floats = std::is_same_v<Family, split>;
 
-template <class Family>
-void add_layers(Operators& operators, const std::string& prefix) {
-  if constexpr (only_floats<Family>) {
-    return;
-  }
+template <class Family, Way way>
+void add_ways(Operators& operators, const std::string& prefix, const char* conv, const char* product) {
   constexpr Variant bytes{"", false, {}, nullptr, nullptr}, sum{"Add", true, {}, nullptr, nullptr},
       floats{"Float", false, {}, nullptr, nullptr};
-  operators.add<QuantizedLayer<Family, Twin::conv, Output::bytes>>("s8_csr", prefix, "QConv", bytes);
-  operators.add<QuantizedLayer<Family, Twin::conv, Output::sum>>("s8_csr", prefix, "QConv", sum);
-  operators.add<QuantizedLayer<Family, Twin::conv, Output::floats>>("s8_csr", prefix, "QConv", floats);
-  operators.add<QuantizedLayer<Family, Twin::matmul, Output::bytes>>("s8_csr", prefix, "QMatMul", bytes);
-  operators.add<QuantizedLayer<Family, Twin::matmul, Output::floats>>("s8_csr", prefix, "QMatMul", floats);
+  operators.add<QuantizedLayer<Family, Twin::conv, Output::bytes, way>>("s8_csr", prefix, conv, bytes);
+  operators.add<QuantizedLayer<Family, Twin::conv, Output::sum, way>>("s8_csr", prefix, conv, sum);
+  operators.add<QuantizedLayer<Family, Twin::conv, Output::floats, way>>("s8_csr", prefix, conv, floats);
+  operators.add<QuantizedLayer<Family, Twin::matmul, Output::bytes, way>>("s8_csr", prefix, product, bytes);
+  operators.add<QuantizedLayer<Family, Twin::matmul, Output::floats, way>>("s8_csr", prefix, product, floats);
+}
+
+template <class Family>
+void add_layers(Operators& operators, const std::string& prefix) {
+  if constexpr (!only_floats<Family>) {
+    add_ways<Family, Way::integers>(operators, prefix, "QConv", "QMatMul");
+    add_ways<Family, Way::floats>(operators, prefix, "FConv", "FMatMul");
+  }
 }
 
 }  // namespace
