@@ -19,13 +19,13 @@ import json
 import math
 import mmap
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from . import activations, as_floats, cost, mapped, wire
+from . import activations, as_floats, cost, mapped, stems, wire
 from .cost import Work
 from .domains import DOMAIN, EXPANDED_DOMAIN, Node, functions, moved_to, renamed
 from .expand import Expand, expanded, is_weight
@@ -104,8 +104,10 @@ def settled(
             kept = {node.operator for node in nodes if node.place not in dense | floats}
             registered = kept | {as_floats.inner(node.operator) for node in nodes if node.place in floats}
             edits += renamed(moved)
-            pools = _pools(data, [node for node in outer if node.place not in dense], uses)
-            edits += pools
+            layers = _integers(node for node in outer if node.place not in dense)
+            first = _stems(data, uses) if layers and target in stems.TARGETS else stems.Replaced()
+            pools = _pools(data, layers | first.layers, uses) if layers else []
+            edits += first.edits + pools
             if mapping and isinstance(model, Path):
                 packed = [(node, node.place in floats) for node in outer if node.place not in dense]
                 edits += mapped.edits(data, packed, uses, edits, model.name)
@@ -114,7 +116,7 @@ def settled(
                 unused = {name for name in kept if not is_weight(name)}
                 unused |= {node.operator for node in nodes if node.place in floats}
                 edits += [removed(data, function) for function, name in functions(data) if name in unused]
-            operators |= {OPERATOR} if pools else set()
+            operators |= ({OPERATOR} if pools else set()) | ({stems.OPERATOR} if first.layers else set())
             holders.update(wire.graphs(data))
             works = map(_work, _dict(told.get(WORK_KEY)).values())
             small = activations.are_small(data, [work for work in works if work])
@@ -275,12 +277,22 @@ def _dense(
     return edits, holders
 
 
-def _pools(data: memoryview, nodes: Sequence[Node], uses: Counter[str]) -> list[Edit]:
+def _integers(nodes: Iterable[Node]) -> set[wire.Field]:
+    """Where layers of integers are that give bytes."""
+    return {node.place for node in nodes if (known := as_floats.split(node.operator)) and known[2] != "Float"}
+
+
+def _pools(data: memoryview, layers: set[wire.Field], uses: Counter[str]) -> list[Edit]:
     """What puts the pools behind these on the library; nothing where the model is unusually written."""
-    layers = {
-        node.place for node in nodes if (known := as_floats.split(node.operator)) and known[2] != "Float"
-    }
     try:
         return replaced(data, layers, uses)
     except ValueError:
         return []
+
+
+def _stems(data: memoryview, uses: Counter[str]) -> stems.Replaced:
+    """What puts first convolutions on the library; nothing where the model is unusually written."""
+    try:
+        return stems.replaced(data, uses)
+    except ValueError:
+        return stems.Replaced()

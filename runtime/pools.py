@@ -9,11 +9,11 @@ quantize alike. No number changes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
 
 from . import wire
 from .domains import DOMAIN
+from .nodes import GraphNode, ints, padded_by_name, read, written
 from .splice import Edit, appended, removed
 
 #: The library's operator.
@@ -23,22 +23,6 @@ _POOL, _REAL, _STEPS = "MaxPool", "DequantizeLinear", "QuantizeLinear"
 _PASSES = frozenset({_POOL, _REAL, _STEPS, "Concat", "Clip"})
 #: Layers before a pool are looked for so many nodes back.
 _FAR = 64
-_INTS = 7
-
-
-@dataclass
-class _Node:
-    """A node of the graph; attributes by name."""
-
-    place: wire.Field
-    operator: str = ""
-    domain: str = ""
-    inputs: list[str] = field(default_factory=list)
-    outputs: list[str] = field(default_factory=list)
-    attributes: dict[str, wire.Field] = field(default_factory=dict)
-
-    def is_of_onnx(self, operator: str) -> bool:
-        return self.operator == operator and self.domain in ("", "ai.onnx", "com.microsoft")
 
 
 def replaced(data: wire.Buffer, packed: Collection[wire.Field], uses: Mapping[str, int]) -> list[Edit]:
@@ -59,7 +43,7 @@ def replaced(data: wire.Buffer, packed: Collection[wire.Field], uses: Mapping[st
     graphs = wire.graphs(data)
     if len(graphs) != 1 or not packed:
         return []
-    nodes = [_read(data, place) for place in wire.inside(data, graphs[0], wire.GRAPH_NODES)]
+    nodes = [read(data, place) for place in wire.inside(data, graphs[0], wire.GRAPH_NODES)]
     pools = [node for node in nodes if node.is_of_onnx(_POOL)]
     if not pools:
         return []
@@ -84,35 +68,11 @@ def replaced(data: wire.Buffer, packed: Collection[wire.Field], uses: Mapping[st
         gone = [pool, behind] if left[pool.inputs[0]] else [pool, behind, before]
         edits += [removed(data, node.place) for node in gone]
         unread += [name for node in gone for name in node.inputs[1:]]
-        pieces.append(_node(before.inputs[0], behind.outputs[0], attributes))
+        pieces.append(written(OPERATOR, DOMAIN, before.inputs[:1], behind.outputs[0], attributes))
     left.subtract(unread)
     places = [constants.held[name] for name in set(unread) if not left[name] and name in constants.held]
     edits += [removed(data, place) for place in places]
     return [*edits, *appended(graphs[0], *pieces)]
-
-
-def _node(x: str, y: str, attributes: bytes) -> bytes:
-    strings = [(wire.NODE_INPUTS, x), (wire.NODE_OUTPUTS, y)]
-    strings += [(wire.NODE_OPERATOR, OPERATOR), (wire.NODE_DOMAIN, DOMAIN)]
-    content = b"".join(wire.message(number, text.encode()) for number, text in strings)
-    return wire.message(wire.GRAPH_NODES, content + attributes)
-
-
-def _read(data: wire.Buffer, place: wire.Field) -> _Node:
-    node = _Node(place)
-    for part in wire.fields(data, place.start, place.end):
-        if part.number == wire.NODE_INPUTS:
-            node.inputs.append(wire.text(data, part))
-        elif part.number == wire.NODE_OUTPUTS:
-            node.outputs.append(wire.text(data, part))
-        elif part.number == wire.NODE_OPERATOR:
-            node.operator = wire.text(data, part)
-        elif part.number == wire.NODE_DOMAIN:
-            node.domain = wire.text(data, part)
-        elif part.number == wire.NODE_ATTRIBUTES:
-            for name in wire.inside(data, part, wire.ATTRIBUTE_NAME):
-                node.attributes[wire.text(data, name)] = part
-    return node
 
 
 class _Constants:
@@ -122,7 +82,7 @@ class _Constants:
         self._data = data
         self.held = wire.constants(data, graph)
 
-    def same(self, one: _Node, other: _Node) -> bool:
+    def same(self, one: GraphNode, other: GraphNode) -> bool:
         """Whether two nodes have scales and zero points of one value, along one axis."""
         pairs = list(zip(one.inputs[1:], other.inputs[1:], strict=False))
         return (
@@ -131,7 +91,7 @@ class _Constants:
             and all(a == b or (self._content(a) == self._content(b) is not None) for a, b in pairs)
         )
 
-    def _axis(self, node: _Node) -> list[int]:
+    def _axis(self, node: GraphNode) -> list[int]:
         found = node.attributes.get("axis")
         return [1] if found is None else list(wire.numbers(self._data, found, wire.ATTRIBUTE_INT))
 
@@ -145,7 +105,7 @@ class _Constants:
         return bytes(before) + bytes(self._data[named.end : place.end])
 
 
-def _is_behind(node: _Node, makers: Mapping[str, _Node], packed: Collection[wire.Field]) -> bool:
+def _is_behind(node: GraphNode, makers: Mapping[str, GraphNode], packed: Collection[wire.Field]) -> bool:
     """Whether all the layers that a value comes from are packed ones."""
     waiting, seen = [node], 0
     while waiting and seen < _FAR:
@@ -162,37 +122,18 @@ def _is_behind(node: _Node, makers: Mapping[str, _Node], packed: Collection[wire
     return not waiting
 
 
-def _attributes(data: wire.Buffer, pool: _Node) -> bytes | None:
+def _attributes(data: wire.Buffer, pool: GraphNode) -> dict[str, int | Sequence[int]] | None:
     """The operator's attributes; None of a pool that it cannot be."""
     known = {"kernel_shape", "strides", "pads", "ceil_mode", "dilations", "storage_order", "auto_pad"}
-
-    def ints(name: str, default: list[int], number: int = wire.ATTRIBUTE_INTS) -> list[int]:
-        found = pool.attributes.get(name)
-        return default if found is None else list(wire.numbers(data, found, number))
-
-    kernel = ints("kernel_shape", [])
-    strides, pads = ints("strides", [1, 1]), ints("pads", [0] * 4)
-    mode = ints("ceil_mode", [0], wire.ATTRIBUTE_INT) or [0]
-    auto = pool.attributes.get("auto_pad")
-    padded = (
-        []
-        if auto is None
-        else [wire.text(data, text) for text in wire.inside(data, auto, wire.ATTRIBUTE_STRING)]
-    )
+    kernel = ints(data, pool, "kernel_shape", [])
+    strides, pads = ints(data, pool, "strides", [1, 1]), ints(data, pool, "pads", [0] * 4)
+    mode = ints(data, pool, "ceil_mode", [0]) or [0]
     if (
         set(pool.attributes) - known
         or (len(kernel), len(strides), len(pads)) != (2, 2, 4)
-        or set(ints("dilations", [1])) - {1}
-        or set(padded) - {"NOTSET"}
+        or set(ints(data, pool, "dilations", [1])) - {1}
+        or padded_by_name(data, pool)
         or not 0 <= mode[0] <= 1
     ):
         return None
-    values = {"kernel_shape": kernel, "strides": strides, "pads": pads, "ceil_mode": mode}
-    return b"".join(
-        wire.message(wire.NODE_ATTRIBUTES, _ints(name, numbers)) for name, numbers in values.items()
-    )
-
-
-def _ints(name: str, numbers: list[int]) -> bytes:
-    content = wire.message(wire.ATTRIBUTE_NAME, name.encode()) + wire.number(wire.ATTRIBUTE_TYPE, _INTS)
-    return content + b"".join(wire.number(wire.ATTRIBUTE_INTS, value) for value in numbers)
+    return {"kernel_shape": kernel, "strides": strides, "pads": pads, "ceil_mode": mode}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -133,3 +134,24 @@ def test_is_within_one_quantum_of_stock_onnxruntime(name: str, shape: Shape) -> 
     difference = np.abs(mine - stock)
     assert difference.max() <= 1
     assert np.mean(difference != 0) < 0.02  # ties, and products that round the other way
+
+
+@pytest.mark.parametrize("batches", [(1, 40, 1, 3), (40, 1, 40)], ids=str)
+@pytest.mark.parametrize("shape", [Shape((70, 200)), Shape((33, 515))], ids=str)
+def test_gives_the_same_rows_whatever_number_of_them_came_first(
+    shape: Shape, batches: tuple[int, ...]
+) -> None:
+    layer = layer_of("TightQMatMul", replace(shape, batch=(max(batches),)))
+    session = InferenceSession(layer.model(), packed="all")
+    for batch in batches:
+        (found,) = session.run(None, {"x": layer.feeds["x"][:batch]})
+        np.testing.assert_array_equal(found, layer.expected[:batch])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("pad", [0, 1])
+def test_computes_layers_of_more_weights_than_are_decoded_at_a_time(pad: int, threads: int) -> None:
+    shape = Shape((520, 160, 2 * pad + 1, 2 * pad + 1), (11, 12), pad=pad)
+    layer = layer_of("BitmaskQConvAdd", shape)
+    session = InferenceSession(layer.model(), threads=threads, packed="all")
+    np.testing.assert_array_equal(session.run(None, layer.feeds)[0], layer.expected)

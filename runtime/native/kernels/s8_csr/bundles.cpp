@@ -20,13 +20,13 @@ class BundleRows {
  public:
   explicit BundleRows(int64_t chunks) : cells_(static_cast<size_t>(chunks * bundle_rows)) {}
 
-  void read(const Weights& weights, int64_t first) {
+  void read(const Groups& groups, int64_t first) {
     for (std::vector<Placed>& cell : cells_) {
       cell.clear();
     }
-    const int64_t last = std::min(first + bundle_rows, weights.groups.rows);
+    const int64_t last = std::min(first + bundle_rows, groups.rows.rows);
     for (int64_t row = first; row < last; ++row) {
-      each_weight(weights, row, [&](int64_t quad, int64_t lane, int8_t value) {
+      each_weight(groups, row, [&](int64_t quad, int64_t lane, int8_t value) {
         const int64_t channel = quad * group_channels + lane;
         cell(channel / chunk_channels, row - first)
             .push_back({static_cast<uint8_t>(channel % chunk_channels), value});
@@ -62,13 +62,13 @@ class BundleRows {
   std::vector<std::vector<Placed>> cells_;
 };
 
-Bundles make_bundles(const Weights& weights) {
+Bundles make_bundles(const Groups& groups) {
   Bundles bundles;
-  bundles.chunks = (weights.groups.columns * group_channels + chunk_channels - 1) / chunk_channels;
+  bundles.chunks = (groups.rows.columns * group_channels + chunk_channels - 1) / chunk_channels;
   BundleRows rows(bundles.chunks);
-  for (int64_t first = 0; first < weights.groups.rows; first += bundle_rows) {
+  for (int64_t first = 0; first < groups.rows.rows; first += bundle_rows) {
     bundles.first.push_back(bundles.steps.size());
-    rows.read(weights, first);
+    rows.read(groups, first);
     for (int64_t chunk = 0; chunk < bundles.chunks; ++chunk) {
       rows.write(chunk, bundles);
     }
@@ -78,15 +78,76 @@ Bundles make_bundles(const Weights& weights) {
   return bundles;
 }
 
-}  // namespace
+// visit(row, column of groups, group) for every group that holds a weight, ascending: a row's steps are.
+void walk_bundles(const Bundles& bundles, int64_t rows, const VisitGroup& visit) {
+  for (int64_t row = 0; row < rows; ++row) {
+    const int64_t bundle = row / bundle_rows, place = row % bundle_rows * group_channels;
+    const Step* step = bundles.steps.data() + bundles.first[static_cast<size_t>(bundle)];
+    Group group{};
+    int64_t column = -1;
+    const auto flush = [&](int64_t next) {
+      if (column >= 0 && column != next) {
+        visit(row, column, group);
+        group = {};
+      }
+      column = next;
+    };
+    for (int64_t chunk = 0; chunk < bundles.chunks; ++chunk) {
+      for (int left = bundles.counts[static_cast<size_t>(bundle * bundles.chunks + chunk)]; left > 0; --left, ++step) {
+        for (int64_t i = place; i < place + group_channels; ++i) {
+          if (step->weight[i] != 0) {
+            const int64_t channel = chunk * chunk_channels + step->index[i];
+            flush(channel / group_channels);
+            group[static_cast<size_t>(channel % group_channels)] = step->weight[i];
+          }
+        }
+      }
+    }
+    flush(-1);
+  }
+}
 
-const Bundles& LazyBundles::get(const Weights& weights) {
+template <class Make>
+void within_memory(Make&& make) {
   try {
-    once_.run([&] { bundles_ = make_bundles(weights); });
+    make();
   } catch (const std::bad_alloc&) {
     throw Error("out of memory", Fault::failed);
   }
+}
+
+}  // namespace
+
+const Bundles& LazyBundles::get(const Weights& weights) {
+  Groups& groups = *weights.groups;
+  within_memory([&] {
+    any_.run([&] {
+      bundles_ = make_bundles(groups);
+      Groups none;
+      none.rows.rows = groups.rows.rows;
+      none.rows.columns = groups.rows.columns;
+      groups = std::move(none);
+    });
+    bundles_made_.run([&] {
+      if (bundles_.first.empty()) {
+        bundles_ = make_bundles(groups);
+      }
+    });
+  });
   return bundles_;
+}
+
+void LazyBundles::need_groups(const Weights& weights) {
+  Groups& groups = *weights.groups;
+  within_memory([&] {
+    any_.run([] {});
+    groups_made_.run([&] {
+      if (groups.indptr.empty()) {
+        const int64_t rows = groups.rows.rows, columns = groups.rows.columns;
+        groups = make_groups(rows, columns, [&](const VisitGroup& visit) { walk_bundles(bundles_, rows, visit); });
+      }
+    });
+  });
 }
 
 void DeleteBundles::operator()(LazyBundles* bundles) const { delete bundles; }

@@ -27,14 +27,16 @@ struct Bundles {
   std::vector<size_t> first;    // [bundles + 1] first step of each
 };
 
-// Made when first asked for: many layers never see so few pixels.
+// Made when first asked for: many layers never see so few pixels. Where the first call of all asks for them the groups
+// are let go: the bundles say the same, and many layers never see anything else.
 class LazyBundles {
  public:
-  // Of a layer of 1 x 1 windows in one group. Throws where memory runs out.
+  // Of a layer of 1 x 1 windows in one group. Both throw where memory runs out.
   const Bundles& get(const Weights& weights);
+  void need_groups(const Weights& weights);
 
  private:
-  Once once_;
+  Once any_, bundles_made_, groups_made_;
   Bundles bundles_;
 };
 

@@ -67,6 +67,7 @@ struct Plan {
   ConvSize size;
   f32_csr::Plan cut;
   const Bundles* bundles = nullptr;  // of vector
+  bool by_tile = false;              // flat: each tile interleaves its own pixels
   size_t interleaves = 0;  // units of `interleave`
   size_t bytes = 0;        // of the interleaved activations
 };

@@ -5,6 +5,7 @@
 
 #include "call.h"
 #include "core/simd.h"
+#include "kernels/f32_csr/arrange.h"
 
 namespace sparse_export::s8_csr {
 namespace {
@@ -188,6 +189,19 @@ inline void interleave_flat(const Call& call, int64_t group, int64_t quad, uint8
     const int64_t length = whole ? call.size.output[0] * width : width;
     for (int64_t y = 0; y < rows; ++y, out += length * group_channels) {
       interleave_strided(from, y * call.geometry.strides[0] * call.size.input[1], length, stride, call.flip, out);
+    }
+  }
+}
+
+// The pixels of a tile of 1 x 1 windows without strides, of groups [first, first + count) of channels, `pitch` bytes
+// apart; `out` has room for a vector behind the last.
+inline void interleave_tile(const Call& call, const f32_csr::Tile& tile, int64_t group, int64_t first, int64_t count,
+                            int64_t pitch, uint8_t* out) {
+  for (int64_t quad = first; quad < first + count; ++quad, out += pitch) {
+    for (int64_t n = 0; n < tile.runs; ++n) {
+      const f32_csr::Run& run = tile.run[n];
+      const FourPlanes from = four_planes(call, run.image, group, quad);
+      interleave_pixels<1>(from, run.pixel, run.length, call.flip, out + run.position * group_channels);
     }
   }
 }

@@ -23,6 +23,8 @@ struct Unit {
   const f32_csr::Call& shape;
   int64_t group = 0, first_row = 0, last_row = 0, first_tile = 0, last_tile = 0;
   int64_t blocks = 1;
+  bool kept = false;                  // the input of all blocks is kept: of the only tile
+  int64_t slice_groups = 0, slice_rows = 0;  // at most: decoded at a time
   uint32_t* offsets = nullptr;        // of the unit's groups: bytes from the first input of column 0
   uint8_t* gaps = nullptr;            // of the unit's groups, a byte each
   uint32_t* expanded = nullptr;       // memory of `weights`
@@ -31,12 +33,13 @@ struct Unit {
   uint32_t* ids = nullptr;            // [blocks]: which blocks of a row have groups, while it is decoded
   uint32_t* columns = nullptr;        // strips: offset of each weight column
   int32_t* sums = nullptr;            // [rows][tile]; of one row where there is one block
-  float* input = nullptr;             // one block
+  float* input = nullptr;             // one block, or all
   float* patches = nullptr;           // see arrange_windows
   char* turned = nullptr;             // [rows][tile] outputs, where Y has one pixel an image
 
   int64_t rows() const { return last_row - first_row; }
   bool flat() const { return plan.layout == Layout::flat; }
+  bool in_place() const { return flat() && !plan.by_tile; }
   bool one_pixel() const { return call.size.output[0] * call.size.output[1] == 1; }
 };
 
@@ -73,23 +76,58 @@ void find_unit(size_t index, Unit& unit) {
   unit.blocks = ceil_div(unit.shape.weights.columns, cut.block_columns);
 }
 
+constexpr int64_t slice_groups = 32 << 10;
+constexpr int64_t slice_bytes = 128 << 10;  // of sums
+constexpr int64_t most_kept = 512 << 10;    // bytes of input
+
+// Rows are decoded a slice at a time where the input of all blocks can be kept: what is decoded of many weights takes
+// more memory than they do.
+void find_slices(Unit& unit) {
+  const f32_csr::Weights& groups = unit.shape.weights;
+  const int64_t bytes = unit.blocks * f32_csr::block_bytes(unit.shape, unit.plan.cut);
+  unit.kept = unit.last_tile - unit.first_tile == 1 && (unit.in_place() || bytes <= most_kept);
+  unit.slice_groups = groups.begin(unit.last_row) - groups.begin(unit.first_row);
+  unit.slice_rows = unit.rows();
+  if (unit.kept) {
+    unit.slice_groups = smaller(unit.slice_groups, larger(slice_groups, groups.columns));  // at least a row
+    const bool sums = unit.blocks > 1 || unit.one_pixel();
+    unit.slice_rows = smaller(unit.slice_rows, sums ? larger(1, slice_bytes / vector_bytes / unit.plan.cut.tile) : unit.slice_rows);
+  }
+}
+
+// Where the slice ends that begins at this row.
+int64_t slice_end(const Unit& unit, int64_t row, int64_t end) {
+  const f32_csr::Weights& groups = unit.shape.weights;
+  const int64_t most = groups.begin(row) + unit.slice_groups;
+  int64_t low = row + 1, high = smaller(end, row + unit.slice_rows);
+  while (low < high) {
+    const int64_t middle = high - (high - low) / 2;
+    if (groups.begin(middle) <= most) {
+      low = middle;
+    } else {
+      high = middle - 1;
+    }
+  }
+  return low;
+}
+
 bool allocate(Unit& unit) {
   const auto pad = [](int64_t bytes) { return static_cast<size_t>((bytes + 63) / 64 * 64); };
   const f32_csr::Weights& groups = unit.shape.weights;
   const f32_csr::Plan& cut = unit.plan.cut;
-  const int64_t entries = groups.begin(unit.last_row) - groups.begin(unit.first_row);
+  const int64_t entries = unit.slice_groups, rows = unit.slice_rows;
   const int64_t tile_bytes = cut.tile * vector_bytes;
   const size_t sizes[] = {
       pad((entries + lanes) * 4),      // decoding writes whole vectors
       pad((entries + 2 * lanes) * 4),  // and begins at an even group
-      pad((unit.rows() * (unit.blocks + 1) + lanes) * 4),
+      pad((rows * (unit.blocks + 1) + lanes) * 4),
       pad((unit.blocks + lanes) * 4),
       pad(cut.layout == f32_csr::Layout::strips ? groups.columns * 4 : 0),
-      pad((unit.blocks == 1 ? 1 : unit.rows()) * tile_bytes) + vector_bytes,  // whole vectors are read
-      unit.flat() ? 0 : pad(f32_csr::block_bytes(unit.shape, cut)) + vector_bytes,
+      pad((unit.blocks == 1 ? 1 : rows) * tile_bytes) + vector_bytes,  // whole vectors are read
+      unit.in_place() ? 0 : pad((unit.kept ? unit.blocks : 1) * f32_csr::block_bytes(unit.shape, cut)) + vector_bytes,
       cut.layout == f32_csr::Layout::pixels ? pad((f32_csr::patch_floats + f32_csr::patch_slack) * 4) : 0,
-      unit.one_pixel() ? pad(unit.rows() * tile_bytes) : 0,
-      unit.call.weights.halves ? pad(entries + 2 * spread_at_once) : 0,
+      unit.one_pixel() ? pad(rows * tile_bytes) : 0,
+      unit.call.weights.groups->halves ? pad(entries + 2 * spread_at_once) : 0,
   };
   size_t all = 0;
   for (const size_t size : sizes) {
@@ -147,45 +185,53 @@ void decode_offsets(Unit& unit, const Gap* gaps) {
 }
 
 void decode(Unit& unit) {
-  const Weights& weights = unit.call.weights;
-  const f32_csr::Weights& groups = weights.groups;
-  const int64_t first = groups.begin(unit.first_row), count = groups.begin(unit.last_row) - first;
+  const Groups& groups = *unit.call.weights.groups;
+  const f32_csr::Weights& rows = groups.rows;
+  const int64_t first = rows.begin(unit.first_row), count = rows.begin(unit.last_row) - first;
   const int64_t odd = first % 2;
-  if (weights.halves) {
-    spread_halves(weights.gaps.data() + first / 2, count + odd, unit.gaps);
+  if (groups.halves) {
+    spread_halves(groups.gaps.data() + first / 2, count + odd, unit.gaps);
     decode_offsets(unit, unit.gaps + odd);
-  } else if (groups.gaps.type == element_uint8) {
-    decode_offsets(unit, groups.gaps.as<uint8_t>() + first);
-  } else if (groups.gaps.type == element_uint16) {
-    decode_offsets(unit, groups.gaps.as<uint16_t>() + first);
+  } else if (rows.gaps.type == element_uint8) {
+    decode_offsets(unit, rows.gaps.as<uint8_t>() + first);
+  } else if (rows.gaps.type == element_uint16) {
+    decode_offsets(unit, rows.gaps.as<uint16_t>() + first);
   } else {
-    decode_offsets(unit, groups.gaps.as<uint32_t>() + first);
+    decode_offsets(unit, rows.gaps.as<uint32_t>() + first);
   }
   // Masks lie two in a byte: where the first group is the second of a byte, the one before it is expanded too.
-  const uint8_t* masks = weights.masks.data() + first / 2;
+  const uint8_t* masks = groups.masks.data() + first / 2;
   const int64_t before = odd == 0 ? 0 : std::popcount(static_cast<unsigned>(masks[0] & 15));
-  const int8_t* values = weights.values.data() + weights.first[static_cast<size_t>(unit.first_row)] - before;
+  const int8_t* values = groups.values.data() + groups.first[static_cast<size_t>(unit.first_row)] - before;
   expand(masks, values, count + odd, unit.expanded);
   unit.weights = unit.expanded + odd;
 }
 
-const char* arrange(const Unit& unit, const f32_csr::Tile& tile, const f32_csr::Windows& windows, int64_t block) {
+// A tile, and where its windows lie.
+struct Place {
+  f32_csr::Tile tile;
+  f32_csr::Windows windows;
+};
+
+// The input of one block of columns.
+void arrange(const Unit& unit, const Place& place, int64_t block, float* out) {
   const f32_csr::Call& call = unit.shape;
   const f32_csr::Plan& cut = unit.plan.cut;
   const ConvGeometry& g = call.geometry;
   const int64_t column = block * cut.block_columns;
   const int64_t columns = smaller(cut.block_columns, call.weights.columns - column);
   const int64_t group_channel = unit.group * g.channels_per_group();
-  if (cut.layout == f32_csr::Layout::strips) {
+  if (unit.flat()) {
+    interleave_tile(unit.call, place.tile, unit.group, column, columns, cut.column_bytes, reinterpret_cast<uint8_t*>(out));
+  } else if (cut.layout == f32_csr::Layout::strips) {
     const int64_t window = g.kernel[0] * g.kernel[1];
     const auto arrange_strips_of = g.strides[1] == 1   ? f32_csr::arrange_strips<1>
                                    : g.strides[1] == 2 ? f32_csr::arrange_strips<2>
                                                        : f32_csr::arrange_strips<0>;
-    arrange_strips_of(call, cut, tile, group_channel + column / window, columns / window, unit.input);
+    arrange_strips_of(call, cut, place.tile, group_channel + column / window, columns / window, out);
   } else {
-    f32_csr::arrange_windows(call, cut, tile, windows, group_channel, column, columns, unit.input, unit.patches);
+    f32_csr::arrange_windows(call, cut, place.tile, place.windows, group_channel, column, columns, out, unit.patches);
   }
-  return reinterpret_cast<const char*>(unit.input);
 }
 
 // One row's sums to its places in Y.
@@ -240,29 +286,37 @@ void find_images(const Unit& unit, f32_csr::Tile& tile) {
   }
 }
 
+void find_place(const Unit& unit, int64_t index, Place& place) {
+  const f32_csr::Plan& cut = unit.plan.cut;
+  f32_csr::find_tile(unit.shape, cut, index, place.tile);
+  if (unit.flat() && !unit.one_pixel()) {
+    find_images(unit, place.tile);
+  }
+  if (cut.layout == f32_csr::Layout::pixels) {
+    f32_csr::find_windows(unit.shape, place.tile, place.windows);
+  }
+}
+
 constexpr int64_t rows_ahead = 4;
 
-void compute_tile(const Unit& unit, int64_t index) {
+// All rows that are decoded, in one tile.
+void compute_tile(const Unit& unit, const Place& place) {
   const f32_csr::Plan& cut = unit.plan.cut;
-  f32_csr::Tile tile;
-  f32_csr::find_tile(unit.shape, cut, index, tile);
-  if (unit.flat() && !unit.one_pixel()) {
-    find_images(unit, tile);
-  }
-  f32_csr::Windows windows;
-  if (cut.layout == f32_csr::Layout::pixels) {
-    f32_csr::find_windows(unit.shape, tile, windows);
-  }
+  const f32_csr::Tile& tile = place.tile;
   const int64_t pitch = unit.blocks == 1 ? 0 : cut.tile * lanes;
+  const int64_t block_bytes = f32_csr::block_bytes(unit.shape, cut);
   const int64_t channel = unit.group * unit.plan.geometry.channels_per_group();
-  const auto* flat = reinterpret_cast<const char*>(unit.shape.x + channel * unit.plan.size.input[1] + tile.first);
   const bool half = cut.layout != f32_csr::Layout::strips && tile.vectors * lanes - tile.count >= lanes / 2;
   const AddGroups add_groups = add_groups_of(tile.vectors, half);
   const int64_t rows = unit.rows();
+  const auto* input = reinterpret_cast<const char*>(
+      unit.in_place() ? unit.shape.x + channel * unit.plan.size.input[1] + tile.first : unit.input);
   for (int64_t block = 0; block < unit.blocks; ++block) {
-    // Offsets count from column 0, so the block's first input stands for a place before the buffer.
-    const char* input =
-        unit.flat() ? flat : arrange(unit, tile, windows, block) - block * f32_csr::block_bytes(unit.shape, cut);
+    if (!unit.in_place() && !unit.kept) {
+      arrange(unit, place, block, unit.input);
+      // Offsets count from column 0, so the block's first input stands for a place before the buffer.
+      input = reinterpret_cast<const char*>(unit.input) - block * block_bytes;
+    }
     const bool last = block + 1 == unit.blocks;
     const uint32_t* cuts = unit.cuts + block;
     int32_t* sums = unit.sums;
@@ -280,6 +334,22 @@ void compute_tile(const Unit& unit, int64_t index) {
   }
   if (unit.one_pixel() && !unit.call.out.residual) {
     unit.call.out.floats ? turn<float>(unit, tile) : turn<uint8_t>(unit, tile);
+  }
+}
+
+// Slice after slice of the rows, in the only tile.
+void compute_slices(Unit& unit) {
+  const int64_t block_floats = f32_csr::block_bytes(unit.shape, unit.plan.cut) / 4, end = unit.last_row;
+  Place place;
+  find_place(unit, unit.first_tile, place);
+  for (int64_t block = 0; block < unit.blocks && !unit.in_place(); ++block) {
+    arrange(unit, place, block, unit.input + block * block_floats);
+  }
+  while (unit.first_row < end) {
+    unit.last_row = slice_end(unit, unit.first_row, end);
+    decode(unit);
+    compute_tile(unit, place);
+    unit.first_row = unit.last_row;
   }
 }
 
@@ -318,15 +388,22 @@ bool run_unit(const Call& call, const Plan& plan, const uint8_t* planes, size_t 
   if (unit.rows() == 0) {
     return true;
   }
+  find_slices(unit);
   if (!allocate(unit)) {
     return false;
   }
   if (plan.cut.layout == f32_csr::Layout::strips) {
     f32_csr::fill_columns(unit.plan.geometry, unit.plan.cut, unit.columns);
   }
+  if (unit.kept) {
+    compute_slices(unit);
+    return true;
+  }
   decode(unit);
   for (int64_t tile = unit.first_tile; tile < unit.last_tile; ++tile) {
-    compute_tile(unit, tile);
+    Place place;
+    find_place(unit, tile, place);
+    compute_tile(unit, place);
   }
   return true;
 }

@@ -17,7 +17,7 @@ inline int64_t round_up(int64_t value, int64_t to) { return ceil_div(value, to) 
 
 // The call as f32_csr's layouts see it: a pixel of four channels is a float.
 inline f32_csr::Call as_floats(const Call& call, const Plan& plan, const uint8_t* planes) {
-  return {{plan.geometry, plan.size, false, reinterpret_cast<const float*>(planes), {}, nullptr}, call.weights.groups};
+  return {{plan.geometry, plan.size, false, reinterpret_cast<const float*>(planes), {}, nullptr}, call.weights.groups->rows};
 }
 
 inline int64_t quads_of(const ConvGeometry& geometry) {
@@ -114,6 +114,9 @@ inline void make_plan(const Call& call, size_t threads, Plan& plan) {
   if (is_vector(call)) {
     return plan_vector(call, threads, plan);
   }
+  if (call.weights.bundles != nullptr) {
+    call.weights.bundles->need_groups(call.weights);
+  }
   plan.geometry = call.geometry;
   plan.geometry.channels = call.geometry.groups * quads_of(call.geometry);
   const auto leave = [&] {
@@ -141,6 +144,13 @@ inline void make_plan(const Call& call, size_t threads, Plan& plan) {
     return leave();
   }
   f32_csr::plan_units(shape, static_cast<int64_t>(threads), cut);
+  // Where one unit has all rows of a tile, its pixels are interleaved when they are needed, side by side.
+  plan.by_tile = flat && !call.matrix && cut.row_chunks == 1 && call.size.input == call.size.output &&
+                 call.size.output[0] * call.size.output[1] > 1;
+  if (plan.by_tile) {
+    cut.column_bytes = cut.tile * vector_bytes;
+    plan.interleaves = plan.bytes = 0;
+  }
 }
 
 }  // namespace

@@ -37,7 +37,7 @@ void each_entry(const Call& call, int64_t row, Visit&& visit) {
   const f32_csr::Weights& csr = call.weights.csr;
   if (csr.rows == 0) {
     const int64_t window = call.geometry.kernel[0] * call.geometry.kernel[1];
-    return each_weight(call.weights, row, [&](int64_t column, int64_t lane, int8_t value) {
+    return each_weight(*call.weights.groups, row, [&](int64_t column, int64_t lane, int8_t value) {
       visit((column / window * group_channels + lane) * window + column % window, value);
     });
   }

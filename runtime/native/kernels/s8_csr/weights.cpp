@@ -14,8 +14,6 @@ struct Entry {
   int8_t value;
 };
 
-using Group = std::array<int8_t, group_channels>;
-
 // visit(row, column of groups, group) for every group that holds a weight, ascending within each row.
 template <class Visit>
 void walk_groups(const f32_csr::Weights& csr, int64_t window, Visit&& visit) {
@@ -74,10 +72,10 @@ struct Sizes {
   }
 };
 
-Sizes sizes_of(const f32_csr::Weights& csr, int64_t window) {
+Sizes sizes_of(const std::function<void(const VisitGroup& visit)>& walk) {
   Sizes sizes;
   int64_t row_before = -1, before = -1;
-  walk_groups(csr, window, [&](int64_t row, int64_t column, const Group& group) {
+  walk([&](int64_t row, int64_t column, const Group& group) {
     before = row == row_before ? before : -1;
     const int64_t gap = column - before - 1;
     row_before = row;
@@ -92,15 +90,14 @@ Sizes sizes_of(const f32_csr::Weights& csr, int64_t window) {
 
 class Builder {
  public:
-  Builder(Weights& weights, const Sizes& sizes) : weights_(weights), width_(widths[sizes.narrowest()]) {
+  Builder(Groups& out, int64_t rows, const Sizes& sizes) : out_(out), rows_(rows), width_(widths[sizes.narrowest()]) {
     const int64_t groups = sizes.groups[sizes.narrowest()];
     require(groups < int64_t{UINT32_MAX}, "the weight has too many entries");
-    weights.indptr.reserve(static_cast<size_t>(weights.csr.rows) + 1);
-    weights.first.reserve(static_cast<size_t>(weights.csr.rows) + 1);
-    weights.gaps.assign(static_cast<size_t>((groups * width_ + 1) / 2) + slack, 0);
-    weights.masks.assign(static_cast<size_t>(groups / 2 + 1) + slack, 0);
-    weights.values.reserve(static_cast<size_t>(sizes.values) + slack);
-    weights.sums.assign(static_cast<size_t>(weights.csr.rows), 0);
+    out.indptr.reserve(static_cast<size_t>(rows) + 1);
+    out.first.reserve(static_cast<size_t>(rows) + 1);
+    out.gaps.assign(static_cast<size_t>((groups * width_ + 1) / 2) + slack, 0);
+    out.masks.assign(static_cast<size_t>(groups / 2 + 1) + slack, 0);
+    out.values.reserve(static_cast<size_t>(sizes.values) + slack);
     start_rows(0);
   }
 
@@ -113,37 +110,32 @@ class Builder {
     }
     put(gap, group);
     before_ = column;
-    for (const int8_t value : group) {
-      auto& sum = weights_.sums[static_cast<size_t>(row)];
-      sum = static_cast<int32_t>(static_cast<uint32_t>(sum) + static_cast<uint32_t>(int32_t{value}));
-    }
   }
 
   void finish(int64_t columns) {
-    start_rows(weights_.csr.rows);
-    weights_.values.insert(weights_.values.end(), slack, 0);
+    start_rows(rows_);
+    out_.values.insert(out_.values.end(), slack, 0);
     const int type = width_ <= 2 ? element_uint8 : width_ == 4 ? element_uint16 : element_uint32;
-    weights_.halves = width_ == 1;
-    const int64_t rows = weights_.csr.rows;
-    weights_.groups = {rows,
-                       columns,
-                       count_,
-                       {element_uint32, {rows + 1}, weights_.indptr.data(), rows + 1},
-                       {type, {count_}, weights_.gaps.data(), count_},
-                       {}};
+    out_.halves = width_ == 1;
+    out_.rows = {rows_,
+                 columns,
+                 count_,
+                 {element_uint32, {rows_ + 1}, out_.indptr.data(), rows_ + 1},
+                 {type, {count_}, out_.gaps.data(), count_},
+                 {}};
   }
 
  private:
   void start_rows(int64_t row) {
-    while (static_cast<int64_t>(weights_.indptr.size()) <= row) {
-      weights_.indptr.push_back(static_cast<uint32_t>(count_));
-      weights_.first.push_back(static_cast<uint32_t>(weights_.values.size()));
+    while (static_cast<int64_t>(out_.indptr.size()) <= row) {
+      out_.indptr.push_back(static_cast<uint32_t>(count_));
+      out_.first.push_back(static_cast<uint32_t>(out_.values.size()));
       before_ = -1;
     }
   }
 
   void put(int64_t gap, const Group& group) {
-    uint8_t* place = weights_.gaps.data() + count_ * width_ / 2;
+    uint8_t* place = out_.gaps.data() + count_ * width_ / 2;
     if (width_ == 1) {
       *place |= static_cast<uint8_t>(gap << (count_ % 2 * 4));
     }
@@ -152,19 +144,41 @@ class Builder {
     }
     for (size_t lane = 0; lane < group.size(); ++lane) {
       if (group[lane] != 0) {
-        weights_.masks[static_cast<size_t>(count_ / 2)] |= static_cast<uint8_t>(1 << (count_ % 2 * 4 + static_cast<int64_t>(lane)));
-        weights_.values.push_back(group[lane]);
+        out_.masks[static_cast<size_t>(count_ / 2)] |= static_cast<uint8_t>(1 << (count_ % 2 * 4 + static_cast<int64_t>(lane)));
+        out_.values.push_back(group[lane]);
       }
     }
     ++count_;
   }
 
-  Weights& weights_;
-  int64_t width_;  // of gaps, in half bytes
+  Groups& out_;
+  int64_t rows_, width_;  // of gaps, in half bytes
   int64_t count_ = 0, before_ = -1;
 };
 
+std::vector<int32_t> sums_of(const f32_csr::Weights& csr) {
+  std::vector<int32_t> sums;
+  sums.reserve(static_cast<size_t>(csr.rows));
+  for (int64_t row = 0; row < csr.rows; ++row) {
+    const int8_t* values = csr.values.as<int8_t>();
+    uint32_t sum = 0;
+    for (int64_t entry = csr.begin(row); entry < csr.begin(row + 1); ++entry) {
+      sum += static_cast<uint32_t>(int32_t{values[entry]});
+    }
+    sums.push_back(static_cast<int32_t>(sum));
+  }
+  return sums;
+}
+
 }  // namespace
+
+Groups make_groups(int64_t rows, int64_t columns, const std::function<void(const VisitGroup& visit)>& walk) {
+  Groups groups;
+  Builder builder(groups, rows, sizes_of(walk));
+  walk([&](int64_t row, int64_t column, const Group& group) { builder.add(row, column, group); });
+  builder.finish(columns);
+  return groups;
+}
 
 Weights read_weights(const f32_csr::Weights& csr, const ConvGeometry& geometry) {
   require(csr.values.type == element_int8, "the weights of a quantized layer must be int8");
@@ -172,9 +186,9 @@ Weights read_weights(const f32_csr::Weights& csr, const ConvGeometry& geometry) 
   const int64_t channels = (geometry.channels_per_group() + group_channels - 1) / group_channels;
   Weights weights;
   weights.csr = csr;
-  Builder builder(weights, sizes_of(csr, window));
-  walk_groups(csr, window, [&](int64_t row, int64_t column, const Group& group) { builder.add(row, column, group); });
-  builder.finish(channels * window);
+  weights.groups.reset(new Groups(make_groups(
+      csr.rows, channels * window, [&](const VisitGroup& visit) { walk_groups(csr, window, visit); })));
+  weights.sums = sums_of(csr);
   if (window == 1 && geometry.groups == 1) {
     weights.bundles.reset(new LazyBundles);
   }
