@@ -179,6 +179,14 @@ class Format(ABC):
     operator_decode: ClassVar[str] = ""
     operator_entries: ClassVar[bool] = False
 
+    def operator_text(self, parts: int) -> str:
+        """`operator_decode`, in so many parts where the format can do that."""
+        return self.operator_decode
+
+    def operator_parts(self, packed: Packed) -> int:
+        """How many parts a decode takes best; 0 for a weight so small that some would be empty."""
+        return 1
+
     @abstractmethod
     def applies_to(self, stats: TensorStats) -> bool:
         """Whether this format can hold the tensor bit for bit."""

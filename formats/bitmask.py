@@ -18,57 +18,69 @@ from .base import (
 )
 from .parts import bits
 
-#: ONNX text: int64 `position` of every bit set in `mask`.
-#: ONNX text: int32 `position` [nnz] of the bits set in `mask`, nnz being the int64 [1] `{count}`. For every
-#: value its byte is found by counting up where bytes begin, and its bit by a table: arrays are as long as the
-#: mask has bytes or values, never as long as it has bits.
-POSITIONS_OF_MASK = (
-    bits.BIT_TABLE.replace("{target}", "bit")
+_BYTES = (
+    bits.BIT_TABLE
     + """
-        bit_table_i = Cast <to = 6> (bit_table)
-        bit_axis = Constant <value = int64 {{1}}> ()
+        bit_axis = Constant <value = int64 {1}> ()
         bit_ranks = CumSum (bit_table_i, bit_axis)
-        bit_ones = Constant <value_ints = [1]> ()
-        bit_counts = ReduceSum <keepdims = 0> (bit_table_i, bit_ones)
-        bit_one = Constant <value = int32 {{1}}> ()
-        bit_eight = Constant <value = int32 {{8}}> ()
-        bit_none = Constant <value = int32 {{0}}> ()
-        slot_range = Range (bit_none, bit_eight, bit_one)
+        bit_counts = ReduceSum <keepdims = 0> (bit_table_i, bit_last)
+        bit_eight = Constant <value = int32 {8}> ()
+        slot_range = Range (bit_from, bit_eight, bit_by)
         bit_is_set = Cast <to = 9> (bit_table_i)
-        bit_rank0 = Sub (bit_ranks, bit_one)
+        bit_rank0 = Sub (bit_ranks, bit_by)
         bit_slot = Where (bit_is_set, bit_rank0, bit_eight)
         nine_shape = Constant <value_ints = [256, 9]> ()
-        nine_blank = ConstantOfShape <value = int32[1] {{0}}> (nine_shape)
+        nine_blank = ConstantOfShape <value = int32[1] {0}> (nine_shape)
         eight_shape = Shape (bit_table_i)
         slot_rows = Expand (slot_range, eight_shape)
         nth_set = ScatterElements <axis = 1> (nine_blank, bit_slot, slot_rows)
         nine_flat = Constant <value_ints = [-1]> ()
         nth_set_flat = Reshape (nth_set, nine_flat)
         mask_i = Cast <to = 6> (mask)
-        byte_counts = Gather <axis = 0> (bit_counts, mask_i)
+        byte_counts = GatherElements <axis = 0> (bit_counts, mask_i)
         byte_ends = CumSum (byte_counts, axis0)
         byte_begins = Sub (byte_ends, byte_counts)
-        value_slots = Add ({count}, bit_ones)
-        value_blank = ConstantOfShape <value = int32[1] {{0}}> (value_slots)
+"""
+)
+_VALUES = """
+        value_slots = Add (count, bit_last)
+        value_blank = ConstantOfShape <value = int32[1] {0}> (value_slots)
         mask_shape = Shape (mask_i)
-        byte_ones = ConstantOfShape <value = int32[1] {{1}}> (mask_shape)
+        byte_ones = ConstantOfShape <value = int32[1] {1}> (mask_shape)
         byte_marks = ScatterElements <reduction = "add"> (value_blank, byte_ends, byte_ones)
-        byte_marked = Slice (byte_marks, zero1, {count})
+        byte_marked = Slice (byte_marks, zero1, count)
         value_byte = CumSum (byte_marked, axis0)
-        count0 = Squeeze ({count})
+        count0 = Squeeze (count)
         count_i = Cast <to = 6> (count0)
-        value_range = Range (bit_none, count_i, bit_one)
-        value_begin = Gather <axis = 0> (byte_begins, value_byte)
+        value_range = Range (bit_from, count_i, bit_by)
+        value_begin = GatherElements <axis = 0> (byte_begins, value_byte)
         value_rank = Sub (value_range, value_begin)
-        value_mask = Gather <axis = 0> (mask_i, value_byte)
-        bit_nine = Constant <value = int32 {{9}}> ()
+        value_mask = GatherElements <axis = 0> (mask_i, value_byte)
+        bit_nine = Constant <value = int32 {9}> ()
         nth_row = Mul (value_mask, bit_nine)
         nth_index = Add (nth_row, value_rank)
-        value_bit = Gather <axis = 0> (nth_set_flat, nth_index)
+        value_bit = GatherElements <axis = 0> (nth_set_flat, nth_index)
         value_start = Mul (value_byte, bit_eight)
         position = Add (value_start, value_bit)
 """
-)
+_COUNT = """
+        count_sum = ReduceSum <keepdims = 1> (byte_counts)
+        count = Cast <to = 7> (count_sum)
+"""
+
+
+def positions(count: str = _COUNT) -> str:
+    """ONNX text: int32 `position` [nnz] of the bits set in `mask`, and int64 `count` = [nnz].
+
+    For every value its byte is found by counting up where bytes begin, and its bit by a table: arrays are as
+    long as the mask has bytes or values, never as long as it has bits.
+
+    Parameters
+    ----------
+    count
+        ONNX text of `count`, where another component tells it.
+    """
+    return _BYTES + count + _VALUES
 
 
 class Bitmask(Format):
@@ -91,9 +103,7 @@ class Bitmask(Format):
     operator_inputs = ("mask", "values")
     operator_entries = True
     operator_decode = (
-        "        value_count = Shape (values)\n"
-        + POSITIONS_OF_MASK.format(count="value_count")
-        + "        entries = Cast <to = 1> (values)\n"
+        positions("        count = Shape (values)\n") + "        entries = Cast <to = 1> (values)\n"
     )
 
     def applies_to(self, stats: TensorStats) -> bool:

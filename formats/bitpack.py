@@ -22,7 +22,8 @@ from .parts import bits
 
 #: ONNX text: `dense` of the sign bits `bits`, in the order in which they lie.
 SIGNS_DECODE = (
-    bits.UNPACK_BITS.format(source="bits", target="signs")
+    bits.BIT_TABLE
+    + bits.UNPACK_BITS.format(source="bits", target="signs")
     + """
         axis1 = Constant <value_ints = [1]> ()
         signs_cut = Slice (signs, zero1, cols, axis1)

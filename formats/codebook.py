@@ -22,7 +22,10 @@ from .parts import bits
 
 
 def lookup() -> str:
-    """ONNX text: float `looked_up` [8 b], from `table` by the bit planes `indices`; padding included."""
+    """ONNX text: float `looked_up` [8 b], from `table` by the bit planes `indices`; padding included.
+
+    `bits.BIT_TABLE` stands before it.
+    """
     return (
         bits.UNPACK_PLANES.format(source="indices", target="index")
         + """
@@ -52,7 +55,8 @@ class Codebook(Format):
     operator = "Codebook"
     operator_inputs = ("indices", "table")
     operator_decode = (
-        bits.UNPACK_PLANES.format(source="indices", target="index")
+        bits.BIT_TABLE
+        + bits.UNPACK_PLANES.format(source="indices", target="index")
         + """
         index_cut = Slice (index, zero1, size)
         index_rc = Concat <axis = 0> (rows, cols)

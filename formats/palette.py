@@ -21,6 +21,10 @@ from .codebook import check_planes, few_distinct, index_of, lookup
 from .parts import bits, flat_gaps
 
 
+def _decode(parts: int) -> str:
+    return flat_gaps.decode(parts) + lookup() + "        entries = Slice (looked_up, zero1, count)\n"
+
+
 class Palette(Format):
     """The positions of `tight` and, for each non-zero, an index into a table of the distinct values.
 
@@ -39,9 +43,13 @@ class Palette(Format):
     operator = "Palette"
     operator_inputs = ("gaps", "indices", "table")
     operator_entries = True
-    operator_decode = (
-        flat_gaps.POSITIONS_DECODE + lookup() + "        entries = Slice (looked_up, zero1, count)\n"
-    )
+    operator_decode = _decode(1)
+
+    def operator_text(self, parts: int) -> str:
+        return _decode(parts)
+
+    def operator_parts(self, packed: Packed) -> int:
+        return flat_gaps.parts(packed)
 
     def applies_to(self, stats: TensorStats) -> bool:
         return _table(stats) is not None

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UnsupportedError
+from . import bitmask
 from .base import (
     MAX_DENSE_BYTES,
     Array,
@@ -22,11 +23,11 @@ from .base import (
     check_header,
     require,
 )
-from .bitmask import POSITIONS_OF_MASK, check_mask
 from .bitpack import check_scales, find_scales, sign_bit
 from .parts import bits, flat_gaps
 
-#: ONNX text: float `plus_minus` [8 b]: +1 or -1 as the bits of `signs` say, padding included.
+#: ONNX text behind `bits.BIT_TABLE`: float `plus_minus` [8 b]: +1 or -1 as the bits of `signs` say, padding
+#: included.
 PLUS_MINUS = (
     """
         sign_shape = Constant <value_ints = [1, -1]> ()
@@ -41,17 +42,6 @@ PLUS_MINUS = (
         plus_minus = Where (sign_flat, sign_minus, sign_plus)
 """
 )
-#: The same for a mask, whose bits say how many signs there are.
-_COUNT_MASK = """
-        mask_row_shape = Constant <value_ints = [1, -1]> ()
-        count_index = Cast <to = 6> (mask)
-        count_bits = Gather <axis = 0> (sign_bits_table, count_index)
-        count_bits_i = Cast <to = 6> (count_bits)
-        count_axes = Constant <value_ints = [0, 1]> ()
-        count_sum = ReduceSum <keepdims = 0> (count_bits_i, count_axes)
-        count_long = Cast <to = 7> (count_sum)
-        nnz = Unsqueeze (count_long, zero1)
-"""
 
 
 class Signmask(Format):
@@ -74,10 +64,7 @@ class Signmask(Format):
     scale_component = "scales"
     operator_entries = True
     operator_decode = (
-        PLUS_MINUS
-        + _COUNT_MASK
-        + POSITIONS_OF_MASK.format(count="nnz")
-        + "        entries = Slice (plus_minus, zero1, nnz)\n"
+        bitmask.positions() + PLUS_MINUS + "        entries = Slice (plus_minus, zero1, count)\n"
     )
 
     def applies_to(self, stats: TensorStats) -> bool:
@@ -98,7 +85,7 @@ class Signmask(Format):
 
     def check(self, packed: Packed) -> None:
         rows, cols = check_header(self, packed, ("mask", "signs", "scales"))
-        _check_signs(packed, check_mask(packed, rows * cols), rows)
+        _check_signs(packed, bitmask.check_mask(packed, rows * cols), rows)
 
     def unpack(self, packed: Packed, max_bytes: int = MAX_DENSE_BYTES) -> Array:
         rows, cols = check_header(self, packed, ("mask", "signs", "scales"), max_bytes)
@@ -108,6 +95,11 @@ class Signmask(Format):
 
     def examples(self) -> Iterator[tuple[str, Array]]:
         yield from _examples()
+
+
+def _decode(parts: int) -> str:
+    """ONNX text of `signgaps`, positions in so many parts."""
+    return flat_gaps.decode(parts) + PLUS_MINUS + "        entries = Slice (plus_minus, zero1, count)\n"
 
 
 class Signgaps(Format):
@@ -128,9 +120,13 @@ class Signgaps(Format):
     operator_inputs = ("gaps", "signs")
     scale_component = "scales"
     operator_entries = True
-    operator_decode = (
-        flat_gaps.POSITIONS_DECODE + PLUS_MINUS + "        entries = Slice (plus_minus, zero1, count)\n"
-    )
+    operator_decode = _decode(1)
+
+    def operator_text(self, parts: int) -> str:
+        return _decode(parts)
+
+    def operator_parts(self, packed: Packed) -> int:
+        return flat_gaps.parts(packed)
 
     def applies_to(self, stats: TensorStats) -> bool:
         return find_scales(stats, allow_zeros=True) is not None

@@ -22,7 +22,6 @@ from .base import (
     check_header,
     require,
 )
-from .codebook import lookup
 from .parts import bits, flat_gaps
 
 #: Below this biased exponent the table's power of two, 2^(exponent - 150), would be denormal.
@@ -30,22 +29,68 @@ LEAST_EXPONENT = 24
 #: A denser weight stays as it is: 30 bits a value are not worth a decode.
 DENSEST = 0.75
 
-DECODE = (
-    flat_gaps.POSITIONS_DECODE
-    + lookup()
+# A value is (number of the two lower bytes + part of the upper one) x power. Bytes are summed as bytes, so a
+# factor is one too: twice by 128 is by 256. Upper byte and exponent together are an index into two tables of
+# what they stand for: the upper byte's part with the hidden bit, and the power with its sign.
+_TABLES = """
+        lower_rows = Constant <value_ints = [0, 1, 1]> ()
+        lower_power = Constant <value = uint8[3] {1, 128, 128}> ()
+        upper_rows = Constant <value_ints = [2, 2]> ()
+        eight1 = Constant <value_ints = [8]> ()
+        index_dims = Shape (indices)
+        width = Slice (index_dims, zero1, first1)
+        width_less = Sub (width, first1)
+        all_powers = Constant <value = uint8[8] {1, 2, 4, 8, 16, 32, 64, 128}> ()
+        width_powers = Slice (all_powers, zero1, width)
+        last_power = Slice (all_powers, width_less, width)
+        joint_power = Concat <axis = 0> (width_powers, last_power, last_power)
+        last_power_i = Cast <to = 7> (last_power)
+        places = Add (last_power_i, last_power_i)
+        table_size = Shape (table)
+        table_rest = Sub (places, table_size)
+        table_pads = Concat <axis = 0> (zero1, table_rest)
+        table_full = Pad (table, table_pads)
+        plus_minus = Constant <value = float[2, 1, 1] {1.0, -1.0}> ()
+        signed_table = Mul (table_full, plus_minus)
+        upper_from = Constant <value = float {8388608.0}> ()
+        upper_to = Constant <value = float {16777216.0}> ()
+        upper_by = Constant <value = float {65536.0}> ()
+        upper_range = Range (upper_from, upper_to, upper_by)
+        upper_column = Unsqueeze (upper_range, first1)
+        upper_shape = Constant <value_ints = [2, 128]> ()
+        joint_shape = Concat <axis = 0> (upper_shape, places)
+        flat = Constant <value_ints = [-1]> ()
+        power_cube = Expand (signed_table, joint_shape)
+        power_table = Reshape (power_cube, flat)
+        upper_cube = Expand (upper_column, joint_shape)
+        upper_table = Reshape (upper_cube, flat)
+"""
+_PART = (
+    bits.UNPACK_BITS.format(source="indices%", target="index_bits%")
     + """
-        low_f = Cast <to = 1> (low)
-        byte_power = Constant <value = float[3] {1.0, 256.0, 65536.0}> ()
-        number = MatMul (byte_power, low_f)
-        hidden = Constant <value = float {8388608.0}> ()
-        is_negative = GreaterOrEqual (number, hidden)
-        plus = Add (number, hidden)
-        minus = Neg (number)
-        signed = Where (is_negative, minus, plus)
-        powers = Slice (looked_up, zero1, count)
-        entries = Mul (signed, powers)
+        lower_low% = Gather <axis = 0> (low%, lower_rows)
+        lower_i% = MatMulInteger (lower_power, lower_low%)
+        lower% = Cast <to = 1> (lower_i%)
+        here% = Shape (lower_i%)
+        index_used% = Slice (index_bits%, zero1, here%, first1)
+        upper_low% = Gather <axis = 0> (low%, upper_rows)
+        joint_rows% = Concat <axis = 0> (index_used%, upper_low%)
+        joint% = MatMulInteger (joint_power, joint_rows%)
+        upper% = GatherElements <axis = 0> (upper_table, joint%)
+        power% = GatherElements <axis = 0> (power_table, joint%)
+        number% = Add (lower%, upper%)
+        entries% = Mul (number%, power%)
 """
 )
+
+
+def _decode(parts: int) -> str:
+    """ONNX text: `position` and `entries`, each made in so many parts."""
+    text = flat_gaps.decode(parts) + _TABLES
+    text += bits.cut("indices", "indices", parts, "first1") + bits.cut("low", "indices", parts, "eight1")
+    for end in bits.suffixes(parts):
+        text += _PART.replace("%", end)
+    return text + bits.joined("entries", parts)
 
 
 class Split(Format):
@@ -70,7 +115,13 @@ class Split(Format):
     operator = "Split"
     operator_inputs = ("gaps", "low", "indices", "table")
     operator_entries = True
-    operator_decode = DECODE
+    operator_decode = _decode(1)
+
+    def operator_text(self, parts: int) -> str:
+        return _decode(parts)
+
+    def operator_parts(self, packed: Packed) -> int:
+        return flat_gaps.parts(packed)
 
     def applies_to(self, stats: TensorStats) -> bool:
         return _exponents(stats) is not None

@@ -19,6 +19,10 @@ from .base import (
 from .parts import flat_gaps
 
 
+def _decode(parts: int) -> str:
+    return flat_gaps.decode(parts) + "        entries = Cast <to = 1> (values)\n"
+
+
 class Tight(Format):
     """Positions in as many bits as their density asks for, and the non-zeros.
 
@@ -38,7 +42,13 @@ class Tight(Format):
     operator = "Tight"
     operator_inputs = ("gaps", "values")
     operator_entries = True
-    operator_decode = flat_gaps.POSITIONS_DECODE + "        entries = Cast <to = 1> (values)\n"
+    operator_decode = _decode(1)
+
+    def operator_text(self, parts: int) -> str:
+        return _decode(parts)
+
+    def operator_parts(self, packed: Packed) -> int:
+        return flat_gaps.parts(packed)
 
     def applies_to(self, stats: TensorStats) -> bool:
         return True

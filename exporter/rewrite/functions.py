@@ -10,6 +10,8 @@ stock onnxruntime fuses Conv + Relu or Conv + Add + Relu only where it sees exac
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from functools import cache
 
 import onnx
@@ -19,7 +21,6 @@ from ...formats import Format
 from ..graph.activations import ACTIVATIONS, NO_ACTIVATION
 from ..graph.domain import DOMAIN, OPSET
 from . import quantized_functions
-from .layer_kinds import LayerKind
 from .op_spec import POOL, SIGN, OpSpec
 from .sign_functions import CONSTANTS, POOL_BODY
 
@@ -51,14 +52,26 @@ LATER = """
         else_branch = later_else () => (float[2] later_2) { later_2 = RandomUniform <shape = [2]> () }>
     later1 = Shape (later_any)
 """
+# The same another round later, each time.
+_STILL_LATER = """
+    later{now}_0 = Squeeze (later{before})
+    later{now}_yes = Cast <to = 9> (later{now}_0)
+    later{now}_any = If (later{now}_yes) <
+        then_branch = later{now}_then () => (float[1] later{now}_1) {{
+            later{now}_1 = RandomUniform <shape = [1]> ()
+        }},
+        else_branch = later{now}_else () => (float[2] later{now}_2) {{
+            later{now}_2 = RandomUniform <shape = [2]> ()
+        }}>
+    later{now} = Shape (later{now}_any)
+"""
+#: `later1` to `later3` for decodes in parts: values are made first, then places, then arrays are filled, and
+#: last of all take their shape, each out of memory that what came before has left.
+IN_ROUNDS = LATER + "".join(_STILL_LATER.format(now=now, before=now - 1) for now in (2, 3))
 #: From this opset on onnxruntime has no kernel for that random number: a file would load only while its
 #: optimizer runs, which takes the branches away. It does not fold a DequantizeLinear either.
 _NO_RANDOM = 22
-_RANDOM = "later_{0} = RandomUniform <shape = [{0}]> ()"
-_DEQUANTIZED = """
-            later_{0}_q = Constant <value = uint8[{0}] {1}> ()
-            later_{0}_s = Constant <value = float {{1.0}}> ()
-            later_{0} = DequantizeLinear (later_{0}_q, later_{0}_s)"""
+_RANDOM = re.compile(r"(\w+) = RandomUniform <shape = \[(\d)\]> \(\)")
 #: The same where it must be known at once.
 NOW = "    later1 = Constant <value_ints = [1]> ()\n"
 _ROW_SCALE = """
@@ -71,8 +84,8 @@ NO_SCALE = "    row_scale = Constant <value = float {1.0}> ()\n"
 # it can: entries are scaled and turned before they are placed, and the dense array exists three times, as
 # zeros, filled, and in shape. MaxUnpool would fill and place in one step, but from 1.27 on onnxruntime folds
 # only what it can tell the size of beforehand.
+_ROWS = "    w_row = Div (position, cols_i)\n"
 _SCALED = """
-    w_row = Div (position, cols_i)
     w_scale = GatherElements <axis = 0> (scale, w_row)
     w_values = Mul (entries, w_scale)
 """
@@ -84,7 +97,7 @@ _TURNED = """
     w_shape = Concat <axis = 0> (cols, rows)
 """
 _PLACED = """
-    w_size = Mul (size, later1)
+    w_size = Mul (size, {later})
     w_zeros = ConstantOfShape <value = float[1] {{0.0}}> (w_size)
     w_line = ScatterElements (w_zeros, {place}, {values})
     weight = Reshape (w_line, {shape})
@@ -100,8 +113,37 @@ _SIGNS = """
 """
 
 
+@dataclass(frozen=True)
+class Known:
+    """What holds for every node of an operator in a model, so that its function there may do without it.
+
+    Attributes
+    ----------
+    unscaled
+        All of `scale` is 1.
+    matrix
+        X is a matrix.
+    parts
+        As `Format.operator_parts` tells it.
+    """
+
+    unscaled: bool = False
+    matrix: bool = False
+    parts: int = 1
+
+    def __and__(self, other: Known) -> Known:
+        """What holds for the nodes of both."""
+        both = (self.parts, other.parts)
+        parts = max(both) if min(both) else 0
+        return Known(self.unscaled and other.unscaled, self.matrix and other.matrix, parts)
+
+
+#: What is so of any node.
+NOTHING = Known()
+
+
 @cache
-def build(spec: OpSpec, opset: int = OPSET) -> onnx.FunctionProto:
+def build(spec: OpSpec, opset: int = OPSET, known: Known = NOTHING) -> onnx.FunctionProto:
     """The function of one operator; `opset` of the model that will hold it: a runtime inlines the body."""
     fmt, kind = spec.fmt, spec.kind
     if spec.quantized:
@@ -111,7 +153,9 @@ def build(spec: OpSpec, opset: int = OPSET) -> onnx.FunctionProto:
         signs = kind.unpack_x if spec.packed_input else _SIGNS
         decode = NOW + NO_SCALE + fmt.operator_decode + signs + kind.signs
     else:
-        decode = LATER + _decode(fmt, kind) + kind.text
+        turned = kind.turned and not known.matrix
+        layer = kind.matrix if kind.turned and known.matrix else kind.text
+        decode = (IN_ROUNDS if known.parts > 1 else LATER) + _decode(fmt, turned, known) + layer
     constants = CONSTANTS if spec.packed_input or spec.activation == SIGN else ""
     total = "total = Add (layer, Z)" if spec.residual else ""
     if spec.activation == SIGN:
@@ -125,10 +169,20 @@ def build(spec: OpSpec, opset: int = OPSET) -> onnx.FunctionProto:
 def parsed(head: str, body: str, opset: int) -> onnx.FunctionProto:
     """The function of a text that may begin with `LATER`, for a model of that opset."""
     if opset >= _NO_RANDOM:
-        for length, numbers in ((1, "{0}"), (2, "{0, 0}")):
-            body = body.replace(_RANDOM.format(length), _DEQUANTIZED.format(length, numbers))
+        body = _RANDOM.sub(_dequantized, body)
     imports = f'<domain: "{DOMAIN}", opset_import: ["": {opset}]>'
     return onnx.parser.parse_function(f"{imports}\n{head} => (Y)\n{{{SIZES}{body}}}")
+
+
+def _dequantized(random: re.Match[str]) -> str:
+    """As many numbers that are not folded either, in the place of random ones."""
+    name, length = random[1], int(random[2])
+    zeros = ", ".join("0" * length)
+    return (
+        f"{name}_q = Constant <value = uint8[{length}] {{{zeros}}}> ()\n"
+        f"{name}_s = Constant <value = float {{1.0}}> ()\n"
+        f"{name} = DequantizeLinear ({name}_q, {name}_s)"
+    )
 
 
 def _parsed(spec: OpSpec, opset: int, body: str) -> onnx.FunctionProto:
@@ -138,18 +192,31 @@ def _parsed(spec: OpSpec, opset: int, body: str) -> onnx.FunctionProto:
     return parsed(head, body, opset)
 
 
-def placed(place: str, values: str, shape: str) -> str:
-    """ONNX text of float `weight` in that shape: zeros, but `values` [n] at `place` (int32 [n])."""
-    return _PLACED.format(place=place, values=values, shape=shape)
+def placed(place: str, values: str, shape: str, parts: int = 1) -> str:
+    """ONNX text of float `weight` in that shape: zeros, but `values` [n] at `place` (int32 [n]).
+
+    Parameters
+    ----------
+    parts
+        How many `place` was made in: with more than one `IN_ROUNDS` stands before it, else `LATER`.
+    """
+    if parts <= 1:
+        return _PLACED.format(place=place, values=values, shape=shape, later="later1")
+    late = f"    w_late = Mul ({shape}, later3)\n"
+    return late + _PLACED.format(place=place, values=values, shape="w_late", later="later2")
 
 
-def _decode(fmt: Format, kind: LayerKind) -> str:
+def _decode(fmt: Format, turned: bool, known: Known) -> str:
     """The text that gives `weight`, as the layer takes it, of a format's components and `scale`."""
+    unscaled, decode = known.unscaled, fmt.operator_text(max(known.parts, 1))
     if not fmt.operator_entries:
-        return _ROW_SCALE + fmt.operator_decode + (_DENSE_TURNED if kind.turned else _DENSE)
-    if kind.turned:
-        return fmt.operator_decode + _SCALED + _TURNED + placed("w_place", "w_values", "w_shape")
-    return fmt.operator_decode + _SCALED + placed("position", "w_values", "shape")
+        scale = NO_SCALE if unscaled else _ROW_SCALE
+        return scale + decode + (_DENSE_TURNED if turned else _DENSE)
+    text = decode + ("" if unscaled and not turned else _ROWS) + ("" if unscaled else _SCALED)
+    values = "entries" if unscaled else "w_values"
+    if turned:
+        return text + _TURNED + placed("w_place", values, "w_shape", known.parts)
+    return text + placed("position", values, "shape", known.parts)
 
 
 @cache

@@ -24,6 +24,8 @@ class LayerKind:
         Whether it takes its weight as [columns, rows], not in the weight's own shape.
     text
         What gives `layer` of X, `weight` and `bias`.
+    matrix
+        The same where X is a matrix and the weight may keep its shape; "" where that is so already.
     integers
         What gives it of `x_real`, the codes `w_int` and `b_real`, as QDQ models have it.
     signs
@@ -39,6 +41,7 @@ class LayerKind:
     attributes: tuple[str, ...]
     turned: bool
     text: str
+    matrix: str
     integers: str
     signs: str
     unpack_x: str
@@ -71,6 +74,7 @@ _CONV = LayerKind(
     layer = Conv <auto_pad = "NOTSET", strides: ints = @strides, pads: ints = @pads,
                   dilations: ints = @dilations, group: int = @group> (X, weight, bias)
 """,
+    matrix="",
     integers="""
     w_real = DequantizeLinear <axis = 0> (w_int, w_scale, w_zero)
     layer = Conv <auto_pad = "NOTSET", strides: ints = @strides, pads: ints = @pads,
@@ -97,7 +101,7 @@ _CONV = LayerKind(
     + unpack("X", "x_signs", "x_channels", pixels=True),
     pack_y=pack("layer", "Y", "rows", pixels=True),
 )
-# Gemm would pin the rank to two; MatMul + Add is what onnxruntime turns into Gemm by itself.
+# Gemm pins the rank to two; MatMul + Add is what onnxruntime turns into Gemm by itself.
 _MATMUL = LayerKind(
     x="`[…, C]`",
     y="`[…, K]`",
@@ -107,6 +111,7 @@ _MATMUL = LayerKind(
     product = MatMul (X, weight)
     layer = Add (product, bias)
 """,
+    matrix="    layer = Gemm <transB = 1> (X, weight, bias)\n",
     integers="""
     w_turned = Transpose <perm = [1, 0]> (w_int)
     w_real = DequantizeLinear <axis = 1> (w_turned, w_scale, w_zero)

@@ -25,7 +25,7 @@ from ...runtime import expand
 from ...runtime.expand import WEIGHT
 from ..graph.domain import DOMAIN, OPSET
 from ..plan.types import WIDE
-from .functions import LATER, NO_SCALE, parsed, placed
+from .functions import IN_ROUNDS, LATER, NO_SCALE, parsed, placed
 
 _ALPHA = "    w_alpha = Cast <to = 1> (scale)\n"
 # One alpha may stand for all rows.
@@ -102,19 +102,22 @@ def parts(fmt: Format) -> list[str]:
     return [*fmt.operator_inputs, *([fmt.scale_component] if fmt.scale_component else [])]
 
 
-def build(fmt: Format, twin: Twin, opset: int = OPSET) -> onnx.FunctionProto:
-    """The function of a format that has an operator; `opset` is that of the model that will hold it."""
+def build(fmt: Format, twin: Twin, opset: int = OPSET, parts: int = 1) -> onnx.FunctionProto:
+    """The function of a format that has an operator, decoding in so many parts where the format can.
+
+    `opset` is that of the model that will hold it.
+    """
     alphas = bool(fmt.scale_component)
     body = _ALPHA if alphas else ""
     if fmt.operator_entries:
-        body += fmt.operator_decode + (_SCALED if alphas else "")
+        body += fmt.operator_text(max(parts, 1)) + (_SCALED if alphas else "")
         values = "w_values" if alphas else "entries"
-        body += placed("position", values, "shape")
+        body += placed("position", values, "shape", parts)
     else:
         body += (_ROW_SCALE if alphas else NO_SCALE) + fmt.operator_decode
         body += "    weight = Reshape (dense, shape)\n"
     if "later1" in body:
-        body = LATER + body
+        body = (IN_ROUNDS if parts > 1 else LATER) + body
     names = (*fmt.operator_inputs, *(["scale"] if alphas else []))
     return _build(operator_name(fmt, twin), names, body, twin.double, bool(twin.to), opset)
 

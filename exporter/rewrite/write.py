@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from ... import formats
-from ...formats import Packed
+from ...formats import Format, Packed
 from ...formats.base import Array
 from ..files import held, proto_size
 from ..graph.domain import DOMAIN, VERSION, main_opset
@@ -21,10 +21,11 @@ from ..graph.site import Fused
 from ..graph.walk import all_graphs, copied, fresh
 from ..plan.tensor_plan import TensorPlan
 from . import functions, quantized_nodes, weight_functions
+from .functions import Known
 from .layout import alive, lay_out, reads
 from .op_spec import POOL, OpSpec
 from .sign_bits import signs
-from .weight_functions import twin_of
+from .weight_functions import Twin, twin_of
 
 
 def rewrite(
@@ -77,6 +78,8 @@ class _Writer:
         self.opset = main_opset(model.opset_import)
         self.initializers = {name: numpy_helper.from_array(array, name) for name, array in constants.items()}
         self.functions: dict[str, onnx.FunctionProto] = {}
+        self._operators: dict[str, tuple[OpSpec, Known]] = {}
+        self._weights: dict[str, tuple[Format, Twin, Known]] = {}
         self._vectors: dict[bytes, str] = {}
         self._held: dict[bytes, str] = {}
         self._parts: dict[tuple[str, str], str] = {}
@@ -92,18 +95,25 @@ class _Writer:
             packed = self._signs_of(layer.weight, packed)
             fmt = formats.get(packed.format)
         spec = OpSpec.of(layer, fmt)
-        if spec.name not in self.functions:
-            self.functions[spec.name] = functions.build(spec, self.opset)
         components = [self._component(layer, part, packed) for part in fmt.operator_inputs]
         title = layer.site.node.name or fresh(layer.site.name, self._node_names)
         if layer.quantized is not None:
+            self._operator(spec, functions.NOTHING)
             return quantized_nodes.nodes(layer, spec, components, title, self._held_or_new, self._fresh)
         factor = plan.encoded.scale if plan.encoded and plan.encoded.scale is not None else 1.0
-        scale = self._vector(layer.scale * alpha * factor, f"{layer.weight}.scale")
+        scales = layer.scale * alpha * factor
+        known = Known(bool((scales == 1).all()), layer.site.op_type == "Gemm", fmt.operator_parts(packed))
+        self._operator(spec, known)
+        scale = self._vector(scales, f"{layer.weight}.scale")
         bias = self._vector(layer.bias, f"{layer.weight}.bias")
         inputs = [layer.x, *components, scale, bias, *([layer.residual] if layer.residual else [])]
         attributes: dict[str, Any] = {**layer.attributes, **layer.parameters}
         return [helper.make_node(spec.name, inputs, [layer.output], name=title, domain=DOMAIN, **attributes)]
+
+    def _operator(self, spec: OpSpec, known: Known) -> None:
+        """Count one more node of an operator, of which so much is known."""
+        before = self._operators.get(spec.name, (spec, known))[1]
+        self._operators[spec.name] = spec, before & known
 
     def _signs_of(self, weight: str, packed: Packed) -> Packed:
         if weight not in self._signs:
@@ -113,9 +123,8 @@ class _Writer:
     def weight(self, plan: TensorPlan, packed: Packed) -> list[onnx.NodeProto]:
         """The nodes that give an expanded weight under the name it has."""
         fmt, twin = formats.get(plan.format), twin_of(packed.dtype)
-        name = weight_functions.operator_name(fmt, twin)
-        if name not in self.functions:
-            self.functions[name] = weight_functions.build(fmt, twin, self.opset)
+        name, known = weight_functions.operator_name(fmt, twin), Known(parts=fmt.operator_parts(packed))
+        self._weights[name] = fmt, twin, self._weights.get(name, (fmt, twin, known))[2] & known
         parts = weight_functions.parts(fmt)
         inputs = [self.constant(packed.components[part], f"{plan.name}.{part}") for part in parts]
         self._made.add(plan.name)
@@ -168,6 +177,10 @@ class _Writer:
         self, nodes: Sequence[onnx.NodeProto], sparse: Mapping[str, onnx.SparseTensorProto]
     ) -> onnx.ModelProto:
         """The model of these nodes, without the initializers nobody reads any more."""
+        for name, (spec, known) in self._operators.items():
+            self.functions[name] = functions.build(spec, self.opset, known)
+        for name, (fmt, twin, known) in self._weights.items():
+            self.functions[name] = weight_functions.build(fmt, twin, self.opset, known.parts)
         source = self.source
         outputs = {value.name for value in source.graph.output}
         kept = alive(nodes, outputs)

@@ -7,49 +7,79 @@ from numpy.typing import NDArray
 
 from ..base import Array
 
-#: ONNX text: `{target}_table` uint8 [256, 8]: the bits of every byte, least significant first.
+#: ONNX text: `bit_table` uint8 [256, 8]: the bits of every byte, least significant first. It stands once
+#: before all that unpacks bits.
 BIT_TABLE = """
-        {target}_from = Constant <value = int32 {{0}}> ()
-        {target}_to = Constant <value = int32 {{256}}> ()
-        {target}_by = Constant <value = int32 {{1}}> ()
-        {target}_range = Range ({target}_from, {target}_to, {target}_by)
-        {target}_last = Constant <value_ints = [1]> ()
-        {target}_column = Unsqueeze ({target}_range, {target}_last)
-        {target}_places = Constant <value = int32[8] {{1, 2, 4, 8, 16, 32, 64, 128}}> ()
-        {target}_shifted = Div ({target}_column, {target}_places)
-        {target}_two = Constant <value = int32 {{2}}> ()
-        {target}_bit = Mod ({target}_shifted, {target}_two)
-        {target}_table = Cast <to = 2> ({target}_bit)
+        bit_from = Constant <value = int32 {0}> ()
+        bit_to = Constant <value = int32 {256}> ()
+        bit_by = Constant <value = int32 {1}> ()
+        bit_range = Range (bit_from, bit_to, bit_by)
+        bit_last = Constant <value_ints = [1]> ()
+        bit_column = Unsqueeze (bit_range, bit_last)
+        bit_places = Constant <value = int32[8] {1, 2, 4, 8, 16, 32, 64, 128}> ()
+        bit_shifted = Div (bit_column, bit_places)
+        bit_two = Constant <value = int32 {2}> ()
+        bit_table_i = Mod (bit_shifted, bit_two)
+        bit_table = Cast <to = 2> (bit_table_i)
+        bit_rows = Constant <value_ints = [0, -1]> ()
+        bit_powers = Constant <value = uint8[8] {1, 2, 4, 8, 16, 32, 64, 128}> ()
 """
-
 #: ONNX text: turns uint8 `{source}` [n, b] into uint8 `{target}` [n, 8 b] of zeros and ones. A look-up makes
 #: one array of that size where shifting and masking would make three, and all of them stay until onnxruntime
 #: has folded the whole graph.
-UNPACK_BITS = (
-    BIT_TABLE
-    + """
+UNPACK_BITS = """
         {target}_index = Cast <to = 6> ({source})
-        {target}_cube = Gather <axis = 0> ({target}_table, {target}_index)
-        {target}_shape = Constant <value_ints = [0, -1]> ()
-        {target} = Reshape ({target}_cube, {target}_shape)
+        {target}_cube = Gather <axis = 0> (bit_table, {target}_index)
+        {target} = Reshape ({target}_cube, bit_rows)
 """
-)
-
 #: ONNX text: turns bit planes, uint8 `{source}` [w, b], into int32 `{target}` [8 b]: the numbers they spell.
 #: `{target}_escape` is the largest of them.
 UNPACK_PLANES = (
     UNPACK_BITS.replace("{target}", "{target}_bits")
     + """
         {target}_dims = Shape ({source})
-        {target}_one1 = Constant <value_ints = [1]> ()
-        {target}_width = Slice ({target}_dims, zero1, {target}_one1)
-        {target}_powers = Constant <value = uint8[8] {{1, 2, 4, 8, 16, 32, 64, 128}}> ()
-        {target}_power = Slice ({target}_powers, zero1, {target}_width)
+        {target}_width = Slice ({target}_dims, zero1, bit_last)
+        {target}_power = Slice (bit_powers, zero1, {target}_width)
         {target} = MatMulInteger ({target}_power, {target}_bits)
         {target}_power_i = Cast <to = 6> ({target}_power)
         {target}_escape = ReduceSum <keepdims = 0> ({target}_power_i)
 """
 )
+
+
+def suffixes(parts: int) -> list[str]:
+    """What the names of a decode's parts end in: nothing where it is in one."""
+    return [f"_{part}" for part in range(parts)] if parts > 1 else [""]
+
+
+def cut(source: str, planes: str, parts: int, unit: str) -> str:
+    """ONNX text: `{source}_0`, ... of `{source}` [w, n], cut where `{planes}` [v, n / unit] is cut evenly."""
+    if parts == 1:
+        return ""
+    text = f"""
+        {source}_dims = Shape ({planes})
+        {source}_axis = Constant <value_ints = [1]> ()
+        {source}_behind = Constant <value_ints = [2]> ()
+        {source}_columns = Slice ({source}_dims, {source}_axis, {source}_behind)
+        {source}_parts = Constant <value_ints = [{parts}]> ()
+        {source}_at_0 = Constant <value_ints = [0]> ()
+"""
+    for part in range(parts):
+        text += f"""
+        {source}_nth_{part} = Constant <value_ints = [{part + 1}]> ()
+        {source}_times_{part} = Mul ({source}_columns, {source}_nth_{part})
+        {source}_till_{part} = Div ({source}_times_{part}, {source}_parts)
+        {source}_at_{part + 1} = Mul ({source}_till_{part}, {unit})
+        {source}_{part} = Slice ({source}, {source}_at_{part}, {source}_at_{part + 1}, {source}_axis)
+"""
+    return text
+
+
+def joined(name: str, parts: int) -> str:
+    """ONNX text: `{name}` of its parts, one after the other."""
+    if parts == 1:
+        return ""
+    return f"        {name} = Concat <axis = 0> ({', '.join(name + end for end in suffixes(parts))})\n"
 
 
 def row_bytes(bits: int) -> int:

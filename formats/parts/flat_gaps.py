@@ -15,37 +15,56 @@ from . import bits
 
 WIDTHS = range(2, 9)
 
-#: ONNX text: from `gaps`: int32 `position` [nnz] of the entries in the flat tensor, int64 `count` = [nnz].
-#: `slot` says, counted from the end, which entry a code leads to: its own or, without one, the next;
-#: padding leads to the first one, whose sum starts so much lower.
-POSITIONS_DECODE = (
-    bits.UNPACK_PLANES.format(source="gaps", target="codes")
-    + """
-        code_none = Constant <value = int32 {0}> ()
+#: Up to so many codes are decoded at a time. glibc gives arrays of 32 MiB and more back to the system, which
+#: then clears every page of the next one: the longest array of a part, 8 bytes a code, is to be below.
+PART = (1 << 22) - (1 << 12)
+#: Of so many parts none is empty.
+MOST = 64
+_BEGIN = """
         code_one = Constant <value = int32 {1}> ()
-        code_minus = Constant <value = int32 {-1}> ()
-        code_eight = Constant <value_ints = [-8]> ()
-        is_entry = Less (codes, codes_escape)
-        entry_minus = Where (is_entry, code_minus, code_none)
-        slot = CumSum <reverse = 1> (entry_minus, axis0)
-        codes_size = Shape (codes)
-        tail = Slice (slot, code_eight, codes_size)
-        tail_is_padding = Equal (tail, code_none)
-        tail_padding = Cast <to = 6> (tail_is_padding)
-        padding_count = ReduceSum <keepdims = 1> (tail_padding)
-        padding_steps = Mul (padding_count, codes_escape)
-        first_step = Neg (padding_steps)
-        slot_first = Slice (slot, zero1, first1)
-        count_minus = ReduceSum <keepdims = 1> (slot_first)
-        count_i = Neg (count_minus)
-        count = Cast <to = 7> (count_i)
-        count_more = Sub (count, first1)
-        step_pads = Concat <axis = 0> (zero1, count_more)
-        step_ones = Pad (first_step, step_pads, code_one)
-        steps = ScatterElements <axis = 0, reduction = "add"> (step_ones, slot, codes)
-        position = CumSum (steps, axis0)
+        walk_last = Constant <value_ints = [-1]> ()
+        walk_end = Constant <value_ints = [2147483647]> ()
+"""
+_FIRST = "        base% = Constant <value = int32[1] {0}> ()\n"
+_NEXT = "        base% = Slice (walk{before}, walk_last, walk_end)\n"
+# `slot`: which entry of its part a code leads to, its own or the next; behind the last one stands where the
+# next part begins.
+_PART = (
+    bits.UNPACK_PLANES.format(source="gaps%", target="codes%")
+    + """
+        is_entry% = Less (codes%, codes%_escape)
+        entry% = Cast <to = 6> (is_entry%)
+        slot% = CumSum <exclusive = 1> (entry%, axis0)
+        count_i% = ReduceSum <keepdims = 1> (entry%)
+        count_here% = Cast <to = 7> (count_i%)
+        step_pads% = Concat <axis = 0> (zero1, count_here%)
+        step_ones% = Pad (base%, step_pads%, code_one)
+        steps% = ScatterElements <axis = 0, reduction = "add"> (step_ones%, slot%, codes%)
+        walk% = CumSum (steps%, axis0)
+        position% = Slice (walk%, zero1, count_here%)
 """
 )
+
+
+def decode(parts: int = 1) -> str:
+    """ONNX text, `bits.BIT_TABLE` in it: int32 `position` [nnz] in the flat tensor, int64 `count` = [nnz].
+
+    Parameters
+    ----------
+    parts
+        How many the gaps are cut into, to be decoded one after the other.
+    """
+    text, before = bits.BIT_TABLE + bits.cut("gaps", "gaps", parts, "later1") + _BEGIN, None
+    for end in bits.suffixes(parts):
+        start = _FIRST if before is None else _NEXT.format(before=before)
+        text, before = text + (start + _PART).replace("%", end), end
+    return text + bits.joined("position", parts) + "        count = Shape (position)\n"
+
+
+def parts(packed: Packed) -> int:
+    """How many parts `decode` takes best; 0 where `MOST` would leave one of them empty."""
+    planes = packed.components["gaps"]
+    return min(-(-planes.shape[1] * 8 // PART), MOST) if planes.shape[1] >= MOST else 0
 
 
 def width_and_codes(stats: TensorStats) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import onnxruntime as ort
 import pytest
 
 from sparse_export import formats
-from sparse_export.exporter.rewrite.functions import LATER, NO_SCALE, SIZES
+from sparse_export.exporter.rewrite.functions import IN_ROUNDS, LATER, NO_SCALE, SIZES
 from sparse_export.formats.base import Array, matrix_shape
 
 DECODABLE = [fmt.name for fmt in formats.all_formats() if fmt.operator]
@@ -21,15 +21,16 @@ PLACE = """
 """
 
 
-def decode_in_onnxruntime(fmt: formats.Format, packed: formats.Packed) -> Array:
-    """What `operator_decode` computes, times the scale component, as a matrix."""
+def decode_in_onnxruntime(fmt: formats.Format, packed: formats.Packed, parts: int = 1) -> Array:
+    """What a decode in so many parts computes, times the scale component, as a matrix."""
     rows, cols = matrix_shape(packed.shape)
     inputs = ", ".join(fmt.operator_inputs)
     place = PLACE if fmt.operator_entries else ""
+    body = f"{SIZES} {IN_ROUNDS if parts > 1 else LATER} {NO_SCALE} {fmt.operator_text(parts)} {place}"
     text = f"""<ir_version: 8, opset_import: ["" : 18, "t" : 1]>
     g () => (float[N] dense) {{ dense = t.Decode <shape = {list(packed.shape)}> ({inputs}) }}
     <domain: "t", opset_import: ["" : 18]>
-    Decode <shape> ({inputs}) => (dense) {{ {SIZES} {LATER} {NO_SCALE} {fmt.operator_decode} {place} }}"""
+    Decode <shape> ({inputs}) => (dense) {{ {body} }}"""
     model = onnx.parser.parse_model(text)
     for name in fmt.operator_inputs:
         array = packed.components[name]
@@ -76,3 +77,37 @@ def test_onnxruntime_decodes_random_patterns(name: str, shape: tuple[int, ...]) 
         pytest.skip("too dense a tensor for the format")
     dense = decode_in_onnxruntime(fmt, fmt.pack(array))
     np.testing.assert_array_equal(dense, array.reshape(dense.shape))
+
+
+IN_PARTS = [
+    fmt.name for fmt in formats.all_formats() if fmt.operator and fmt.operator_text(2) != fmt.operator_text(1)
+]
+
+
+def test_formats_with_gaps_over_the_tensor_decode_in_parts() -> None:
+    assert set(IN_PARTS) == {"tight", "split", "palette", "signgaps"}
+
+
+@pytest.mark.parametrize("parts", [2, 3, 7])
+@pytest.mark.parametrize("name", IN_PARTS)
+def test_onnxruntime_decodes_in_parts_what_was_packed(name: str, parts: int) -> None:
+    fmt = formats.get(name)
+    rng = np.random.default_rng(parts)
+    # The second half has no entry for longer than a part, the first none at its beginning.
+    array = rng.choice([-0.5, 0.5], (40, 250)).astype(np.float32)
+    array[rng.random(array.shape) >= 0.3] = 0
+    array[0] = array[20:] = 0
+    array[39, 248] = 0.5
+    single = np.zeros((40, 250), np.float32)
+    single[39, 248] = 0.5
+    for one in (array, single):
+        np.testing.assert_array_equal(decode_in_onnxruntime(fmt, fmt.pack(one), parts), one)
+
+
+@pytest.mark.parametrize("name", IN_PARTS)
+def test_large_weights_are_decoded_in_parts_and_small_ones_never(name: str) -> None:
+    fmt = formats.get(name)
+    for columns, parts in ((8, 0), (1 << 10, 1), (1 << 20, 3), (1 << 28, 64)):
+        packed = fmt.pack(np.array([[0, 0.5, 0, -0.5]], np.float32))
+        packed.components["gaps"] = np.broadcast_to(np.uint8(0), (2, columns))
+        assert fmt.operator_parts(packed) == parts
