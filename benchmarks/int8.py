@@ -8,8 +8,10 @@ speed depends on density, not on values. Every net stands there as dense float32
 latency (medians of fresh processes that take turns) and private memory, beside what an empty session takes
 and the activations that are alive at one time (`live`); layers alone first. Prints a row each
 and writes results/int8.json; with ``--only`` nothing is written, but with ``--save`` these rows are put in
-the place of those of the same names. ``--target avx2`` holds onnxruntime and the library to AVX2 and writes
-results/int8-avx2.json; the files are the same, made for the processor that this runs on.
+the place of those of the same names. ``--target avx2`` holds onnxruntime and the library
+to AVX2 and writes results/int8-avx2.json; the files are the same, made for the processor that this runs on.
+``--target avxvnni`` (``avxvnni_evex`` in a developer build, where the processor has AVX512-VNNI alone) holds
+the library to AVX-VNNI, results/int8-avxvnni.json.
 """
 
 from __future__ import annotations
@@ -32,6 +34,9 @@ import onnx
 import sparse_export
 from sparse_export.runtime.target import kernel_target
 
+#: `avxvnni_evex` is `avxvnni` in the other encoding, for processors that have these instructions in no other.
+#: onnxruntime cannot be held to it: its dense INT8 has AVX512-VNNI there, which is no slower.
+TARGETS = ["avx2", "avxvnni", "avxvnni_evex"]
 STOCK, OURS = "onnxruntime-stock", "onnxruntime"
 #: Net, where it is from, its input, sparsity, structure, how much faster than dense INT8 is wanted.
 NETS: list[tuple[str, str, tuple[int, ...], float, str, float]] = [
@@ -176,7 +181,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="nets and layers whose name holds this")
     parser.add_argument("--threads", type=int, nargs="+", default=[1])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--target", choices=["avx2"], help="hold both runtimes to it")
+    parser.add_argument("--target", choices=TARGETS, help="hold the library to it, below AVX-512 both")
     parser.add_argument("--save", action="store_true", help="with --only: replace these rows in the results")
     arguments = parser.parse_args()
     todo: list[tuple[str, Path, tuple[int, ...], float | None]] = []
@@ -202,7 +207,8 @@ def main() -> None:
             print(line(row), flush=True)
             rows.append(row)
     if not arguments.only or arguments.save:
-        save("int8-avx2" if arguments.target else "int8", rows)
+        name = "-".join(["int8", *([arguments.target.removesuffix("_evex")] if arguments.target else [])])
+        save(name, rows)
 
 
 def save(name: str, rows: list[dict[str, Any]]) -> None:

@@ -26,8 +26,8 @@ from . import cost_int8
 DEPTHWISE = "depthwise"
 #: A layer of integers, counted in groups of four input channels.
 INTEGERS = "int8"
-#: The fitted target and kernel that stand for those that were not.
-_TARGET, _KERNEL = "avx2", "csr"
+#: The fitted kernel that stands for those that were not.
+_KERNEL = "csr"
 #: Where a packed layer of integers is faster in floats.
 FLOAT_TARGETS = frozenset(cost_int8.FLOATS)
 #: By this much a packed layer must be expected to win not to count as slower: the table was fitted to layers
@@ -134,9 +134,7 @@ def kinds() -> tuple[str, ...]:
 def _coefficients(target: str) -> dict[str, Any]:
     """Of the fitted target whose name that of `target` begins with: it has what that one has, and more."""
     targets: dict[str, Any] = _table()["targets"]
-    found: dict[str, Any] = targets[
-        max((name for name in targets if target.startswith(name)), key=len, default=_TARGET)
-    ]
+    found: dict[str, Any] = targets[cost_int8.fitted(targets, target)]
     return found
 
 

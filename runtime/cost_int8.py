@@ -8,12 +8,15 @@ is three instructions for both, and a layer computed in floats takes less: one f
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
-#: Groups of four channels times a vector of outputs, a nanosecond: dense, packed; outputs in a vector.
-#: VNNI's, and all of AVX2's, are what layers of ResNet-50 take; of packed ones the others' are a guess.
+#: Groups of four channels times a vector of outputs, a nanosecond: dense, packed; outputs in a vector. VNNI's
+#: (AVX-VNNI's beside dense in AVX512-VNNI) and AVX2's are what layers of ResNet-50 take; of packed ones the
+#: others' are a guess.
 _RATES = {
     "avx512vnni": (3.7, 2.4, 16),
     "avx512": (2.9, 0.6, 16),
+    "avxvnni": (6.4, 4.1, 8),
     "avx2": (3.7, 1.06, 8),
     "scalar": (2.4, 0.1, 4),
 }
@@ -23,12 +26,18 @@ _CALL, _GROUP, _VALUE = 1500.0, 0.107, {"avx2": 0.116}
 _OTHER_VALUE = 0.05
 #: Packed, by target, fitted to layers with 59, 34 and 10 % of the groups: nanoseconds for a call, for
 #: a value that goes in, for one that comes out, for a group that is read and made ready to be multiplied, and
-#: the least that one takes. The last vector of a row is computed by halves. A residual is not counted: dense
-#: it is a node of its own, and dense neighbours cost turns of the layout.
-_PACKED = {"avx512vnni": (3000.0, 0.064, 0.12, 0.3, 1.6), "avx2": (31000.0, 0.0, 0.35, 3.6, 0.0)}
-#: Nanoseconds of a packed group read from memory, and for each of a few rows of a linear layer, by target:
-#: the kernel that takes weights of sixteen rows together needs VBMI.
-_FEW, _FEW_ROWS = {"avx512vnni": (0.025, 0.025)}, 16
+#: the least that one takes. Outputs are computed by eights: half a vector of AVX-512. A residual is not
+#: counted: dense it is a node of its own, and dense neighbours cost turns of the layout. AVX-VNNI's are of
+#: ResNet-50 and VGG-11-BN in the encoding of AVX512-VNNI.
+_PACKED = {
+    "avx512vnni": (3000.0, 0.064, 0.12, 0.3, 1.6),
+    "avxvnni": (6000.0, 0.056, 0.19, 1.2, 1.6),
+    "avx2": (31000.0, 0.0, 0.35, 3.6, 0.0),
+}
+_AT_ONCE = 8
+#: Nanoseconds of a packed group read from memory, and for each of a few rows of a linear layer, by target,
+#: and how many rows those are: with VBMI the kernel takes more at a time.
+_FEW = {"avx512vnni": (0.025, 0.025, 16), "avxvnni": (0.02, 0.2, 1)}
 #: Computed in floats, by target, fitted to layers of ResNet-50 and VGG-11 with 90 and 95 % zeros in their
 #: nets: nanoseconds for a call, for a non-zero times a vector of outputs, for a non-zero that is read, for
 #: a value that goes in, for one that comes out; and for a non-zero times one row of a linear layer.
@@ -37,6 +46,11 @@ FLOATS = {
     "avx2": (26000.0, 0.37, 0.87, 0.071, 0.28, 0.6),
     "scalar": (71000.0, 0.44, 1.94, 0.275, 1.58, 1.1),
 }
+
+
+def fitted(names: Iterable[str], target: str, otherwise: str = "avx2") -> str:
+    """Of the fitted targets that whose name `target` begins with: it has what that one has, and more."""
+    return max((name for name in names if target.startswith(name)), key=len, default=otherwise)
 
 
 def seconds(
@@ -57,23 +71,22 @@ def seconds(
     linear
         Whether the outputs are rows of a matrix product, not pixels.
     """
+    target = fitted(_RATES, target, target)
     dense, packed, width = _RATES.get(target, _RATES["avx2"])
-    vectors, around = (
-        math.ceil(outputs / width),
-        _CALL + _VALUE.get(target, _OTHER_VALUE) * (inputs + results),
-    )
+    vectors = math.ceil(outputs / width)
+    around = _CALL + _VALUE.get(target, _OTHER_VALUE) * (inputs + results)
     lanes = outputs / width if linear else vectors  # a product of few rows is not padded to a vector
     if linear:
         fast = around + max(groups * lanes / dense, _GROUP * groups)
     else:
         fast = around + groups * lanes / dense + _GROUP * groups
-    if target in _FEW and linear and outputs <= _FEW_ROWS:
-        once, each = _FEW[target]
+    once, each, rows = _FEW.get(target, (0.0, 0.0, 0))
+    if linear and outputs <= rows:
         return 1e-9 * fast, 1e-9 * (around + held * (once + each * outputs))
     if target in _PACKED:
         call, into, out, read, least = _PACKED[target]
-        halves = math.ceil(2 * outputs / width) / 2
-        slow = call + into * inputs + out * results + held * max(halves / packed + read, least)
+        passes = math.ceil(outputs / _AT_ONCE) * _AT_ONCE / width
+        slow = call + into * inputs + out * results + held * max(passes / packed + read, least)
     else:
         slow = around + max(held * vectors / packed, 4 * _GROUP * held)
     return 1e-9 * fast, 1e-9 * slow

@@ -19,8 +19,8 @@ def kernel_target() -> str:
     Returns
     -------
     str
-        "reference", "scalar", "avx2", "avx512" or "avx512vnni"; on aarch64 "neon", "neondot", "neonsha3" or
-        "neoni8mm" instead of the last three.
+        "reference", "scalar", "avx2", "avxvnni", "avx512" or "avx512vnni"; on aarch64 "neon", "neondot",
+        "neonsha3" or "neoni8mm" instead of the last four.
     """
     forced = os.environ.get(VARIABLE)
     return forced or _by_library() or _by_processor()
@@ -46,4 +46,6 @@ def _by_processor() -> str:
     flags = next((line.split() for line in text.splitlines() if line.startswith("flags")), [])
     if {"avx512f", "avx512bw", "avx512vl", "avx512dq"} <= set(flags):
         return "avx512"
-    return "avx2" if {"avx2", "fma"} <= set(flags) else "scalar"
+    if not {"avx2", "fma"} <= set(flags):
+        return "scalar"
+    return "avxvnni" if "avx_vnni" in flags else "avx2"

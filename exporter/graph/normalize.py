@@ -16,6 +16,7 @@ from .hoist import hoist
 from .inline import digest, inline, large
 from .latent import lower_bipolar
 from .opsets import raise_opset, target_opset
+from .qoperator import lower_qoperators
 from .sparse import dense_tensor, densify
 from .walk import read_names, replace_nodes, subgraphs
 
@@ -55,6 +56,7 @@ def normalized(model: onnx.ModelProto) -> Normal:
         model, held = inline(model)
     model = lower_bipolar(raise_opset(model, target))
     _lift_constants(model)
+    lower_qoperators(model)
     moved = hoist(model)
     held |= {digest(tensor) for tensor in model.graph.initializer if tensor.name in moved and large(tensor)}
     _store_once(model, held)

@@ -13,14 +13,20 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from ..files import held
+from .domain import MAIN_DOMAINS
 from .qdq import dequantizes, quantizes
 from .walk import captured, fresh, value_names
 
 _ZERO = 2
+#: What gives integers of its first input as they are.
+_MOVES = ("MaxPool", "Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity")
 
 
 def make_unsigned(model: onnx.ModelProto) -> None:
-    """Change every int8 tensor that one QuantizeLinear gives and DequantizeLinear nodes alone read."""
+    """Change every int8 tensor that one QuantizeLinear gives and DequantizeLinear nodes alone read.
+
+    Nodes that move integers about, or choose the largest, may stand between.
+    """
     graph = model.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
     kept = {value.name for value in (*graph.input, *graph.output)}
@@ -37,9 +43,8 @@ def make_unsigned(model: onnx.ModelProto) -> None:
             continue
         if not quantizes(node) or node.output[0] in kept or _signed(node, constants, kept) is None:
             continue
-        ends = readers[node.output[0]]
-        zeros = [_signed(end, constants, kept) for end in ends if dequantizes(end)]
-        if len(zeros) < len(ends) or None in zeros or not ends:
+        ends = _ends(readers, node.output[0], kept)
+        if not ends or None in [_signed(end, constants, kept) for end in ends]:
             continue
         for item in (node, *ends):
             name = item.input[_ZERO]
@@ -48,6 +53,26 @@ def make_unsigned(model: onnx.ModelProto) -> None:
                 moved[name] = fresh(f"{name}.unsigned", used)
                 graph.initializer.append(numpy_helper.from_array(zero.astype(np.uint8), moved[name]))
             item.input[_ZERO] = moved[name]
+
+
+def _ends(readers: dict[str, list[onnx.NodeProto]], name: str, kept: set[str]) -> list[onnx.NodeProto]:
+    """The DequantizeLinear nodes that all ways from a value lead to; none where one leads elsewhere."""
+    found: list[onnx.NodeProto] = []
+    names = [name]
+    while names:
+        name = names.pop()
+        if name in kept or not readers[name]:
+            return []
+        for node in readers[name]:
+            if list(node.input).index(name) != 0 or list(node.input).count(name) != 1:
+                return []
+            if dequantizes(node):
+                found.append(node)
+            elif node.op_type in _MOVES and node.domain in MAIN_DOMAINS and len(node.output) == 1:
+                names.append(node.output[0])
+            else:
+                return []
+    return found
 
 
 def _signed(

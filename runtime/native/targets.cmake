@@ -1,4 +1,5 @@
-# The instruction sets, in ascending order: a CPU that has one has all before it.
+# The instruction sets, in ascending order: a CPU runs the last that it has. One that has a target need not have all before
+# it, so the features of each are the whole list of what it needs.
 #
 #   sparse_export_target(<name> [PROCESSOR <regex>] [FEATURES <CPU feature>...] [FLAGS <compiler flag>...])
 #
@@ -35,6 +36,21 @@ sparse_export_target(scalar)
 set(avx2 avx2 fma "has_f16c()")
 set(avx2_flags -mavx2 -mfma -mf16c)
 sparse_export_target(avx2 PROCESSOR x86_64|AMD64 FEATURES ${avx2} FLAGS ${avx2_flags})
+
+# Processors without AVX-512: of 2021 and later. A kernel's table of this target is used with later ones only where the CPU
+# has both.
+sparse_export_target(avxvnni PROCESSOR x86_64|AMD64 FEATURES ${avx2} "has_avxvnni()" FLAGS ${avx2_flags} -mavxvnni)
+
+# The same for tests on processors that have these instructions in the encoding of AVX-512 alone: compiled as `avxvnni`, and
+# what the assembler is given differs by the prefix that says which encoding is wanted.
+if(SPARSE_EXPORT_DEVELOPER AND CMAKE_SYSTEM_NAME STREQUAL "Linux")
+  set(assembler ${CMAKE_CURRENT_BINARY_DIR}/evex)
+  file(WRITE ${assembler}/as "#!/bin/sh\n# The last argument is the source.\nfor source; do :; done\n"
+                             "sed -i 's/{vex}\\([[:space:]]*vpdpbusd\\)/{evex}\\1/' \"$source\"\nexec as \"$@\"\n")
+  file(CHMOD ${assembler}/as PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE)
+  sparse_export_target(avxvnni_evex PROCESSOR x86_64|AMD64 FEATURES ${avx2} avx512vl avx512vnni
+                       FLAGS ${avx2_flags} -mavxvnni -B${assembler} $<$<CXX_COMPILER_ID:Clang>:-fno-integrated-as>)
+endif()
 
 set(avx512 ${avx2} avx512f avx512bw avx512dq avx512vl)
 set(avx512_flags ${avx2_flags} -mprfchw -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512)

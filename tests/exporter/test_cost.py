@@ -37,7 +37,7 @@ def test_shapes_are_those_of_one_run(rng: np.random.Generator) -> None:
     assert shapes["c1"] == (1, 32, 12, 12) and shapes["Y"] == (1, 10)
 
 
-@pytest.mark.parametrize("target", ["avx2", "avx512", "avx512vnni"])
+@pytest.mark.parametrize("target", ["avx2", "avxvnni", "avx512", "avx512vnni"])
 @pytest.mark.parametrize(("density", "wins"), [(0.02, True), (0.1, True), (0.9, False)])
 def test_expects_packed_to_win_when_it_is_sparse_enough(density: float, wins: bool, target: str) -> None:
     size = 256 * 256 * 9
@@ -55,7 +55,7 @@ def test_a_layer_alone_must_win_by_more_than_its_neighbours_cost() -> None:
 
 
 def test_table_has_every_kind_of_layer_on_every_target() -> None:
-    for target in ("scalar", "avx2", "avx512", "avx512vnni", "unheard of"):
+    for target in ("scalar", "avx2", "avxvnni", "avx512", "avx512vnni", "unheard of"):
         for kind in set(cost.kinds()) - {cost.DEPTHWISE, cost.INTEGERS}:
             for fmt in formats.with_kernel():
                 found = cost.estimate(cost.Work(kind, 4096, 400, 64, 100, 6400), fmt.name, target)
@@ -148,3 +148,11 @@ def test_integers_too_have_to_win_by_more_than_the_table_errs() -> None:
     found = cost.estimate(cost.Work(cost.INTEGERS, 18432, 10888, 128, 256, 16384), "csr", "avx512vnni")
     assert found.packed < found.dense < found.packed * cost.CAUTION
     assert found.loses
+
+
+def test_a_target_that_was_not_measured_costs_what_the_longest_name_costs_that_it_begins_with() -> None:
+    work = cost.Work(cost.INTEGERS, 147456, 50000, 256, 196, 50176)
+    assert cost.estimate(work, "csr", "avxvnni_evex") == cost.estimate(work, "csr", "avxvnni")
+    assert cost.estimate(work, "csr", "avxvnni") != cost.estimate(work, "csr", "avx2")
+    floats = cost.Work("square", 589824, 58982, 256, 196, 50176)
+    assert cost.estimate(floats, "csr", "avxvnni") == cost.estimate(floats, "csr", "avx2")

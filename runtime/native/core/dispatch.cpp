@@ -1,5 +1,6 @@
 #include "dispatch.h"
 
+#include <array>
 #include <cstdlib>
 #include <string>
 #include <string_view>
@@ -20,6 +21,12 @@ namespace {
 bool has_f16c() {
   unsigned a = 0, b = 0, c = 0, d = 0;
   return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+
+// GCC 12's __builtin_cpu_supports does not know it. Its registers are those of AVX2, which is asked for as well.
+[[maybe_unused]] bool has_avxvnni() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 4 & 1U) != 0;
 }
 #elif defined(__aarch64__)
 // GCC 12 has no __builtin_cpu_supports here. Bits of Linux's AT_HWCAP and AT_HWCAP2, by number: old headers lack their
@@ -48,11 +55,12 @@ Target choose() {
   std::string known;
   for (size_t index = 0; index < target_names.size(); ++index) {
     if (std::string_view(forced) == target_names[index]) {
-      if (index > static_cast<size_t>(best)) {
-        throw Error(std::string("SPARSE_EXPORT_TARGET=") + forced + ": this CPU has no more than " + name_of(best),
+      const auto target = static_cast<Target>(index);
+      if (!has(target)) {
+        throw Error(std::string("SPARSE_EXPORT_TARGET=") + forced + ": this CPU lacks it, its best is " + name_of(best),
                     Fault::unsupported);
       }
-      return static_cast<Target>(index);
+      return target;
     }
     known += index == 0 ? "" : index + 1 == target_names.size() ? " or " : ", ";
     known += target_names[index];
@@ -62,18 +70,24 @@ Target choose() {
 
 }  // namespace
 
-Target best_target() {
+bool has(Target target) {
+  static const std::array<bool, target_names.size()> found = [] {
 #if defined(__x86_64__)
-  __builtin_cpu_init();
+    __builtin_cpu_init();
 #endif
-  Target best = Target::reference;
-#define SPARSE_EXPORT_ENTRY(name, supported)                                               \
-  if (static_cast<size_t>(best) + 1 == static_cast<size_t>(Target::name) && (supported)) { \
-    best = Target::name;                                                                   \
-  }
-  SPARSE_EXPORT_TARGETS(SPARSE_EXPORT_ENTRY)
+#define SPARSE_EXPORT_ENTRY(name, supported) , (supported)
+    return std::array<bool, target_names.size()>{true SPARSE_EXPORT_TARGETS(SPARSE_EXPORT_ENTRY)};
 #undef SPARSE_EXPORT_ENTRY
-  return best;
+  }();
+  return found[static_cast<size_t>(target)];
+}
+
+Target best_target() {
+  size_t best = target_names.size() - 1;
+  while (!has(static_cast<Target>(best))) {
+    --best;
+  }
+  return static_cast<Target>(best);
 }
 
 Target detect_target() {

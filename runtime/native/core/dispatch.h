@@ -14,7 +14,7 @@
 namespace sparse_export {
 
 // `reference`, plain loops that define what every other target must compute, then those of targets.cmake in their
-// order: a CPU that has one has all before it.
+// order.
 enum class Target {
   reference,
 #define SPARSE_EXPORT_ENTRY(name, supported) name,
@@ -30,19 +30,23 @@ inline constexpr std::array target_names = {"reference",
 
 inline const char* name_of(Target target) { return target_names[static_cast<size_t>(target)]; }
 
-// The best target this CPU has.
+// Whether this CPU has it.
+bool has(Target target);
+
+// The last target this CPU has.
 Target best_target();
 
 // The best this CPU has, or what SPARSE_EXPORT_TARGET names. Throws `Error` when the name is unknown or the CPU
 // lacks it.
 Target detect_target();
 
-// Of a kernel's tables, that of the current target: the last one at or below it. They are in the order of the targets.
+// Of a kernel's tables, that of the current target: the last one at or below it that this CPU has. They are in the
+// order of the targets.
 template <class T>
 const T& pick(std::initializer_list<std::pair<Target, const T*>> tables, Target target = detect_target()) {
   const T* found = nullptr;
   for (const auto& [of, table] : tables) {
-    found = of <= target ? table : found;
+    found = of <= target && has(of) ? table : found;
   }
   return *found;
 }

@@ -60,13 +60,12 @@ std::string describe(const Entry& entry) {
 }  // namespace
 
 std::string tables_json() {
-  const auto best = static_cast<size_t>(best_target());
   std::vector<size_t> targets;
   for (size_t i = 0; i < target_names.size(); ++i) {
     targets.push_back(i);
   }
   const auto target = [&](size_t i) {
-    return object({{"name", quoted(target_names[i])}, {"supported", i <= best ? "true" : "false"}});
+    return object({{"name", quoted(target_names[i])}, {"supported", has(static_cast<Target>(i)) ? "true" : "false"}});
   };
   const auto kernel = [](const Kernel& one) {
     return object({{"name", quoted(one.name)}, {"targets", list(one.targets, quoted)}});

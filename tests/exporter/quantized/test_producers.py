@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ import pytest
 import sparse_export
 from sparse_export.exporter.rewrite.packed_nodes import is_quantized
 from tests.onnx_models import residual_net
+
+from .quantizing import quantized
 
 HERE = Path(__file__).parent / "producers"
 
@@ -51,26 +52,6 @@ def test_other_producers_models_run_as_integers(name: str, expected: list[str], 
 def test_onnxruntimes_own_models_run_as_integers(
     activations: str, weights: str, extra: dict[str, Any], tmp_path: Path, rng: np.random.Generator
 ) -> None:
-    from onnxruntime import quantization
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
-        batches: Iterator[Any] = iter(
-            [{"X": rng.standard_normal((2, 16, 12, 12)).astype(np.float32)} for _ in range(3)]
-        )
-
-        def get_next(self) -> Any:
-            return next(self.batches, None)
-
-    onnx.save(residual_net(rng), tmp_path / "float.onnx")
-    quant_pre_process(str(tmp_path / "float.onnx"), str(tmp_path / "folded.onnx"), skip_symbolic_shape=True)
-    quantization.quantize_static(
-        str(tmp_path / "folded.onnx"),
-        str(tmp_path / "net.onnx"),
-        Reader(),
-        per_channel=True,
-        activation_type=quantization.QuantType[activations],
-        weight_type=quantization.QuantType[weights],
-        extra_options=extra,
-    )
-    assert operators(tmp_path / "net.onnx", tmp_path / "small.onnx") == ["SparseQConv", "SparseQConvAdd"]
+    types = {"activations": activations, "weights": weights}
+    source = quantized(residual_net(rng), tmp_path, rng, (2, 16, 12, 12), **types, extra_options=extra)
+    assert operators(source, tmp_path / "small.onnx") == ["SparseQConv", "SparseQConvAdd"]

@@ -254,10 +254,78 @@ class RowDecoder {
 
 #endif
 
+#if defined(__AVX2__) && !defined(__AVX512F__)
+// How far each of eight taps lies behind the one before the first.
+template <class Gap>
+inline IndexVec distances(const Gap* gaps) {
+  if constexpr (sizeof(Gap) == 1) {  // their sum fits 16 bits, and eight of these one half, in which bytes move faster
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(gaps));
+    __m128i sum = _mm_add_epi16(_mm_cvtepu8_epi16(bytes), _mm_set1_epi16(1));
+    sum = _mm_add_epi16(sum, _mm_slli_si128(sum, 2));
+    sum = _mm_add_epi16(sum, _mm_slli_si128(sum, 4));
+    sum = _mm_add_epi16(sum, _mm_slli_si128(sum, 8));
+    return reinterpret_cast<IndexVec>(_mm256_cvtepu16_epi32(sum));
+  }
+  return prefix_sum(widen(gaps) + 1);
+}
+
+// `decode_row`, eight taps at a time: a vector of columns says by itself whether a block begins in it.
+template <class Gap>
+inline void decode_row_by_eights(const TapPlaces& places, const Gap* gaps, int64_t count, uint32_t first,
+                                 uint32_t* offsets, uint32_t* cut) {
+  int64_t block = 0, limit = 0;
+  // The blocks that begin among these columns.
+  const auto cut_before = [&](IndexVec columns, int64_t i) {
+    for (; block < places.blocks; limit += places.block_columns) {
+      const IndexVec above = columns >= static_cast<int32_t>(limit);
+      const int lanes_above = _mm256_movemask_ps(reinterpret_cast<__m256>(above));
+      if (lanes_above == 0) {
+        return;
+      }
+      cut[block++] = first + static_cast<uint32_t>(i + __builtin_ctz(static_cast<unsigned>(lanes_above)));
+    }
+  };
+  const auto scaled = [&](IndexVec columns) {
+    return reinterpret_cast<IndexVec>(reinterpret_cast<UnsignedVec>(columns) * places.scale);
+  };
+  IndexVec base = IndexVec{} - 1;
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    const IndexVec steps = distances(gaps + i), columns = base + steps;
+    base += last_lane(steps);
+    __builtin_prefetch(gaps + i + entries_ahead);
+    cut_before(columns, i);
+    store_index(offsets + i, places.scale != 0 ? scaled(columns) : columns);
+  }
+  auto column = static_cast<uint32_t>(base[0]);
+  for (; i < count; ++i) {
+    column += 1U + static_cast<uint32_t>(gaps[i]);
+    for (; block < places.blocks && column >= static_cast<uint64_t>(limit); limit += places.block_columns) {
+      cut[block++] = first + static_cast<uint32_t>(i);
+    }
+    offsets[i] = places.scale != 0 ? column * places.scale : column;
+  }
+  while (block <= places.blocks) {
+    cut[block++] = first + static_cast<uint32_t>(count);
+  }
+  if (places.scale == 0) {
+    for (i = 0; i < count; ++i) {
+      offsets[i] = places.table[offsets[i]];
+    }
+  }
+}
+
+#endif
+
 // One row's offsets. cut[b] becomes `first` plus the number of taps in the blocks before b, for b in [0, blocks].
 template <class Gap>
 inline void decode_row(const TapPlaces& places, const Gap* gaps, int64_t count, uint32_t first, uint32_t* offsets,
                        uint32_t* cut) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  if (places.columns + places.block_columns <= INT32_MAX) {
+    return decode_row_by_eights(places, gaps, count, first, offsets, cut);
+  }
+#endif
   decode_columns(gaps, count, offsets);
   int64_t limit = 0;
   int64_t i = 0;

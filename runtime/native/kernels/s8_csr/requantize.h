@@ -24,8 +24,10 @@ inline void copy_bytes(const uint8_t* from, uint8_t* to, int64_t length) {
     std::memcpy(to, head, bytes);
     std::memcpy(to + length - bytes, tail, bytes);
   };
-  if (length > 64) {
+  if (length > 128) {
     std::memcpy(to, from, static_cast<size_t>(length));
+  } else if (length >= 64) {
+    ends(std::integral_constant<size_t, 64>());
   } else if (length >= 32) {
     ends(std::integral_constant<size_t, 32>());
   } else if (length >= 16) {

@@ -21,6 +21,16 @@ inline IndexVec add(IndexVec sum, IndexVec pixels, const FourWeights& four) {
   return reinterpret_cast<IndexVec>(
       _mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(pixels), four.weights));
 }
+#elif defined(__AVXVNNI__)
+struct FourWeights {
+  __m256i weights;
+};
+inline FourWeights spread(const uint32_t* p) { return {_mm256_set1_epi32(static_cast<int32_t>(*p))}; }
+inline FourWeights of_lanes(__m256i weights) { return {weights}; }
+inline IndexVec add(IndexVec sum, IndexVec pixels, const FourWeights& four) {
+  return reinterpret_cast<IndexVec>(
+      _mm256_dpbusd_avx_epi32(reinterpret_cast<__m256i>(sum), reinterpret_cast<__m256i>(pixels), four.weights));
+}
 #elif defined(__SSE2__)
 // Channels 0 and 2, and 1 and 3, as 16-bit numbers: their products cannot saturate.
 struct FourWeights {
@@ -32,6 +42,12 @@ inline FourWeights spread(const uint32_t* p) {
   return {repeat(static_cast<int32_t>((lane(0) & 0xFFFFU) | lane(16) << 16)),
           repeat(static_cast<int32_t>((lane(8) & 0xFFFFU) | lane(24) << 16))};
 }
+#if defined(__AVX2__) && !defined(__AVX512F__)
+inline FourWeights of_lanes(__m256i weights) {
+  return {reinterpret_cast<IndexVec>(_mm256_srai_epi16(_mm256_slli_epi16(weights, 8), 8)),
+          reinterpret_cast<IndexVec>(_mm256_srai_epi16(weights, 8))};
+}
+#endif
 inline IndexVec multiply(IndexVec a, IndexVec b) {
 #if defined(__AVX512BW__)
   return reinterpret_cast<IndexVec>(_mm512_madd_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
@@ -261,6 +277,22 @@ inline AddGroups add_groups_of(int64_t vectors, bool half) {
   return add_groups_table(vectors, half, std::make_integer_sequence<int, max_tile>());
 }
 
+#if defined(__AVX2__) && !defined(__AVX512VBMI2__)
+// Of each mask of two groups, where each of their weights comes from; bytes of 255 stand for none.
+struct Expanding {
+  uint8_t place[256][8];
+  constexpr Expanding() : place{} {
+    for (unsigned mask = 0; mask < 256; ++mask) {
+      uint8_t next = 0;
+      for (unsigned lane = 0; lane < 8; ++lane) {
+        place[mask][lane] = (mask >> lane & 1U) != 0 ? next++ : uint8_t{255};
+      }
+    }
+  }
+};
+alignas(64) constexpr Expanding expanding;
+#endif
+
 // The weights of groups [first, first + count), four to each: zeros where the mask has none. `first` is even; writes
 // whole vectors.
 inline void expand(const uint8_t* masks, const int8_t* values, int64_t count, uint32_t* out) {
@@ -271,6 +303,19 @@ inline void expand(const uint8_t* masks, const int8_t* values, int64_t count, ui
     const __m512i packed = _mm512_loadu_si512(values);
     _mm512_storeu_si512(out + i, _mm512_maskz_expand_epi8(mask, packed));
     values += __builtin_popcountll(mask);
+    __builtin_prefetch(values + 512);
+  }
+#elif defined(__AVX2__)
+  const auto two = [](unsigned mask, const int8_t* from, uint32_t* to) {
+    const __m128i packed = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
+    const __m128i places = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(expanding.place[mask]));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_shuffle_epi8(packed, places));
+  };
+  for (int64_t i = 0; i < count; i += 4) {  // where the values of the second two begin does not wait for the first
+    const unsigned first = masks[i / 2], second = masks[i / 2 + 1];
+    two(first, values, out + i);
+    two(second, values + __builtin_popcount(first), out + i + 2);
+    values += __builtin_popcount(first | second << 8);
     __builtin_prefetch(values + 512);
   }
 #else

@@ -3,6 +3,7 @@
 
 #include "bundles.h"
 #include "epilogue.h"
+#include "tile.h"
 
 namespace sparse_export::s8_csr {
 namespace {
@@ -27,6 +28,44 @@ inline void sum_bundle(const Step* step, const uint8_t* counts, int64_t chunks, 
     }
   }
   _mm512_storeu_si512(sums, _mm512_add_epi32(even, odd));
+}
+#elif defined(__AVX2__) && !defined(__AVX512F__)
+// 128 activations, sixteen in both halves of each vector: the low bits of an index look up in all of them, and the
+// others choose between what they find.
+struct Lookup {
+  __m256i part[8];
+
+  explicit Lookup(const uint8_t* x) {
+    SPARSE_EXPORT_UNROLL(8)
+    for (int i = 0; i < 8; ++i) {
+      part[i] = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x + 16 * i)));
+    }
+  }
+
+  SPARSE_EXPORT_INLINE __m256i find(__m256i index) const {
+    const __m256i bit4 = _mm256_slli_epi16(index, 3), bit5 = _mm256_slli_epi16(index, 2);
+    const auto two = [&](int i) {
+      return _mm256_blendv_epi8(_mm256_shuffle_epi8(part[i], index), _mm256_shuffle_epi8(part[i + 1], index), bit4);
+    };
+    const __m256i low = _mm256_blendv_epi8(two(0), two(2), bit5), high = _mm256_blendv_epi8(two(4), two(6), bit5);
+    return _mm256_blendv_epi8(low, high, _mm256_slli_epi16(index, 1));
+  }
+};
+
+inline void sum_bundle(const Step* step, const uint8_t* counts, int64_t chunks, const uint8_t* x, int32_t* sums) {
+  constexpr int64_t half = bundle_rows / 2 * group_channels;
+  IndexVec first{}, second{};
+  const auto load = [](const void* p) { return _mm256_load_si256(static_cast<const __m256i*>(p)); };
+  for (int64_t chunk = 0; chunk < chunks; ++chunk, x += chunk_channels) {
+    const Lookup lookup(x);
+    for (int64_t left = counts[chunk]; left > 0; --left, ++step) {
+      const __m256i low = lookup.find(load(step->index)), high = lookup.find(load(step->index + half));
+      first = add(first, reinterpret_cast<IndexVec>(low), of_lanes(load(step->weight)));
+      second = add(second, reinterpret_cast<IndexVec>(high), of_lanes(load(step->weight + half)));
+    }
+  }
+  std::memcpy(sums, &first, sizeof first);
+  std::memcpy(sums + lanes, &second, sizeof second);
 }
 #else
 inline void sum_bundle(const Step* step, const uint8_t* counts, int64_t chunks, const uint8_t* x, int32_t* sums) {
