@@ -3,8 +3,8 @@
 An exported file says what its packed layers have to do, and what was measured of them (`WORK_KEY`,
 `MEASURED_KEY` in the model's metadata). Where the cost model of this processor expects a layer to be slower
 packed, its node moves to a domain of which the library registers nothing: onnxruntime then inlines the
-node's function and folds its decode, as it does without the library. A layer of integers may go to a third
-domain instead, where it is computed in floats (`as_floats`). The operators that are left are the only ones
+node's function and folds its decode, as it does without the library. A layer of integers may become another
+operator instead, which computes it in floats (`as_floats`). The operators that are left are the only ones
 that have to be registered.
 
 NOTES
@@ -99,20 +99,21 @@ def settled(
             told = _metadata(data)
             moved, added = moved_to(data, _domains(told, outer, target) if choose and outer else [])
             edits, holders = _dense(data, nodes, uses, expand) if expand else ([], set())
-            gone = {node.domain for node, _ in moved}
-            kept = {node.operator for node in nodes if node.domain not in gone}
-            kept |= {as_floats.inner(node.operator) for node, domain in moved if domain == as_floats.DOMAIN}
+            dense = {node.place for node, way in moved if way == EXPANDED_DOMAIN}
+            floats = {node.place for node, way in moved if way == as_floats.IN_FLOATS}
+            kept = {node.operator for node in nodes if node.place not in dense | floats}
+            registered = kept | {as_floats.inner(node.operator) for node in nodes if node.place in floats}
             edits += renamed(moved)
-            dense = {node.place for node, domain in moved if domain == EXPANDED_DOMAIN}
             pools = _pools(data, [node for node in outer if node.place not in dense], uses)
             edits += pools
             if mapping and isinstance(model, Path):
-                elsewhere = {node.place for node, _ in moved}
-                packed = [node for node in outer if node.place not in elsewhere]
+                packed = [(node, node.place in floats) for node in outer if node.place not in dense]
                 edits += mapped.edits(data, packed, uses, edits, model.name)
-            operators = frozenset(name for name in kept if not is_weight(name))
+            operators = frozenset(name for name in registered if not is_weight(name))
             if edits:  # it is not the file any more: without what is registered, then, it is smaller
-                edits += [removed(data, function) for function, name in functions(data) if name in operators]
+                unused = {name for name in kept if not is_weight(name)}
+                unused |= {node.operator for node in nodes if node.place in floats}
+                edits += [removed(data, function) for function, name in functions(data) if name in unused]
             operators |= {OPERATOR} if pools else set()
             holders.update(wire.graphs(data))
             works = map(_work, _dict(told.get(WORK_KEY)).values())
@@ -129,8 +130,7 @@ def computed_in_floats(model: bytes) -> bytes:
         nodes = [
             node for node in _nodes(data, Counter()) if not node.inner and as_floats.split(node.operator)
         ]
-        moved, added = moved_to(data, [(node, as_floats.DOMAIN) for node in nodes])
-        return edited(data, renamed(moved), added) if moved else model
+        return edited(data, renamed([(node, as_floats.IN_FLOATS) for node in nodes]), []) if nodes else model
 
 
 @contextmanager
@@ -201,7 +201,8 @@ def _walk(
             for n in (wire.NODE_NAME, wire.NODE_OPERATOR, wire.NODE_DOMAIN)
         )
         if domain == DOMAIN:
-            yield Node(name, operator, parts[wire.NODE_DOMAIN], place, within)
+            called = parts.get(wire.NODE_OPERATOR, parts[wire.NODE_DOMAIN])
+            yield Node(name, operator, parts[wire.NODE_DOMAIN], called, place, within)
         elif domain or operator in _WITH_BODIES:
             for attribute in attributes:
                 for body in wire.fields(data, attribute.start, attribute.end):
@@ -239,7 +240,7 @@ def _domain(
 def _least(packed: float, dense: float, floats: float = math.inf) -> str:
     """The domain of the way that takes the least; packed, where two take the same."""
     return min(
-        (packed, DOMAIN), (floats, as_floats.DOMAIN), (dense, EXPANDED_DOMAIN), key=lambda way: way[0]
+        (packed, DOMAIN), (floats, as_floats.IN_FLOATS), (dense, EXPANDED_DOMAIN), key=lambda way: way[0]
     )[1]
 
 

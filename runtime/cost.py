@@ -28,10 +28,8 @@ DEPTHWISE = "depthwise"
 INTEGERS = "int8"
 #: The fitted kernel that stands for those that were not.
 _KERNEL = "csr"
-#: Where a packed layer of floats is faster than one of integers, and what a value takes to become the other.
-FLOAT_TARGETS, _CONVERTED_NS = frozenset({"avx2", "avx512"}), 0.17
-#: Costs of floats and of dense integers were fitted apart: in nets on AVX2 their ratio errs by this.
-_APART = 1.5
+#: Where a packed layer of integers is faster in floats.
+FLOAT_TARGETS = frozenset(cost_int8.FLOATS)
 #: By this much a packed layer must be expected to win not to count as slower: the table was fitted to layers
 #: alone, and between dense neighbours onnxruntime also reorders what goes in and comes out.
 CAUTION = 1.15
@@ -68,7 +66,8 @@ class Work:
 class Estimate:
     """Expected seconds of one run on one core; of a layer of integers also if it is computed in floats.
 
-    Packed has to win by the factor `caution` to be no slower in a net.
+    Packed has to win by the factor `caution` to be no slower in a net. In floats it need not: what that takes
+    was fitted in nets.
     """
 
     dense: float
@@ -84,11 +83,15 @@ class Estimate:
     @property
     def loses(self) -> bool:
         """Whether the packed layer is expected to be slower in its net."""
-        return self.best * self.caution > self.dense
+        return min(self.packed * self.caution, self.floats) > self.dense
 
     def wins_by(self, margin: float) -> bool:
         """Whether the packed layer is expected to be faster by that factor."""
         return self.best * margin < self.dense
+
+    def gains(self, margin: float) -> bool:
+        """Whether it is expected to be faster by that factor in its net."""
+        return min(self.packed * max(margin, self.caution), self.floats * margin) < self.dense
 
     def __str__(self) -> str:
         floats = ", computed in floats" if self.floats < self.packed else ""
@@ -181,7 +184,7 @@ def as_floats(work: Work, target: str) -> float:
     work
         Of the same layer of floats.
     """
-    if target not in FLOAT_TARGETS or work.kind in (DEPTHWISE, INTEGERS):
+    if work.kind in (DEPTHWISE, INTEGERS):
         return math.inf
-    converted = 1e-9 * _CONVERTED_NS * (work.inputs + work.rows * work.outputs)
-    return _APART * (estimate(work, "csr", target).packed + converted)
+    results, linear = work.rows * work.outputs, work.kind == "linear"
+    return cost_int8.in_floats(work.nnz, work.outputs, work.inputs, results, target, linear=linear)

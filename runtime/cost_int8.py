@@ -2,7 +2,7 @@
 
 Both multiply four input channels of a vector of outputs by one instruction, so the work is counted in groups
 of four channels: the dense layer has all of them, the packed one those that hold a non-zero. Without VNNI it
-is three instructions for both.
+is three instructions for both, and a layer computed in floats takes less: one for a non-zero and a vector.
 """
 
 from __future__ import annotations
@@ -11,32 +11,46 @@ import math
 from collections.abc import Iterable
 
 #: Groups of four channels times a vector of outputs, a nanosecond: dense, packed; outputs in a vector. VNNI's
-#: are what layers of ResNet-50 take, in AVX-VNNI beside what is dense in AVX512-VNNI.
-#: Without VNNI nothing was measured: packed must win by far.
+#: (AVX-VNNI's beside what is dense in AVX512-VNNI) and AVX2's are what layers of ResNet-50 take; of packed ones
+#: the others' are a guess.
 _RATES = {
     "avx512vnni": (3.7, 2.4, 16),
     "avx512": (2.9, 0.6, 16),
     "avxvnni": (6.4, 4.1, 8),
-    "avx2": (2.6, 0.5, 8),
-    "scalar": (2.6, 0.1, 8),
+    "avx2": (3.7, 1.06, 8),
+    "scalar": (2.4, 0.1, 4),
 }
-#: Nanoseconds for a call, for a value that goes in or comes out, for a dense group of weights from memory.
-_CALL, _VALUE, _GROUP = 1500.0, 0.05, 0.107
+#: Nanoseconds for a call, for a dense group of weights from memory, and, by target, for a value that goes
+#: into or comes out of a dense layer.
+_CALL, _GROUP, _VALUE = 1500.0, 0.107, {"avx2": 0.116}
+_OTHER_VALUE = 0.05
 #: Packed, by target, fitted to layers with 59, 34 and 10 % of the groups: nanoseconds for a call, for
 #: a value that goes in, for one that comes out, for a group that is read and made ready to be multiplied, and
 #: the least that one takes. Outputs are computed by eights: half a vector of AVX-512. A residual is not
 #: counted: dense it is a node of its own, and dense neighbours cost turns of the layout. AVX-VNNI's are of
 #: ResNet-50 and VGG-11-BN in the encoding of AVX512-VNNI.
-_PACKED = {"avx512vnni": (3000.0, 0.064, 0.12, 0.3, 1.6), "avxvnni": (6000.0, 0.056, 0.19, 1.2, 1.6)}
+_PACKED = {
+    "avx512vnni": (3000.0, 0.064, 0.12, 0.3, 1.6),
+    "avxvnni": (6000.0, 0.056, 0.19, 1.2, 1.6),
+    "avx2": (31000.0, 0.0, 0.35, 3.6, 0.0),
+}
 _AT_ONCE = 8
 #: Nanoseconds of a packed group read from memory, and for each of a few rows of a linear layer, by target,
 #: and how many rows those are: with VBMI the kernel takes more at a time.
 _FEW = {"avx512vnni": (0.025, 0.025, 16), "avxvnni": (0.02, 0.2, 1)}
+#: Computed in floats, by target, fitted to layers of ResNet-50 and VGG-11 with 90 and 95 % zeros in their
+#: nets: nanoseconds for a call, for a non-zero times a vector of outputs, for a non-zero that is read, for
+#: a value that goes in, for one that comes out; and for a non-zero times one row of a linear layer.
+FLOATS = {
+    "avx512": (21000.0, 0.65, 0.58, 0.032, 0.19, 0.55),
+    "avx2": (26000.0, 0.37, 0.87, 0.071, 0.28, 0.6),
+    "scalar": (71000.0, 0.44, 1.94, 0.275, 1.58, 1.1),
+}
 
 
-def fitted(names: Iterable[str], target: str) -> str:
+def fitted(names: Iterable[str], target: str, otherwise: str = "avx2") -> str:
     """Of the fitted targets that whose name `target` begins with: it has what that one has, and more."""
-    return max((name for name in names if target.startswith(name)), key=len, default="avx2")
+    return max((name for name in names if target.startswith(name)), key=len, default=otherwise)
 
 
 def seconds(
@@ -57,9 +71,10 @@ def seconds(
     linear
         Whether the outputs are rows of a matrix product, not pixels.
     """
-    target = fitted(_RATES, target)
-    dense, packed, width = _RATES[target]
-    vectors, around = math.ceil(outputs / width), _CALL + _VALUE * (inputs + results)
+    target = fitted(_RATES, target, target)
+    dense, packed, width = _RATES.get(target, _RATES["avx2"])
+    vectors = math.ceil(outputs / width)
+    around = _CALL + _VALUE.get(target, _OTHER_VALUE) * (inputs + results)
     lanes = outputs / width if linear else vectors  # a product of few rows is not padded to a vector
     if linear:
         fast = around + max(groups * lanes / dense, _GROUP * groups)
@@ -75,3 +90,24 @@ def seconds(
     else:
         slow = around + max(held * vectors / packed, 4 * _GROUP * held)
     return 1e-9 * fast, 1e-9 * slow
+
+
+def in_floats(
+    nnz: int, outputs: int, inputs: int, results: int, target: str, *, linear: bool = False
+) -> float:
+    """Expected seconds of one run of a packed layer that is computed in floats; infinite where it never is.
+
+    Parameters
+    ----------
+    nnz
+        Non-zeros of the weight.
+    outputs, inputs, results, target, linear
+        As `seconds` has them.
+    """
+    if target not in FLOATS:
+        return math.inf
+    call, product, read, into, out, alone = FLOATS[target]
+    if linear and outputs == 1:
+        return 1e-9 * (_CALL + nnz * alone + into * inputs + out * results)
+    vectors = math.ceil(outputs / _RATES[target][2])
+    return 1e-9 * (call + nnz * (vectors * product + read) + into * inputs + out * results)

@@ -1,6 +1,6 @@
-"""Nodes of a model moved to other domains, with the functions that they have there.
+"""Nodes of a model moved to other domains, with the functions that they have there, or to other operators.
 
-Domains are equally long: a node changes in place, and no length in the file does.
+Domains are equally long, and so are operators: a node changes in place, and no length in the file does.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ EXPANDED_DOMAIN = "sparse_expand"
 class Node:
     """A node of ours: what it is, where its domain's name and all of it lie.
 
-    `within`: the graph or function that it is in, or, from the outside to the inside, the graph, the node,
-    the attribute and the graph that is a body there, and so on.
+    `domain` and `called`: where its domain and its operator are named. `within`: the graph or function that
+    it is in, or, from the outside to the inside, the graph, the node, the attribute and the graph that is a
+    body there, and so on.
     """
 
     name: str
     operator: str
     domain: wire.Field
+    called: wire.Field
     place: wire.Field
     within: tuple[wire.Field, ...]
 
@@ -49,19 +51,17 @@ def functions(data: memoryview) -> Iterator[tuple[wire.Field, str]]:
 def moved_to(
     data: memoryview, wanted: Sequence[tuple[Node, str]]
 ) -> tuple[list[tuple[Node, str]], list[bytes]]:
-    """Those of the nodes whose functions can be had in their domains, and what is to be added for them."""
-    names = {(node.operator, domain) for node, domain in wanted}
+    """Those of the nodes that can be had in these ways, and what is to be added for them."""
+    names = {node.operator for node, way in wanted if way == EXPANDED_DOMAIN}
     made = {}
     for function, name in functions(data) if names else ():
-        if (name, EXPANDED_DOMAIN) in names:
-            made[name, EXPANDED_DOMAIN] = _copy(data, function)
-        if (name, as_floats.DOMAIN) in names and (content := as_floats.function(data, function)):
-            made[name, as_floats.DOMAIN] = content
-    moved = [(node, domain) for node, domain in wanted if (node.operator, domain) in made]
+        if name in names:
+            made[name] = _copy(data, function)
+    moved = [(node, way) for node, way in wanted if way == as_floats.IN_FLOATS or node.operator in made]
     pieces = [wire.message(wire.MODEL_FUNCTIONS, content) for content in made.values()]
-    for domain in sorted({domain for _, domain in moved}):
-        version = wire.message(wire.OPSET_DOMAIN, domain.encode()) + wire.number(wire.OPSET_VERSION, 1)
-        pieces.append(wire.message(wire.MODEL_OPSETS, version))
+    if made:
+        version = wire.message(wire.OPSET_DOMAIN, EXPANDED_DOMAIN.encode())
+        pieces.append(wire.message(wire.MODEL_OPSETS, version + wire.number(wire.OPSET_VERSION, 1)))
     return moved, pieces
 
 
@@ -73,5 +73,10 @@ def _copy(data: memoryview, function: wire.Field) -> bytes:
 
 
 def renamed(moved: Sequence[tuple[Node, str]]) -> list[Edit]:
-    """The edits that give nodes their domains."""
-    return [Edit(*node.domain[1:], domain.encode()) for node, domain in moved]
+    """The edits that give nodes their domains, or the names of other operators."""
+    return [
+        Edit(*node.called[1:], as_floats.inner(node.operator).encode())
+        if way == as_floats.IN_FLOATS
+        else Edit(*node.domain[1:], way.encode())
+        for node, way in moved
+    ]

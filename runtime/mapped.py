@@ -28,14 +28,18 @@ _EXTERNAL = 1
 
 
 def edits(
-    data: wire.Buffer, nodes: Iterable[Node], uses: Mapping[str, int], taken: Iterable[Edit], name: str
+    data: wire.Buffer,
+    nodes: Iterable[tuple[Node, bool]],
+    uses: Mapping[str, int],
+    taken: Iterable[Edit],
+    name: str,
 ) -> list[Edit]:
     """What is to change so that components of these layers stay where they are.
 
     Parameters
     ----------
     nodes
-        Nodes of the graph that the library runs.
+        Nodes of the graph that the library runs, and whether it computes them in floats.
     uses
         How often each name is an input of any node.
     taken
@@ -49,9 +53,9 @@ def edits(
         If the bytes are no model.
     """
     read: dict[str, int] = {}
-    for node in nodes:
+    for node, in_floats in nodes:
         inputs = [wire.text(data, field) for field in wire.inside(data, node.place, wire.NODE_INPUTS)]
-        for component in as_floats.components(node.operator, inputs):
+        for component in as_floats.components(node.operator, inputs, in_floats=in_floats):
             read[component] = read.get(component, 0) + 1
     gone = {edit.start for edit in taken}
     found = []

@@ -108,9 +108,8 @@ def _slower(plan: TensorPlan, shapes: works.Shapes, here: str, margin: float) ->
     floats = [works.as_floats(site, plan, shapes) for site in plan.sites]
     in_floats = sum(cost.as_floats(work, here) if work else math.inf for work in floats)
     found = replace(found, floats=in_floats)
-    needed = max(margin, found.caution)
-    if found.wins_by(needed) or (needed == 1.0 and not found.loses):
+    if found.gains(margin) or (margin == 1.0 and not found.loses):
         return False, f"expected {found} on {here}"
     if found.best > found.dense:
         return True, f"expected {found} on {here}"
-    return True, f"expected to gain less than {needed - 1:.0%}: {found} on {here}"
+    return True, f"expected to gain less than {max(margin, found.caution) - 1:.0%}: {found} on {here}"

@@ -29,19 +29,19 @@ def failure(operator: Operator) -> str:
         y = InferenceSession(model).run(None, {"x": x})[0]
         return "" if np.array_equal(y, expected) else "packed signs differ"
     layers: Iterator[Layer | QuantizedLayer] = (Layer(operator, shape, rng) for shape in shapes_of(operator))
-    if operator.layer.startswith("Q"):
+    if operator.integers:
         layers = (
             QuantizedLayer(operator, shape, rng, i % 2 == 1) for i, shape in enumerate(shapes_of(operator))
         )
     for number, layer in enumerate(layers):
         shape = layer.shape
         # Sessions of two threads are slow where both share a core; the quantized kernels share their cutting.
-        alone = operator.layer.startswith("Q") and number % 4 != 3
+        alone = operator.integers and number % 4 != 3
         for threads in (1,) if alone else (1, 2):
             y = InferenceSession(layer.model(), threads=threads).run(None, layer.feeds)[0]
             if y.shape != layer.expected.shape:
                 return f"{shape}: shape {y.shape}, not {layer.expected.shape}"
-            if operator.layer.startswith("Q") and y.dtype != layer.expected.dtype:
+            if operator.integers and y.dtype != layer.expected.dtype:
                 return f"{shape}: type {y.dtype}, not {layer.expected.dtype}"
             # Every number of the float layers and every sum is exact in float32.
             if not np.array_equal(y, layer.expected):

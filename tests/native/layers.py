@@ -11,7 +11,6 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from sparse_export.exporter.rewrite.layer_kinds import INTEGERS
 from sparse_export.formats import Format, all_formats
 
 from .activations import activated, parameters
@@ -61,7 +60,7 @@ def format_of(operator: Operator) -> Format:
 
 def shapes_of(operator: Operator) -> Iterator[Shape]:
     """The shapes that the operator can have."""
-    yield from SHAPES[operator.layer.removeprefix(INTEGERS)]
+    yield from SHAPES["Conv" if operator.conv else "MatMul"]
 
 
 def weight_of(fmt: Format, shape: tuple[int, ...], rng: np.random.Generator) -> Array:

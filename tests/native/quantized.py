@@ -46,7 +46,7 @@ class QuantizedLayer:
         exact: bool = False,
     ) -> None:
         self.operator, self.shape = operator, shape
-        conv = operator.layer == "QConv"
+        conv = operator.conv
         rows = shape.weight[0]
         fmt = format_of(operator)
         weight = weight_of(fmt, shape.weight, rng)
@@ -104,7 +104,7 @@ class QuantizedLayer:
     def model(self, **replaced: Array) -> bytes:
         """A model of this one node; ``replaced`` stand for its initializers of those names."""
         attributes: dict[str, Any] = {"shape": self.shape.weight}
-        if self.operator.layer == "QConv":
+        if self.operator.conv:
             attributes |= {"strides": [self.shape.stride] * 2, "pads": [self.shape.pad] * 4}
             attributes |= {"dilations": [1, 1], "group": self.shape.group}
         z = ["z"] if "z" in self.feeds else []

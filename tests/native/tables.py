@@ -23,6 +23,16 @@ class Operator:
     x: int
     y: int
 
+    @property
+    def integers(self) -> bool:
+        """Whether its activations are integers; F: those of Q, computed in floats."""
+        return self.layer in ("QConv", "QMatMul", "FConv", "FMatMul")
+
+    @property
+    def conv(self) -> bool:
+        """Whether it is a convolution, not a matrix product."""
+        return self.layer.endswith("Conv")
+
 
 def _load() -> dict[str, Any]:
     library = ctypes.CDLL(str(library_path()))

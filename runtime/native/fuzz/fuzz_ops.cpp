@@ -127,7 +127,7 @@ void add_bits(Random& random, int64_t rows, int64_t columns, std::vector<OrtValu
 // The format of kernels/rows whose operator this is, or null.
 const char* format_of(const std::string& name) {
 #define SPARSE_EXPORT_SOURCE(format, prefix, ...)                    \
-  for (const char* layer : {"Conv", "MatMul", "QConv", "QMatMul"}) { \
+  for (const char* layer : {"Conv", "MatMul", "QConv", "QMatMul", "FConv", "FMatMul"}) { \
     if (name.rfind(std::string(prefix) + layer, 0) == 0) {           \
       return #format;                                                \
     }                                                                \

@@ -8,6 +8,7 @@
 #include "buffer.h"
 #include "core/call.h"
 #include "core/pool.h"
+#include "kernels/f32_csr/call.h"
 #include "prefixes.h"
 #include "random.h"
 
@@ -29,6 +30,7 @@ enum class Kind { any, pointwise, window, tiny_map, vector, many_rows, many_colu
 // Of s8_csr: zero points and ratios of scales; `scale` is a row's multiplier, `bias` a whole number.
 struct Quantization {
   bool floats = false, signed_x = false, signed_z = false;
+  bool in_floats = false, wide = false;  // computed in floats; as if sums might pass what they hold
   int zero_x = 0, zero_y = 0, zero_z = 0, zero_s = 0;
   float ratio = 1, ratio_z = 1;
 };
@@ -104,6 +106,8 @@ std::string run_pool(Random& random);
 void set_quantization(Random& random, Layer& layer);
 void set_quantized_input(Random& random, const Layer& layer, Input& input);
 float finish_quantized(const Layer& layer, int64_t row, double sum, const float* z);
+// The way that f32_csr takes.
+const char* name_of(const sparse_export::f32_csr::Plan& plan);
 void run_quantized(const sparse_export::Pool& pool, const Layer& layer, const Input& input,
                    const sparse_export::ConvGeometry& geometry, const sparse_export::ConvSize& size,
                    const std::vector<sparse_export::Tensor>& components, Buffer& y, std::string& path);

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "core/dispatch.h"
-#include "kernels/s8_csr/call.h"
+#include "kernels/s8_csr/in_floats.h"
 #include "layer.h"
 
 namespace fuzz {
@@ -55,6 +55,8 @@ void set_quantization(Random& random, Layer& layer) {
   q.signed_x = chance(random, 50);
   q.signed_z = chance(random, 50);
   q.floats = chance(random, 30);
+  q.in_floats = chance(random, 50);
+  q.wide = chance(random, 30);
   layer.residual = layer.conv && !q.floats && chance(random, 50);
   q.zero_x = static_cast<int>(uniform(random, 0, 255)) + low_of(q.signed_x);
   q.zero_z = static_cast<int>(uniform(random, 0, 255)) + low_of(q.signed_z);
@@ -96,8 +98,8 @@ float finish_quantized(const Layer& layer, int64_t row, double sum, const float*
 void run_quantized(const Pool& pool, const Layer& layer, const Input& input, const ConvGeometry& geometry,
                    const ConvSize& size, const std::vector<Tensor>& components, Buffer& y, std::string& path) {
   const Quantization& q = layer.quantized;
-  const s8_csr::Weights weights =
-      s8_csr::read_weights(f32_csr::read_weights(components, geometry.outputs, geometry.columns()), geometry);
+  const f32_csr::Weights csr = f32_csr::read_weights(components, geometry.outputs, geometry.columns());
+  const s8_csr::Weights weights = s8_csr::read_weights(csr, geometry);
   const int32_t zero = q.zero_x - low_of(q.signed_x);
   std::vector<int32_t> bias;
   for (size_t row = 0; row < layer.bias.size(); ++row) {
@@ -133,12 +135,24 @@ void run_quantized(const Pool& pool, const Layer& layer, const Input& input, con
                           out,
                           static_cast<const uint8_t*>(z.data),
                           q.floats ? y.data : narrow.data};
-  s8_csr::run(pool, input.threads, call);
+  const bool planned = detect_target() != Target::reference && size.batch != 0;
   path = "s8 no plan";
-  if (detect_target() != Target::reference && size.batch != 0) {
+  if (q.in_floats) {
+    const bool wide = q.wide || s8_csr::is_wide(s8_csr::row_sums(csr), bias);
+    s8_csr::run_in_floats(pool, input.threads, call, csr, wide);
+    const f32_csr::Bytes counted{nullptr, 0, 0, wide, {}};
+    f32_csr::Plan plan;
+    if (planned) {
+      f32_csr::kernels().plan({{geometry, size, call.matrix, nullptr, {}, nullptr}, csr, &counted}, input.threads, plan);
+      path = std::string("s8 in floats, ") + name_of(plan) + (wide ? ", wide" : "");
+    }
+  } else {
+    s8_csr::run(pool, input.threads, call);
     s8_csr::Plan plan;
-    s8_csr::kernels().plan(call, input.threads, plan);
-    path = name_of(plan);
+    if (planned) {
+      s8_csr::kernels().plan(call, input.threads, plan);
+      path = name_of(plan);
+    }
   }
   for (size_t i = 0; i < outputs && !q.floats; ++i) {
     result[i] = static_cast<const uint8_t*>(narrow.data)[i];

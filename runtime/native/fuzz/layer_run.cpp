@@ -6,7 +6,6 @@
 #include "test_pool.h"
 
 namespace fuzz {
-namespace {
 
 using namespace sparse_export;
 
@@ -27,6 +26,8 @@ const char* name_of(const f32_csr::Plan& plan) {
       return "another";
   }
 }
+
+namespace {
 
 ConvGeometry geometry_of(const Layer& layer) {
   if (!layer.conv) {

@@ -42,7 +42,8 @@ int eight_bits(Random& random) { return chance(random, 50) ? 2 : 3; }
 }  // namespace
 
 bool is_quantized(const std::string& name) {
-  return name.find("QConv") != std::string::npos || name.find("QMatMul") != std::string::npos;
+  const auto has = [&](const char* layer) { return name.find(layer) != std::string::npos; };
+  return has("QConv") || has("QMatMul") || has("FConv") || has("FMatMul");
 }
 
 void add_quantized_x(Random& random, std::vector<int64_t> shape, std::vector<OrtValue>& inputs) {

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <map>
 #include <thread>
 
@@ -198,8 +199,10 @@ bool complete(const Tally& tally, const std::string& target) {
   bool all = true;
   for (const char* path : {"vector", "direct", "pixels", "narrow", "strips", "plain", "bitmask:masked", "nm:masked",
                             "ternary:codes", "codebook:codes", "bitmask:csr", "s8 vector", "s8 flat", "s8 strips",
-                            "s8 pixels", "s8 plain"}) {
-    if (tally.paths.count(path) == 0 && (narrow || path != std::string("narrow"))) {
+                            "s8 pixels", "s8 plain", "s8 in floats, vector", "s8 in floats, pixels", "s8 in floats, narrow",
+                            "s8 in floats, strips", "s8 in floats, plain", "s8 in floats, pixels, wide",
+                            "s8 in floats, narrow, wide", "s8 in floats, strips, wide"}) {
+    if (tally.paths.count(path) == 0 && (narrow || std::strstr(path, "narrow") == nullptr)) {
       std::printf("no case took the way '%s'\n", path);
       all = false;
     }

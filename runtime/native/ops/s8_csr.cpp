@@ -7,11 +7,13 @@
 // X and Z have the types of their zero points, uint8 or int8. Y is uint8, as its zero point (s_zero or y_zero), or
 // float32: onnxruntime before 1.21 lets an operator's output have one type only. All but X and Z are initializers: what
 // they say is checked when the session is created, and what follows from it is computed.
+//
+// FConv*, FMatMul* are the same computed in floats (kernels/s8_csr/in_floats.h), to the same bits.
 #include <cmath>
-#include <string_view>
+#include <optional>
 
 #include "kernels/rows/rows.h"
-#include "kernels/s8_csr/call.h"
+#include "kernels/s8_csr/in_floats.h"
 #include "layer.h"
 #include "ort/threads.h"
 
@@ -20,37 +22,45 @@ namespace {
 
 enum class Output { bytes, sum, floats };
 
-// Weights, and the memory of the rows they come from where that is not the model's.
-struct Held {
-  rows::Rows rows;
-  Weights weights;
-};
-
+// Rows whose memory is the model's.
 struct Csr {
   static constexpr std::array components = {"indptr", "gaps", "values"};
 
-  static Held read(const std::vector<Tensor>& components, const ConvGeometry& geometry) {
-    return {{}, read_weights(f32_csr::read_weights(components, geometry.outputs, geometry.columns()), geometry)};
+  static rows::Rows read(const std::vector<Tensor>& components, const ConvGeometry& geometry) {
+    rows::Rows rows;
+    rows.weights = f32_csr::read_weights(components, geometry.outputs, geometry.columns());
+    return rows;
   }
 };
 
-// Only the reference reads rows; for all others the groups are enough.
-Held hold(rows::Rows rows, const ConvGeometry& geometry) {
-  Held held{{}, read_weights(rows.weights, geometry)};
-  if (detect_target() == Target::reference) {
-    held.rows = std::move(rows);
-  } else {
-    held.weights.csr = {};
+// Weights as groups of channels, or in floats as rows, and the memory of the rows where that is not the model's.
+struct Held {
+  rows::Rows rows;
+  Weights weights;
+  RowSums sums;
+  bool in_floats;
+
+  Held(rows::Rows read, const ConvGeometry& geometry, bool floats) : rows(std::move(read)), in_floats(floats) {
+    if (in_floats) {
+      sums = row_sums(rows.weights);
+      return;
+    }
+    weights = read_weights(rows.weights, geometry);
+    sums.all = std::move(weights.sums);
+    // Only the reference reads rows; for all others the groups are enough.
+    if (rows.gaps != nullptr && detect_target() != Target::reference) {
+      weights.csr = {};
+      rows = {};
+    }
   }
-  return held;
-}
+};
 
 #define SPARSE_EXPORT_SOURCE(format, prefix, ...)                                              \
   struct format {                                                                              \
     static constexpr auto components = std::to_array<const char*>({__VA_ARGS__});              \
                                                                                                \
-    static Held read(const std::vector<Tensor>& components, const ConvGeometry& geometry) {    \
-      return hold(rows::read_##format(components, rows::extent_of(geometry)), geometry);       \
+    static rows::Rows read(const std::vector<Tensor>& components, const ConvGeometry& geometry) { \
+      return rows::read_##format(components, rows::extent_of(geometry));                       \
     }                                                                                          \
   };
 #include "kernels/rows/sources.def"
@@ -128,7 +138,7 @@ class QuantizedLayer {
     return context.input_shape(0, input) && infer_layer<twin>(context, input, shape);
   }
 
-  QuantizedLayer(const Variant&, const KernelInfo& info)
+  QuantizedLayer(const Variant& variant, const KernelInfo& info)
       : geometry_(read_layer<twin>(info)), x_(read_quantum(info, 1, "x_scale", "x_zero")) {
     kernels();  // an unusable SPARSE_EXPORT_TARGET fails here, when the session is created
     // They also say how many rows there are: nothing larger than the file is allocated.
@@ -140,7 +150,7 @@ class QuantizedLayer {
     for (size_t i = 0; i < components.size(); ++i) {
       parts.push_back(info.constant(3 + i, components[i]));
     }
-    held_ = Family::read(parts, geometry_);
+    held_.emplace(Family::read(parts, geometry_), geometry_, variant.in_floats);
     read_output(info);
     set_rows(scales, offsets.as<int32_t>());
   }
@@ -165,11 +175,15 @@ class QuantizedLayer {
                     x.as<uint8_t>(),
                     flip(),
                     zero(),
-                    held_.weights,
+                    held_->weights,
                     out,
                     z,
                     context.output<void>(0, shape)};
-    run(context, threads_.get(context), call);
+    if (held_->in_floats) {
+      run_in_floats(context, threads_.get(context), call, held_->rows.weights, wide_);
+    } else {
+      run(context, threads_.get(context), call);
+    }
   }
 
  private:
@@ -207,16 +221,18 @@ class QuantizedLayer {
       const float multiplier = output == Output::floats ? product : product / scale_;
       require(std::isfinite(multiplier), "the scales are too far apart");
       multipliers_.push_back(multiplier);
-      const auto sum = static_cast<uint32_t>(held_.weights.sums[static_cast<size_t>(row)]);
+      const auto sum = static_cast<uint32_t>(held_->sums.all[static_cast<size_t>(row)]);
       biases_.push_back(static_cast<int32_t>(static_cast<uint32_t>(offsets[row]) - uint32_t{zero()} * sum));
     }
-    held_.weights.sums = std::vector<int32_t>();  // they are in the biases
+    wide_ = held_->in_floats && is_wide(held_->sums, biases_);
+    held_->sums = {};  // they are in the biases
   }
 
   ConvGeometry geometry_;
   Quantum x_;
   float scale_ = 1;  // of Y
-  Held held_;
+  std::optional<Held> held_;
+  bool wide_ = false;
   Requantization out_{};
   std::vector<float> multipliers_;
   std::vector<int32_t> biases_;
@@ -232,13 +248,17 @@ void add_layers(Operators& operators, const std::string& prefix) {
   if constexpr (only_floats<Family>) {
     return;
   }
-  constexpr Variant bytes{"", false, {}, nullptr, nullptr}, sum{"Add", true, {}, nullptr, nullptr},
-      floats{"Float", false, {}, nullptr, nullptr};
-  operators.add<QuantizedLayer<Family, Twin::conv, Output::bytes>>("s8_csr", prefix, "QConv", bytes);
-  operators.add<QuantizedLayer<Family, Twin::conv, Output::sum>>("s8_csr", prefix, "QConv", sum);
-  operators.add<QuantizedLayer<Family, Twin::conv, Output::floats>>("s8_csr", prefix, "QConv", floats);
-  operators.add<QuantizedLayer<Family, Twin::matmul, Output::bytes>>("s8_csr", prefix, "QMatMul", bytes);
-  operators.add<QuantizedLayer<Family, Twin::matmul, Output::floats>>("s8_csr", prefix, "QMatMul", floats);
+  for (const bool in_floats : {false, true}) {
+    const Variant bytes{"", false, {}, nullptr, nullptr, in_floats}, sum{"Add", true, {}, nullptr, nullptr, in_floats},
+        floats{"Float", false, {}, nullptr, nullptr, in_floats};
+    const char* conv = in_floats ? "FConv" : "QConv";
+    const char* product = in_floats ? "FMatMul" : "QMatMul";
+    operators.add<QuantizedLayer<Family, Twin::conv, Output::bytes>>("s8_csr", prefix, conv, bytes);
+    operators.add<QuantizedLayer<Family, Twin::conv, Output::sum>>("s8_csr", prefix, conv, sum);
+    operators.add<QuantizedLayer<Family, Twin::conv, Output::floats>>("s8_csr", prefix, conv, floats);
+    operators.add<QuantizedLayer<Family, Twin::matmul, Output::bytes>>("s8_csr", prefix, product, bytes);
+    operators.add<QuantizedLayer<Family, Twin::matmul, Output::floats>>("s8_csr", prefix, product, floats);
+  }
 }
 
 }  // namespace

@@ -1,16 +1,10 @@
 // Bringing the activations of one tile into the order in which the taps read them.
 #pragma once
 
-#include "call.h"
-#include "core/simd.h"
+#include "source.h"
 
 namespace sparse_export::f32_csr {
 namespace {
-
-// Output pixels [pixel, pixel + length) of one image, at `position` of the tile.
-struct Run {
-  int64_t image, pixel, length, position;
-};
 
 constexpr int64_t max_runs = max_tile * lanes;
 
@@ -66,20 +60,22 @@ inline LaneMask inside_mask(int64_t left, int64_t width) {
   return lane_mask(low, larger(low, smaller(lanes, width - left)));
 }
 
-// One vector of input columns left, left + stride, ...; zero outside the row. The masks are `inside_mask` of `left`
+// One vector of input columns left, left + stride, ...; padding outside the row. The masks are `inside_mask` of `left`
 // and `left + lanes`.
-inline Vec load_row(const float* row, int64_t left, int64_t width, int64_t stride, LaneMask a, LaneMask b) {
+template <class Source>
+inline Vec load_row(const Source& source, const typename Source::Element* row, int64_t left, int64_t width,
+                    int64_t stride, LaneMask a, LaneMask b) {
   if (stride == 1) {
-    return load_masked(row + left, a);
+    return source.inside(row + left, a);
   }
   if (stride == 2) {
-    return even_lanes(load_masked(row + left, a), load_masked(row + left + lanes, b));
+    return even_lanes(source.inside(row + left, a), source.inside(row + left + lanes, b));
   }
-  Vec v{};
+  Vec v = source.outside();
   for (int64_t i = 0; i < lanes; ++i) {
     const int64_t x = left + i * stride;
     if (x >= 0 && x < width) {
-      v[i] = row[x];
+      v[i] = source.at(row + x);
     }
   }
   return v;
@@ -121,7 +117,7 @@ inline void fill_columns(const ConvGeometry& geometry, const Plan& plan, uint32_
 }
 
 // Strips: channel by channel [S][phase][row][lanes].
-template <int Stride>
+template <int Stride, class Source = Floats>
 void arrange_strips(const Call& call, const Plan& plan, const Tile& tile, int64_t channel, int64_t channels,
                     float* out) {
   const ConvGeometry& g = call.geometry;
@@ -132,8 +128,9 @@ void arrange_strips(const Call& call, const Plan& plan, const Tile& tile, int64_
   int64_t phase_of_index[max_window];
   const int64_t phases = used_phases(g, index_of_row, phase_of_index);
   const int64_t rows = plan.phase_rows - plan.tile + tile.vectors;
+  const Source source(call);
   for (int64_t c = channel; c < channel + channels; ++c) {
-    const float* plane = call.x + (tile.image * g.channels + c) * height * width;
+    const auto* plane = source.x + (tile.image * g.channels + c) * height * width;
     for (int64_t s = 0; s < g.kernel[1]; ++s) {
       const int64_t left = tile.left * stride + s * g.dilations[1] - g.begin[1];
       const LaneMask a = inside_mask(left, width);
@@ -142,30 +139,31 @@ void arrange_strips(const Call& call, const Plan& plan, const Tile& tile, int64_
         int64_t y = tile.top * g.strides[0] + phase_of_index[phase] - g.begin[0];
         for (int64_t row = 0; row < rows; ++row, y += g.strides[0]) {
           const bool inside = y >= 0 && y < height;
-          const float* from = plane + y * width;
+          const auto* from = plane + y * width;
           if (s == 0) {
             // Short rows far apart: the hardware does not see the pattern of the next channel.
             __builtin_prefetch(from + height * width + left + lanes / 2);
           }
-          store_aligned(out + row * lanes, inside ? load_row(from, left, width, stride, a, b) : Vec{});
+          store_aligned(out + row * lanes, inside ? load_row(source, from, left, width, stride, a, b) : source.outside());
         }
       }
     }
   }
 }
 
-// Writes whole vectors: up to lanes - 1 floats behind the run are overwritten with zeros.
-inline void copy_run(const float* from, float* to, int64_t length) {
+// Writes whole vectors: up to lanes - 1 floats behind the run are overwritten.
+template <class Source>
+inline void copy_run(const Source& source, const typename Source::Element* from, float* to, int64_t length) {
   int64_t i = 0;
   for (; i + lanes <= length; i += lanes) {
-    store(to + i, load(from + i));
+    store(to + i, source.whole(from + i));
   }
   if (i < length) {
-    store(to + i, load_lanes(from + i, 0, length - i));
+    store(to + i, source.first(from + i, length - i));
   }
 }
 
-// As `copy_run`, of zeros.
+// As `copy_run`, with zeros.
 inline void zero_run(float* to, int64_t length) {
   for (int64_t i = 0; i < length; i += lanes) {
     store(to + i, Vec{});
@@ -173,30 +171,35 @@ inline void zero_run(float* to, int64_t length) {
 }
 
 // Pixels of matrix products: a transposition.
+template <class Source>
 inline void arrange_transposed(const Call& call, const Plan& plan, const Tile& tile, int64_t first_channel,
                                int64_t columns, float* out) {
   const int64_t pitch = plan.column_bytes / 4;
   const int64_t padded = tile.vectors * lanes;
+  const Source source(call);
   for (int64_t c = 0; c < columns && tile.count < padded; ++c) {
     zero_run(out + c * pitch + tile.count, padded - tile.count);
   }
   for (int64_t i = 0; i < tile.count; ++i) {
-    const float* from = call.x + (tile.first + i) * call.geometry.channels + first_channel;
+    const auto* from = source.x + (tile.first + i) * call.geometry.channels + first_channel;
     for (int64_t c = 0; c < columns; ++c) {
-      out[c * pitch + i] = from[c];
+      out[c * pitch + i] = source.at(from + c);
     }
   }
 }
 
 // Pixels of 1 x 1 windows without stride or padding: [columns][tile], every run is contiguous in the input.
+template <class Source>
 inline void arrange_plain(const Call& call, const Plan& plan, const Tile& tile, int64_t channel, int64_t columns,
                           float* out) {
   const int64_t area = call.size.input[0] * call.size.input[1];
   const int64_t padded = tile.vectors * lanes;
+  const Source source(call);
   for (int64_t c = channel; c < channel + columns; ++c, out += plan.column_bytes / 4) {
     for (int64_t n = 0; n < tile.runs; ++n) {
       const Run& run = tile.run[n];
-      copy_run(call.x + (run.image * call.geometry.channels + c) * area + run.pixel, out + run.position, run.length);
+      const auto* from = source.x + (run.image * call.geometry.channels + c) * area + run.pixel;
+      copy_run(source, from, out + run.position, run.length);
     }
     zero_run(out + tile.count, padded - tile.count);
   }

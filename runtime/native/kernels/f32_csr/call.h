@@ -10,9 +10,33 @@
 
 namespace sparse_export::f32_csr {
 
+// Output pixels [pixel, pixel + length) of one image, at `position` of a tile.
+struct Run {
+  int64_t image, pixel, length, position;
+};
+
+// Where the sums of activations of bytes go: what becomes of them is not this kernel's business. A tile of one row, or
+// rows [row, row + count) of one pixel that lie in Y from `at` on. `floats` are whole numbers, `integers` modulo 2^32.
+struct Sums {
+  const void* context;
+  void (*floats)(const void* context, int64_t row, const Run* runs, int64_t count, const float* sums);
+  void (*integers)(const void* context, int64_t row, const Run* runs, int64_t count, const int32_t* sums);
+  void (*pixel)(const void* context, int64_t row, int64_t count, const int32_t* sums, int64_t at);
+};
+
+// Activations of bytes in the place of floats, and int8 weights: sums of whole numbers, exact in float32 up to 2^24.
+struct Bytes {
+  const uint8_t* x;  // int8 activations: their bytes
+  uint8_t flip;      // 0x80 for int8: x ^ flip counts from 0
+  uint8_t zero;      // counted from 0: what padding holds
+  bool wide;         // some row's sums may pass 2^24: those of few columns are added up as integers
+  Sums sums;
+};
+
 // Everything one call needs.
 struct Call : LayerCall {
   const Weights& weights;
+  const Bytes* bytes = nullptr;  // in the place of `x`, `epilogue` and `y`
 };
 
 // Where the activations of a tile lie while it is computed. A tile is `tile` vectors of output pixels.

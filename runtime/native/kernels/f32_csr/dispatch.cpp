@@ -36,7 +36,7 @@ void run(const Pool& pool, size_t threads, const Call& given) {
     std::swap(size.input[0], size.input[1]);
     std::swap(size.output[0], size.output[1]);
   }
-  const Call call = {{geometry, size, given.matrix, given.x, given.epilogue, given.y}, given.weights};
+  const Call call = {{geometry, size, given.matrix, given.x, given.epilogue, given.y}, given.weights, given.bytes};
   Plan plan;
   kernels().plan(call, threads, plan);
   pool.run_units(plan.units, [&](size_t unit) { return kernels().run(call, plan, unit); });

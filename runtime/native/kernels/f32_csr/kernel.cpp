@@ -30,7 +30,15 @@ struct Unit {
   float* sums = nullptr;        // [rows][tile]
   float* input = nullptr;       // one block
   float* patches = nullptr;     // pixels: see arrange_windows
+  int32_t* totals = nullptr;    // bytes, wide: [rows][tile]
+  int32_t* turned = nullptr;    // bytes, transposed: [rows] sums of one pixel
   int64_t rows() const { return last_row - first_row; }
+  // One pixel an image: rows of a tile become columns of Y.
+  bool transposed() const { return call.size.output[0] * call.size.output[1] == 1; }
+  // Sums of bytes that are handed on as they come, row by row.
+  bool by_row() const { return call.bytes != nullptr && !call.bytes->wide && !transposed() && !plan.narrow; }
+  // Distance of two rows of sums.
+  int64_t pitch() const { return by_row() && blocks == 1 ? 0 : plan.tile * lanes; }
 };
 
 // First row of chunk `index` of `chunks`: every chunk has about the same number of entries (and rows, a little).
@@ -79,9 +87,11 @@ bool allocate(Unit& unit) {
       pad((unit.rows() * (unit.blocks + 1) + lanes) * 4),
       pad((unit.blocks + lanes) * 4),
       pad(strips ? weights.columns * 4 : 0),
-      pad(unit.rows() * unit.plan.tile * vector_bytes),
+      pad((unit.pitch() == 0 ? 1 : unit.rows()) * unit.plan.tile * vector_bytes),
       direct ? 0 : pad(block_bytes(unit.call, unit.plan)) + vector_bytes,  // arranging writes whole vectors
       unit.plan.layout == Layout::pixels ? pad((patch_floats + patch_slack) * 4) : 0,
+      unit.call.bytes != nullptr && unit.call.bytes->wide ? pad(unit.rows() * unit.plan.tile * vector_bytes) : 0,
+      unit.call.bytes != nullptr && unit.transposed() ? pad(unit.rows() * 4) : 0,
   };
   size_t all = 0;
   for (const size_t size : sizes) {
@@ -105,6 +115,8 @@ bool allocate(Unit& unit) {
   unit.sums = reinterpret_cast<float*>(take(5));
   unit.input = reinterpret_cast<float*>(take(6));
   unit.patches = reinterpret_cast<float*>(take(7));
+  unit.totals = reinterpret_cast<int32_t*>(take(8));
+  unit.turned = reinterpret_cast<int32_t*>(take(9));
   return true;
 }
 
@@ -143,7 +155,8 @@ void decode(Unit& unit, const Gap* gaps, const Value* values) {
   unit.values = weights.values.type == element_float ? weights.values.as<float>() + first : unit.converted;
 }
 
-const char* arrange(const Unit& unit, const Tile& tile, const Windows& windows, int64_t block) {
+template <class Source>
+const char* arrange_from(const Unit& unit, const Tile& tile, const Windows& windows, int64_t block) {
   const Call& call = unit.call;
   const Plan& plan = unit.plan;
   const ConvGeometry& g = call.geometry;
@@ -157,18 +170,23 @@ const char* arrange(const Unit& unit, const Tile& tile, const Windows& windows, 
   }
   if (plan.layout == Layout::strips) {
     const int64_t window = g.kernel[0] * g.kernel[1];
-    const auto arrange_strips_of = g.strides[1] == 1   ? arrange_strips<1>
-                                   : g.strides[1] == 2 ? arrange_strips<2>
-                                                       : arrange_strips<0>;
+    const auto arrange_strips_of = g.strides[1] == 1   ? arrange_strips<1, Source>
+                                   : g.strides[1] == 2 ? arrange_strips<2, Source>
+                                                       : arrange_strips<0, Source>;
     arrange_strips_of(call, plan, tile, group_channel + column / window, columns / window, unit.input);
   } else if (is_matrix_product(call)) {
-    arrange_transposed(call, plan, tile, group_channel + column, columns, unit.input);
+    arrange_transposed<Source>(call, plan, tile, group_channel + column, columns, unit.input);
   } else if (is_plain(call)) {
-    arrange_plain(call, plan, tile, group_channel + column, columns, unit.input);
+    arrange_plain<Source>(call, plan, tile, group_channel + column, columns, unit.input);
   } else {
-    arrange_windows(call, plan, tile, windows, group_channel, column, columns, unit.input, unit.patches);
+    arrange_windows<Source>(call, plan, tile, windows, group_channel, column, columns, unit.input, unit.patches);
   }
   return reinterpret_cast<const char*>(unit.input);
+}
+
+const char* arrange(const Unit& unit, const Tile& tile, const Windows& windows, int64_t block) {
+  return unit.call.bytes == nullptr ? arrange_from<Floats>(unit, tile, windows, block)
+                                    : arrange_from<Eights>(unit, tile, windows, block);
 }
 
 // From the sums of one row to its output.
@@ -205,11 +223,46 @@ void finish_transposed(const Unit& unit, const Tile& tile) {
   }
 }
 
+// Sums of one block of columns, added to those before as integers.
+void add_totals(const Unit& unit, bool fresh) {
+  const int64_t count = unit.rows() * unit.plan.tile * lanes;
+  for (int64_t i = 0; i < count; i += lanes) {
+    const IndexVec sum = __builtin_convertvector(load_aligned(unit.sums + i), IndexVec);
+    auto* total = reinterpret_cast<IndexVec*>(unit.totals + i);
+    *total = fresh ? sum : add_modulo(*total, sum);
+  }
+}
+
+// A tile of bytes whose rows were not handed on yet.
+void hand_on(const Unit& unit, const Tile& tile) {
+  const Sums& out = unit.call.bytes->sums;
+  const bool wide = unit.call.bytes->wide;
+  const int64_t pitch = unit.pitch(), rows = unit.rows();
+  if (!unit.transposed()) {
+    for (int64_t i = 0; i < rows; ++i) {
+      if (wide) {
+        out.integers(out.context, unit.first_row + i, tile.run, tile.runs, unit.totals + i * pitch);
+      } else {
+        out.floats(out.context, unit.first_row + i, tile.run, tile.runs, unit.sums + i * pitch);
+      }
+    }
+    return;
+  }
+  for (int64_t pixel = 0; pixel < tile.count; ++pixel) {
+    for (int64_t i = 0; i < rows; ++i) {
+      const int64_t at = i * pitch + pixel;
+      unit.turned[i] = wide ? unit.totals[at] : static_cast<int32_t>(unit.sums[at]);
+    }
+    const int64_t at = (tile.first + pixel) * unit.call.geometry.outputs + unit.first_row;
+    out.pixel(out.context, unit.first_row, rows, unit.turned, at);
+  }
+}
+
 // Where a tile goes whose output is one run of pixels, or one run of equal length per output row.
 bool find_destination(const Unit& unit, const Tile& tile, Destination& out) {
   const Call& call = unit.call;
   const bool strips = unit.plan.layout == Layout::strips;
-  if (!strips && tile.runs != 1) {
+  if (call.bytes != nullptr || unit.transposed() || (!strips && tile.runs != 1)) {
     return false;
   }
   const int64_t area = call.size.output[0] * call.size.output[1];
@@ -232,11 +285,10 @@ void compute_tile(const Unit& unit, int64_t index, bool arranged = false) {
   if (!arranged && unit.plan.layout == Layout::pixels && !is_plain(call)) {
     find_windows(call, tile, windows);
   }
-  const int64_t pitch = unit.plan.tile * lanes;
-  const int64_t area = call.size.output[0] * call.size.output[1];
-  const bool transposed = area == 1;
   Destination destination{};
-  const bool direct = !transposed && find_destination(unit, tile, destination);
+  const bool direct = find_destination(unit, tile, destination);
+  const bool bytes = call.bytes != nullptr, wide = bytes && call.bytes->wide;
+  const Rows rows{bytes ? call.bytes->sums : Sums{}, unit.first_row, tile.run, tile.runs};
   Pass pass{nullptr,
             unit.offsets,
             unit.values,
@@ -244,26 +296,35 @@ void compute_tile(const Unit& unit, int64_t index, bool arranged = false) {
             unit.blocks + 1,
             unit.rows(),
             unit.sums,
-            pitch,
+            unit.pitch(),
             true,
             nullptr,
-            call.epilogue.scale + unit.first_row,
-            call.epilogue.bias + unit.first_row,
-            area};
+            bytes ? nullptr : call.epilogue.scale + unit.first_row,
+            bytes ? nullptr : call.epilogue.bias + unit.first_row,
+            call.size.output[0] * call.size.output[1]};
   const AddTaps add_taps = unit.plan.narrow ? add_taps_narrow : add_taps_of(tile.vectors);
   for (int64_t block = 0; block < unit.blocks; ++block, ++pass.cuts) {
     // Offsets count from column 0, so the block's first input stands for a place before the buffer.
     pass.input = arranged ? reinterpret_cast<const char*>(unit.input)
                           : arrange(unit, tile, windows, block) - block * block_bytes(call, unit.plan);
-    pass.fresh = block == 0;
+    pass.fresh = block == 0 || wide;
     pass.out = direct && block + 1 == unit.blocks ? &destination : nullptr;
+    pass.rows_out = unit.by_row() && block + 1 == unit.blocks ? &rows : nullptr;
     add_taps(pass);
+    if (wide) {
+      add_totals(unit, block == 0);
+    }
   }
-  for (int64_t i = 0; !direct && !transposed && i < unit.rows(); ++i) {
-    finish_row(call, tile, unit.first_row + i, unit.sums + i * pitch);
-  }
-  if (transposed) {
+  if (bytes) {
+    if (!unit.by_row()) {
+      hand_on(unit, tile);
+    }
+  } else if (unit.transposed()) {
     finish_transposed(unit, tile);
+  } else if (!direct) {
+    for (int64_t i = 0; i < unit.rows(); ++i) {
+      finish_row(call, tile, unit.first_row + i, unit.sums + i * unit.pitch());
+    }
   }
 }
 
@@ -290,10 +351,10 @@ bool run_unit(const Call& call, const Plan& plan, size_t index) noexcept {
   Unit unit{call, plan};
   find_unit(index, unit);
   if (plan.layout == Layout::vector) {
-    with_types(call.weights, [&](const auto* gaps, const auto* values) {
-      multiply_vector(call, unit.first_row, unit.last_row, gaps, values);
+    return with_types(call.weights, [&](const auto* gaps, const auto* values) {
+      return call.bytes == nullptr ? multiply_vector(call, unit.first_row, unit.last_row, gaps, values)
+                                   : multiply_bytes(call, unit.first_row, unit.last_row, gaps, values);
     });
-    return true;
   }
   if (unit.rows() == 0) {
     return true;

@@ -62,6 +62,12 @@ inline void plan_pixels(const Call& call, Plan& plan) {
   plan.column_bytes = direct ? area * 4 : plan.narrow ? narrow_lanes * 4 : plan.tile * vector_bytes;
 }
 
+// Of a pass: sums of so many products of a byte and an int8 are exact in float32.
+inline int64_t most_columns(const Call& call) {
+  constexpr int64_t exact = (1 << 24) / (255 * 128);
+  return call.bytes != nullptr && call.bytes->wide ? exact : INT64_MAX;
+}
+
 inline Layout choose_layout(const Call& call) {
   const ConvGeometry& g = call.geometry;
   const int64_t height = call.size.output[0];
@@ -73,9 +79,10 @@ inline Layout choose_layout(const Call& call) {
     // Planes a multiple of 4096 bytes apart would all fall into the same few cache sets.
     const bool spread = height * width * 4 % 4096 != 0;
     const bool aligned = height * width % lanes == 0 && reinterpret_cast<uintptr_t>(call.x) % vector_bytes == 0;
-    return is_plain(call) && spread && aligned ? Layout::direct : Layout::pixels;
+    return is_plain(call) && spread && aligned && call.bytes == nullptr ? Layout::direct : Layout::pixels;
   }
-  if (height < 4 || g.kernel[0] > max_window || g.kernel[1] > max_window) {
+  if (height < 4 || g.kernel[0] > max_window || g.kernel[1] > max_window ||
+      g.kernel[0] * g.kernel[1] > most_columns(call)) {
     return Layout::pixels;
   }
   Plan strips;
@@ -101,7 +108,8 @@ inline void plan_blocks(const Call& call, Plan& plan) {
   const int64_t target = plan.narrow                   ? most_bytes
                          : !strips && plan.tile <= few ? small_bytes
                                                        : target_bytes;  // one pass, if possible: see compute_rows
-  const int64_t grains = larger(1, smaller(larger(target / bytes, wanted), most_bytes / bytes));
+  const int64_t most = smaller(most_bytes / bytes, most_columns(call) / grain);
+  const int64_t grains = larger(1, smaller(larger(target / bytes, wanted), most));
   const int64_t all = columns / grain;
   plan.block_columns = ceil_div(all, ceil_div(all, grains)) * grain;
 }

@@ -27,6 +27,33 @@ void add_tap(const Call& call, int64_t column, float value, const float* image, 
   }
 }
 
+// Bytes: whole numbers throughout.
+void sum_bytes(const Call& call, int64_t row, int64_t image, int32_t* plane) {
+  const ConvGeometry& g = call.geometry;
+  const int64_t height = call.size.input[0], width = call.size.input[1];
+  const int64_t first = image * g.channels + row / g.outputs_per_group() * g.channels_per_group();
+  const uint8_t* from = call.bytes->x + first * height * width;
+  int64_t pixel = 0;
+  for (int64_t oy = 0; oy < call.size.output[0]; ++oy) {
+    for (int64_t ox = 0; ox < call.size.output[1]; ++ox, ++pixel) {
+      uint32_t sum = 0;
+      with_types(call.weights, [&](const auto* gaps, const auto* values) {
+        int64_t column = -1;
+        for (int64_t entry = call.weights.begin(row); entry < call.weights.begin(row + 1); ++entry) {
+          column += int64_t{1} + gaps[entry];
+          const int64_t y = oy * g.strides[0] + column / g.kernel[1] % g.kernel[0] * g.dilations[0] - g.begin[0];
+          const int64_t x = ox * g.strides[1] + column % g.kernel[1] * g.dilations[1] - g.begin[1];
+          const int64_t channel = column / g.kernel[1] / g.kernel[0];
+          const bool inside = y >= 0 && y < height && x >= 0 && x < width;
+          const int32_t value = inside ? from[(channel * height + y) * width + x] ^ call.bytes->flip : call.bytes->zero;
+          sum += static_cast<uint32_t>(value * static_cast<int32_t>(values[entry]));
+        }
+      });
+      plane[pixel] = static_cast<int32_t>(sum);
+    }
+  }
+}
+
 void make_plan(const Call& call, size_t, Plan& plan) { plan.units = static_cast<size_t>(call.weights.rows); }
 
 bool run_unit(const Call& call, const Plan&, size_t unit) noexcept {
@@ -44,6 +71,13 @@ bool run_unit(const Call& call, const Plan&, size_t unit) noexcept {
   for (int64_t image = 0; image < call.size.batch; ++image) {
     const int64_t first = image * call.geometry.channels + group * call.geometry.channels_per_group();
     const int64_t offset = (image * call.geometry.outputs + row) * pixels;
+    if (call.bytes != nullptr) {
+      const Run all{image, 0, pixels, 0};
+      auto* sums = reinterpret_cast<int32_t*>(plane.get());
+      sum_bytes(call, row, image, sums);
+      call.bytes->sums.integers(call.bytes->sums.context, row, &all, 1, sums);
+      continue;
+    }
     std::fill_n(plane.get(), pixels, 0.0F);
     with_types(call.weights, [&](const auto* gaps, const auto* values) {
       int64_t column = -1;

@@ -116,6 +116,16 @@ inline __attribute__((always_inline)) void accumulate(const char* input, const u
   }
 }
 
+// A tile of bytes, whose rows are handed on as they are summed.
+struct Rows {
+  Sums sums;
+  int64_t first;  // row
+  const Run* runs;
+  int64_t count;
+
+  void take(int64_t row, const float* floats) const { sums.floats(sums.context, first + row, runs, count, floats); }
+};
+
 // All rows of a chunk over one block of columns.
 struct Pass {
   const char* input;
@@ -130,6 +140,7 @@ struct Pass {
   const float* scale;
   const float* bias;
   int64_t area;  // distance of two rows of the output
+  const Rows* rows_out = nullptr;  // of bytes, in the last pass
 };
 
 constexpr int64_t rows_ahead = 4;
@@ -165,13 +176,18 @@ void add_taps(const Pass& all) {
     __builtin_prefetch(pass.values + ahead);
     __builtin_prefetch(pass.offsets + ahead + 16);
     __builtin_prefetch(pass.values + ahead + 16);
-    if (pass.out != nullptr && row + rows_ahead < pass.rows) {
-      prefetch_output<T>(out, rows_ahead * pass.area);
+    if (pass.out != nullptr) {
+      if (row + rows_ahead < pass.rows) {
+        prefetch_output<T>(out, rows_ahead * pass.area);
+      }
+      out.scale = pass.scale[row];
+      out.bias = pass.bias[row];
     }
-    out.scale = pass.scale[row];
-    out.bias = pass.bias[row];
     accumulate<T>(pass.input, pass.offsets + cut[0], pass.values + cut[0], static_cast<int64_t>(cut[1]) - cut[0], sums,
                   pass.fresh, pass.out == nullptr ? nullptr : &out);
+    if (pass.rows_out != nullptr) {
+      pass.rows_out->take(row, sums);
+    }
     if (pass.out != nullptr) {
       out.y += pass.area;
       out.residual = out.residual == nullptr ? nullptr : out.residual + pass.area;

@@ -123,76 +123,87 @@ inline void find_windows(const Call& call, const Tile& tile, Windows& windows) {
   }
 }
 
+template <class Source>
 inline void fill_patches(const Call& call, const Tile& tile, const Windows& windows, int64_t channel, float* out) {
   const ConvGeometry& g = call.geometry;
   const int64_t height = call.size.input[0];
   const int64_t width = call.size.input[1];
+  const Source source(call);
   for (int64_t n = 0; n < tile.runs; ++n) {
     const PatchRows rows = patch_rows(call, tile.run[n]);
-    const float* plane = call.x + (tile.run[n].image * g.channels + channel) * height * width;
+    const auto* plane = source.x + (tile.run[n].image * g.channels + channel) * height * width;
     for (int64_t row = 0; row < rows.rows; ++row, out += windows.pitch) {
       const int64_t y = rows.top + row - g.begin[0];
       const bool inside = y >= 0 && y < height;
       for (int64_t x = 0; x < windows.pitch; x += lanes) {
         const int64_t left = windows.patch_left + x - g.begin[1];
-        store(out + x, inside ? load_masked(plane + y * width + left, inside_mask(left, width)) : Vec{});
+        store(out + x, inside ? source.inside(plane + y * width + left, inside_mask(left, width)) : source.outside());
       }
     }
   }
 }
 
 // One tap's line: pieces in ascending order, so that what a whole vector writes too much is overwritten by the next.
-// `ahead`: floats to where the same pieces of a channel to come lie; the hardware does not see that pattern.
-inline void copy_pieces(const Windows& windows, const float* from, int64_t stride, int64_t ahead, float* out) {
+// Of a patch, which has room for whole vectors.
+inline void copy_patched(const Windows& windows, const float* from, int64_t stride, float* out) {
   const Piece* const end = windows.piece + windows.pieces;
-  if (windows.patched) {  // the patch has room for whole vectors
-    for (const Piece* piece = windows.piece; piece < end; ++piece) {
-      const float* source = from + piece->from;
-      store(out + piece->to, stride == 1 ? load(source) : even_lanes(load(source), load(source + lanes)));
-    }
-    return;
+  for (const Piece* piece = windows.piece; piece < end; ++piece) {
+    const float* source = from + piece->from;
+    store(out + piece->to, stride == 1 ? load(source) : even_lanes(load(source), load(source + lanes)));
   }
+}
+
+// The same of X. `ahead`: to where the same pieces of a channel to come lie; the hardware does not see that pattern.
+template <class Source>
+inline void copy_pieces(const Source& source, const Windows& windows, const typename Source::Element* from,
+                        int64_t stride, int64_t ahead, float* out) {
+  const Piece* const end = windows.piece + windows.pieces;
   if (stride == 1) {
     for (const Piece* piece = windows.piece; piece < end; ++piece) {
       __builtin_prefetch(from + piece->from + ahead);
-      store(out + piece->to, load_lanes(from + piece->from, 0, piece->length));
+      store(out + piece->to, source.first(from + piece->from, piece->length));
     }
     return;
   }
   for (const Piece* piece = windows.piece; piece < end; ++piece) {
-    const float* source = from + piece->from;
-    __builtin_prefetch(source + ahead);
-    __builtin_prefetch(source + ahead + lanes);
+    const auto* place = from + piece->from;
+    __builtin_prefetch(place + ahead);
+    __builtin_prefetch(place + ahead + lanes);
     const int64_t extent = 2 * piece->length - 1;
-    const Vec a = load_lanes(source, 0, smaller(lanes, extent));
-    const Vec b = load_lanes(source + lanes, 0, smaller(lanes, larger(0, extent - lanes)));
+    const Vec a = source.first(place, smaller(lanes, extent));
+    const Vec b = source.first(place + lanes, smaller(lanes, larger(0, extent - lanes)));
     store(out + piece->to, even_lanes(a, b));
   }
 }
 
 // Without pieces: every element by itself.
+template <class Source>
 inline void gather_tap(const Call& call, const Run& run, int64_t channel, int64_t r, int64_t s, float* to) {
   const ConvGeometry& g = call.geometry;
   const int64_t height = call.size.input[0];
   const int64_t width = call.size.input[1];
-  const float* plane = call.x + (run.image * g.channels + channel) * height * width;
+  const Source source(call);
+  const auto* plane = source.x + (run.image * g.channels + channel) * height * width;
   for (int64_t i = 0; i < run.length; ++i) {
     const int64_t pixel = run.pixel + i;
     const int64_t y = pixel / call.size.output[1] * g.strides[0] + r * g.dilations[0] - g.begin[0];
     const int64_t x = pixel % call.size.output[1] * g.strides[1] + s * g.dilations[1] - g.begin[1];
-    to[i] = y >= 0 && y < height && x >= 0 && x < width ? plane[y * width + x] : 0;
+    const bool inside = y >= 0 && y < height && x >= 0 && x < width;
+    to[i] = inside ? source.at(plane + y * width + x) : source.outside()[0];
   }
 }
 
 // Pixels of windows, shifted: `from` is the first pixel of the tile in the first channel.
+template <class Source>
 inline void arrange_shifted(const Call& call, const Plan& plan, const Tile& tile, const Windows& windows,
-                            int64_t position, const float* from, int64_t columns, float* out) {
+                            int64_t position, const typename Source::Element* from, int64_t columns, float* out) {
   const ConvGeometry& g = call.geometry;
   const int64_t area = call.size.input[0] * call.size.input[1];
   const int64_t window = g.kernel[0] * g.kernel[1];
+  const Source source(call);
   for (int64_t n = 0; n < columns; ++n, out += plan.column_bytes / 4) {
     for (int64_t i = 0; i < tile.vectors; ++i) {
-      store(out + i * lanes, load_masked(from + windows.distance[position] + i * lanes, windows.mask[position][i]));
+      store(out + i * lanes, source.inside(from + windows.distance[position] + i * lanes, windows.mask[position][i]));
     }
     if (++position == window) {
       position = 0;
@@ -202,6 +213,7 @@ inline void arrange_shifted(const Call& call, const Plan& plan, const Tile& tile
 }
 
 // Pixels of windows: one line per weight column, [columns][tile]. `buffer` holds the patches.
+template <class Source = Floats>
 inline void arrange_windows(const Call& call, const Plan& plan, const Tile& tile, const Windows& windows,
                             int64_t group_channel, int64_t column, int64_t columns, float* out, float* buffer) {
   const ConvGeometry& g = call.geometry;
@@ -209,24 +221,28 @@ inline void arrange_windows(const Call& call, const Plan& plan, const Tile& tile
   int64_t s = column % g.kernel[1];
   int64_t r = column / g.kernel[1] % g.kernel[0];
   int64_t channel = group_channel + column / (g.kernel[0] * g.kernel[1]);
+  const Source source(call);
   if (windows.shifted) {
-    const float* from = call.x + (tile.run[0].image * g.channels + channel) * area + tile.run[0].pixel;
-    arrange_shifted(call, plan, tile, windows, column % (g.kernel[0] * g.kernel[1]), from, columns, out);
+    const auto* from = source.x + (tile.run[0].image * g.channels + channel) * area + tile.run[0].pixel;
+    arrange_shifted<Source>(call, plan, tile, windows, column % (g.kernel[0] * g.kernel[1]), from, columns, out);
     return;
   }
   bool fresh = true;
   for (int64_t i = 0; i < columns; ++i, out += plan.column_bytes / 4) {
     if (windows.gathered) {
       for (int64_t n = 0; n < tile.runs; ++n) {
-        gather_tap(call, tile.run[n], channel, r, s, out + tile.run[n].position);
+        gather_tap<Source>(call, tile.run[n], channel, r, s, out + tile.run[n].position);
       }
     } else {
       if (fresh && windows.patched) {
-        fill_patches(call, tile, windows, channel, buffer);
+        fill_patches<Source>(call, tile, windows, channel, buffer);
       }
-      const float* source = windows.patched ? buffer : call.x + channel * area;
-      copy_pieces(windows, source + r * g.dilations[0] * windows.pitch + s * g.dilations[1], g.strides[1], 2 * area,
-                  out);
+      const int64_t tap = r * g.dilations[0] * windows.pitch + s * g.dilations[1];
+      if (windows.patched) {
+        copy_patched(windows, buffer + tap, g.strides[1], out);
+      } else {
+        copy_pieces(source, windows, source.x + channel * area + tap, g.strides[1], 2 * area, out);
+      }
     }
     zero_run(out + tile.count, tile.vectors * lanes - tile.count);
     fresh = false;

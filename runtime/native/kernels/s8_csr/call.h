@@ -78,6 +78,10 @@ struct Kernels {
   void (*interleave)(const Call& call, const Plan& plan, size_t unit, uint8_t* planes) noexcept;
   // Computes one unit. False: out of memory.
   bool (*run)(const Call& call, const Plan& plan, const uint8_t* planes, size_t unit) noexcept;
+  // What f32_csr hands on of a call in floats: see f32_csr::Sums.
+  void (*take_floats)(const void* call, int64_t row, const f32_csr::Run* runs, int64_t count, const float* sums);
+  void (*take_integers)(const void* call, int64_t row, const f32_csr::Run* runs, int64_t count, const int32_t* sums);
+  void (*take_pixel)(const void* call, int64_t row, int64_t count, const int32_t* sums, int64_t at);
 };
 SPARSE_EXPORT_DECLARE(s8_csr, Kernels)
 

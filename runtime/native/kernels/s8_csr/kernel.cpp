@@ -9,6 +9,7 @@
 #include "kernels/f32_csr/windows.h"
 #include "plan.h"
 #include "requantize.h"
+#include "taking.h"
 #include "tile.h"
 #include "vector.h"
 
@@ -332,6 +333,6 @@ bool run_unit(const Call& call, const Plan& plan, const uint8_t* planes, size_t 
 
 }  // namespace
 
-extern const Kernels SPARSE_EXPORT_TARGET_NAME = {make_plan, interleave, run_unit};
+extern const Kernels SPARSE_EXPORT_TARGET_NAME = {make_plan, interleave, run_unit, take_floats, take_integers, take_pixel};
 
 }  // namespace sparse_export::s8_csr

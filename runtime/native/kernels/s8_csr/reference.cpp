@@ -89,8 +89,29 @@ bool run_unit(const Call& call, const Plan&, const uint8_t*, size_t unit) noexce
   return true;
 }
 
+// Where f32_csr has the sums: less their bias, along pixels or along rows.
+template <class Sum>
+void take_runs(const void* context, int64_t row, const f32_csr::Run* runs, int64_t count, const Sum* sums) {
+  const Call& call = *static_cast<const Call*>(context);
+  const int64_t area = call.size.output[0] * call.size.output[1];
+  for (const f32_csr::Run* run = runs; run < runs + count; ++run) {
+    const int64_t at = (run->image * call.geometry.outputs + row) * area + run->pixel;
+    for (int64_t i = 0; i < run->length; ++i) {
+      const auto sum = static_cast<uint32_t>(static_cast<int32_t>(sums[run->position + i]));
+      finish(call, row, sum + static_cast<uint32_t>(call.out.bias[row]), at + i);
+    }
+  }
+}
+
+void take_pixel(const void* context, int64_t row, int64_t count, const int32_t* sums, int64_t at) {
+  const Call& call = *static_cast<const Call*>(context);
+  for (int64_t i = 0; i < count; ++i) {
+    finish(call, row + i, static_cast<uint32_t>(sums[i]) + static_cast<uint32_t>(call.out.bias[row + i]), at + i);
+  }
+}
+
 }  // namespace
 
-const Kernels reference = {make_plan, interleave, run_unit};
+const Kernels reference = {make_plan, interleave, run_unit, take_runs<float>, take_runs<int32_t>, take_pixel};
 
 }  // namespace sparse_export::s8_csr

@@ -52,6 +52,7 @@ inline Floats floats(float value) { return _mm512_set1_ps(value); }
 inline Integers integers(int32_t value) { return _mm512_set1_epi32(value); }
 inline Integers shorts(int32_t value) { return _mm512_set1_epi16(static_cast<int16_t>(value)); }
 inline Integers load_sums(const int32_t* p) { return _mm512_load_si512(p); }
+inline Floats load_sums(const float* p) { return _mm512_load_ps(p); }
 inline Floats as_numbers(Integers v) { return _mm512_maskz_cvtepi32_ps(all_lanes, v); }
 inline Integers nearest(Floats v) { return _mm512_maskz_cvtps_epi32(all_lanes, v); }
 inline Floats round_to_nearest(Floats v) {
@@ -82,6 +83,7 @@ inline Floats floats(float value) { return _mm256_set1_ps(value); }
 inline Integers integers(int32_t value) { return _mm256_set1_epi32(value); }
 inline Integers shorts(int32_t value) { return _mm256_set1_epi16(static_cast<int16_t>(value)); }
 inline Integers load_sums(const int32_t* p) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(p)); }
+inline Floats load_sums(const float* p) { return _mm256_load_ps(p); }
 inline Floats as_numbers(Integers v) { return _mm256_cvtepi32_ps(v); }
 inline Integers nearest(Floats v) { return _mm256_cvtps_epi32(v); }
 inline Floats round_to_nearest(Floats v) { return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
@@ -109,18 +111,31 @@ constexpr int64_t quarters = 4;  // vectors of sums that make one vector of byte
 
 // What all vectors of a row share.
 struct RowScale {
-  Floats multiplier, low, high, ratio, ratio_z, high_z;
+  Floats bias, multiplier, low, high, ratio, ratio_z, high_z;
   Integers zero, zero_z;
 };
 
 inline RowScale row_scale(const Requantization& out, int64_t row) {
-  return {floats(out.multiplier[row]), floats(out.low),    floats(out.high),  floats(out.ratio),
-          floats(out.ratio_z),         floats(out.high_z), shorts(out.zero), integers(out.zero_z)};
+  return {floats(static_cast<float>(out.bias[row])),
+          floats(out.multiplier[row]),
+          floats(out.low),
+          floats(out.high),
+          floats(out.ratio),
+          floats(out.ratio_z),
+          floats(out.high_z),
+          shorts(out.zero),
+          integers(out.zero_z)};
 }
 
-template <bool Residual>
-inline Integers quantize(const RowScale& by, const int32_t* sums, const uint8_t* z, bool signed_z) {
-  Floats y = lower(times(as_numbers(load_sums(sums)), by.multiplier), by.high);
+// Sums with their bias; and as whole floats without it, where both and their sum are exact or rounded once.
+inline Floats scaled(const RowScale& by, const int32_t* sums) {
+  return times(as_numbers(load_sums(sums)), by.multiplier);
+}
+inline Floats scaled(const RowScale& by, const float* sums) { return times(plus(load_sums(sums), by.bias), by.multiplier); }
+
+template <bool Residual, class Sum>
+inline Integers quantize(const RowScale& by, const Sum* sums, const uint8_t* z, bool signed_z) {
+  Floats y = lower(scaled(by, sums), by.high);
   if constexpr (Residual) {
     y = round_to_nearest(higher(y, by.low));
     const Floats theirs = as_numbers(minus(widen_bytes(z, signed_z), by.zero_z));
@@ -130,8 +145,8 @@ inline Integers quantize(const RowScale& by, const int32_t* sums, const uint8_t*
 }
 
 // Sums of `Vectors` vectors, one to four, to bytes in their order.
-template <bool Residual, int Vectors>
-inline Integers quantize_bytes(const RowScale& by, const int32_t* sums, const uint8_t* z, bool signed_z) {
+template <bool Residual, int Vectors, class Sum>
+inline Integers quantize_bytes(const RowScale& by, const Sum* sums, const uint8_t* z, bool signed_z) {
   Integers q[quarters] = {};
   SPARSE_EXPORT_UNROLL(4)
   for (int i = 0; i < Vectors; ++i) {
@@ -141,8 +156,8 @@ inline Integers quantize_bytes(const RowScale& by, const int32_t* sums, const ui
 }
 
 // All vectors of a row; `bytes` and `z` have room for whole vectors of bytes.
-template <bool Residual>
-inline void quantize_row(const Requantization& out, int64_t row, const int32_t* sums, int64_t vectors, const uint8_t* z,
+template <bool Residual, class Sum>
+inline void quantize_row(const Requantization& out, int64_t row, const Sum* sums, int64_t vectors, const uint8_t* z,
                          uint8_t* bytes) {
   const RowScale by = row_scale(out, row);
   int64_t i = 0;
@@ -164,28 +179,34 @@ inline void quantize_row(const Requantization& out, int64_t row, const int32_t* 
 #else
 constexpr bool any_quarters = false;
 constexpr int64_t quarters = 1;
-template <bool Residual>
-inline void quantize_row(const Requantization&, int64_t, const int32_t*, int64_t, const uint8_t*, uint8_t*) {}
+template <bool Residual, class Sum>
+inline void quantize_row(const Requantization&, int64_t, const Sum*, int64_t, const uint8_t*, uint8_t*) {}
 #endif
 
-// The bytes of one row, from its sums (with their bias): the pixels of `tile`, in Y from `row_at` on, `image_pitch`
-// between images.
-template <bool Residual>
-inline void finish_runs(const Call& call, const f32_csr::Tile& tile, int64_t row, int64_t row_at, int64_t image_pitch,
-                        const int32_t* sums) {
+// The bytes of one row, from its sums: `count` runs of a tile of `vectors`, in Y from `row_at` on, `image_pitch` between
+// images.
+template <bool Residual, class Sum>
+inline void finish_runs(const Call& call, const f32_csr::Run* runs, int64_t count, int64_t vectors, int64_t row,
+                        int64_t row_at, int64_t image_pitch, const Sum* sums) {
   constexpr int64_t room = (max_tile + quarters) * lanes;
   alignas(vector_bytes) uint8_t bytes[room];
   alignas(vector_bytes) uint8_t z[room];
   const auto place = [&](const f32_csr::Run& run) { return run.image * image_pitch + row_at + run.pixel; };
   if constexpr (Residual) {
-    for (int64_t n = 0; n < tile.runs; ++n) {
-      copy_bytes(call.z + place(tile.run[n]), z + tile.run[n].position, tile.run[n].length);
+    for (const f32_csr::Run* run = runs; run < runs + count; ++run) {
+      copy_bytes(call.z + place(*run), z + run->position, run->length);
     }
   }
-  quantize_row<Residual>(call.out, row, sums, tile.vectors, z, bytes);
-  for (int64_t n = 0; n < tile.runs; ++n) {
-    copy_bytes(bytes + tile.run[n].position, static_cast<uint8_t*>(call.y) + place(tile.run[n]), tile.run[n].length);
+  quantize_row<Residual>(call.out, row, sums, vectors, z, bytes);
+  for (const f32_csr::Run* run = runs; run < runs + count; ++run) {
+    copy_bytes(bytes + run->position, static_cast<uint8_t*>(call.y) + place(*run), run->length);
   }
+}
+
+template <bool Residual>
+inline void finish_runs(const Call& call, const f32_csr::Tile& tile, int64_t row, int64_t row_at, int64_t image_pitch,
+                        const int32_t* sums) {
+  finish_runs<Residual>(call, tile.run, tile.runs, tile.vectors, row, row_at, image_pitch, sums);
 }
 
 }  // namespace
