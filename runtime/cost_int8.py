@@ -11,8 +11,8 @@ import math
 from collections.abc import Iterable
 
 #: Groups of four channels times a vector of outputs, a nanosecond: dense, packed; outputs in a vector. VNNI's
-#: (AVX-VNNI's beside what is dense in AVX512-VNNI) and AVX2's are what layers of ResNet-50 take; of packed ones
-#: the others' are a guess.
+#: (AVX-VNNI's beside dense in AVX512-VNNI) and AVX2's are what layers of ResNet-50 take; of packed ones the
+#: others' are a guess.
 _RATES = {
     "avx512vnni": (3.7, 2.4, 16),
     "avx512": (2.9, 0.6, 16),
