@@ -24,6 +24,8 @@ _RATES = {
 #: into or comes out of a dense layer.
 _CALL, _GROUP, _VALUE = 1500.0, 0.107, {"avx2": 0.116}
 _OTHER_VALUE = 0.05
+#: The group of a dense linear layer, where that takes longer.
+_LINEAR_GROUP = {"avx2": 0.175}
 #: Packed, by target, fitted to layers with 59, 34 and 10 % of the groups: nanoseconds for a call, for
 #: a value that goes in, for one that comes out, for a group that is read and made ready to be multiplied, and
 #: the least that one takes. Outputs are computed by eights: half a vector of AVX-512. A residual is not
@@ -77,7 +79,7 @@ def seconds(
     around = _CALL + _VALUE.get(target, _OTHER_VALUE) * (inputs + results)
     lanes = outputs / width if linear else vectors  # a product of few rows is not padded to a vector
     if linear:
-        fast = around + max(groups * lanes / dense, _GROUP * groups)
+        fast = around + groups * max(lanes / dense, _LINEAR_GROUP.get(target, _GROUP))
     else:
         fast = around + groups * lanes / dense + _GROUP * groups
     once, each, rows = _FEW.get(target, (0.0, 0.0, 0))
