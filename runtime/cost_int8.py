@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-#: Groups of four channels times a vector of outputs, a nanosecond: dense, packed; outputs in a vector.
-#: VNNI's, and all of AVX2's, are what layers of ResNet-50 take, in AVX-VNNI beside what is dense in
-#: AVX512-VNNI; of packed ones the others' are a guess.
+#: Groups of four channels times a vector of outputs, a nanosecond: dense, packed; outputs in a vector. VNNI's
+#: (AVX-VNNI's beside dense in AVX512-VNNI) and AVX2's are what layers of ResNet-50 take; of packed ones the
+#: others' are a guess.
 _RATES = {
     "avx512vnni": (3.7, 2.4, 16),
     "avx512": (2.9, 0.6, 16),
@@ -24,6 +24,8 @@ _RATES = {
 #: into or comes out of a dense layer.
 _CALL, _GROUP, _VALUE = 1500.0, 0.107, {"avx2": 0.116}
 _OTHER_VALUE = 0.05
+#: The group of a dense linear layer, where that takes longer.
+_LINEAR_GROUP = {"avx2": 0.175}
 #: Packed, by target, fitted to layers with 59, 34 and 10 % of the groups: nanoseconds for a call, for
 #: a value that goes in, for one that comes out, for a group that is read and made ready to be multiplied, and
 #: the least that one takes. Outputs are computed by eights: half a vector of AVX-512. A residual is not
@@ -48,9 +50,9 @@ FLOATS = {
 }
 
 
-def fitted(names: Iterable[str], target: str) -> str:
+def fitted(names: Iterable[str], target: str, otherwise: str = "avx2") -> str:
     """Of the fitted targets that whose name `target` begins with: it has what that one has, and more."""
-    return max((name for name in names if target.startswith(name)), key=len, default="avx2")
+    return max((name for name in names if target.startswith(name)), key=len, default=otherwise)
 
 
 def seconds(
@@ -71,13 +73,13 @@ def seconds(
     linear
         Whether the outputs are rows of a matrix product, not pixels.
     """
-    target = fitted(_RATES, target)
-    dense, packed, width = _RATES[target]
+    target = fitted(_RATES, target, target)
+    dense, packed, width = _RATES.get(target, _RATES["avx2"])
     vectors = math.ceil(outputs / width)
     around = _CALL + _VALUE.get(target, _OTHER_VALUE) * (inputs + results)
     lanes = outputs / width if linear else vectors  # a product of few rows is not padded to a vector
     if linear:
-        fast = around + max(groups * lanes / dense, _GROUP * groups)
+        fast = around + groups * max(lanes / dense, _LINEAR_GROUP.get(target, _GROUP))
     else:
         fast = around + groups * lanes / dense + _GROUP * groups
     once, each, rows = _FEW.get(target, (0.0, 0.0, 0))

@@ -61,6 +61,8 @@ _FORMS = {
     "QLinearSigmoid": _Form(_MICROSOFT, "Sigmoid", (0,), 3),
     "QLinearSoftmax": _Form(_MICROSOFT, "Softmax", (0,), 3, dropped=("opset",)),
 }
+#: From this opset on Softmax is of one axis.
+_SOFTMAX = 13
 #: Layers, and where their weight stands.
 _WITH_WEIGHT, _WEIGHT = ("QLinearConv", "QLinearMatMul", "QGemm"), 3
 
@@ -110,7 +112,8 @@ class _Lowering:
 
     def _exact(self, node: onnx.NodeProto, form: _Form) -> bool:
         """Whether nodes of floats mean just the same."""
-        if attribute(node, "channels_last", 0) or attribute(node, "opset", 13) < 13:  # type: ignore[operator]
+        opset = attribute(node, "opset", _SOFTMAX)
+        if attribute(node, "channels_last", 0) or not isinstance(opset, int) or opset < _SOFTMAX:
             return False
         if node.op_type == "QGemm" and attribute(node, "alpha", 1.0) != 1.0:
             return False

@@ -33,14 +33,17 @@ def refusal(layer: QuantizedLayer, **replaced: Array) -> str:
 
 
 SCALES = ("x_scale", "w_scale", "y_scale", "z_scale", "s_scale")
+#: The same layer summed as integers and in floats.
+SUMS = ("SparseQConvAdd", "SparseFConvAdd")
 
 
 @pytest.mark.parametrize("value", [0.0, -0.5, np.inf, np.nan])
 @pytest.mark.parametrize("name", SCALES)
-def test_refuses_a_scale_that_is_not_positive_and_finite(name: str, value: float) -> None:
+@pytest.mark.parametrize("operator", SUMS)
+def test_refuses_a_scale_that_is_not_positive_and_finite(operator: str, name: str, value: float) -> None:
     scale = np.full(8 if name == "w_scale" else 1, 0.01, F32)
     scale[-1] = value
-    assert f"input '{name}'" in refusal(layer_of("SparseQConvAdd"), **{name: scale})
+    assert f"input '{name}'" in refusal(layer_of(operator), **{name: scale})
 
 
 @pytest.mark.parametrize("name", SCALES)
@@ -74,8 +77,9 @@ def test_refuses_a_bias_of_another_type_or_length() -> None:
         assert "bias" in refusal(layer, bias=bias)
 
 
-def test_refuses_weights_that_are_not_int8() -> None:
-    layer = layer_of("SparseQConv")
+@pytest.mark.parametrize("operator", SUMS)
+def test_refuses_weights_that_are_not_int8(operator: str) -> None:
+    layer = layer_of(operator)
     assert "int8" in refusal(layer, values=layer.components["values"].astype(F32))
 
 
@@ -84,6 +88,35 @@ def test_refuses_activations_of_another_type_than_their_zero_point() -> None:
     session = InferenceSession(layer.model(x_zero=np.array(np.int8(0)), z_zero=np.array(np.int8(0))))
     with pytest.raises(Exception, match="'X' must be int8"):
         session.run(None, layer.feeds)
+
+
+#: A row of X, a few, many; a window on a map that is wide enough to be cut into strips.
+FAR = [Shape((9, 3000), batch=(rows,)) for rows in (1, 3, 40)] + [Shape((9, 300, 3, 3), (8, 9), pad=1)]
+
+
+@pytest.mark.parametrize("shape", FAR, ids=str)
+@pytest.mark.parametrize("bias", [0, 2**31 - 1])
+def test_sums_in_floats_are_exact_where_float32_does_not_hold_them(shape: Shape, bias: int) -> None:
+    layer_kind = "MatMul" if len(shape.weight) == 2 else "Conv"
+    rng = np.random.default_rng(5)
+    rows, columns = shape.weight[0], int(np.prod(shape.weight[1:]))
+    values = rng.integers(-128, 128, (rows, columns)).astype(np.int8)
+    values[::3] = 127  # the largest sums that there are, of both signs
+    values[1::3] = -128
+    parts: dict[str, Array] = {
+        "indptr": np.arange(rows + 1, dtype=np.uint32) * np.uint32(columns),
+        "gaps": np.zeros(values.size, np.uint8),
+        "values": values.reshape(-1),
+        "bias": np.full(rows, bias, np.int32),
+    }
+    found = []
+    for letter in "QF":
+        layer = layer_of(f"Sparse{letter}{layer_kind}Float", shape)
+        x = np.full_like(layer.feeds["x"], 255)
+        x.reshape(-1)[::7] = 254
+        found.append(InferenceSession(layer.model(**parts), packed="all").run(None, {"x": x})[0])
+    assert np.abs(values.astype(np.int64).sum(1)).max() * 254 > 2**24
+    np.testing.assert_array_equal(found[0], found[1])
 
 
 def qdq_model(layer: QuantizedLayer, weight: Array) -> bytes:

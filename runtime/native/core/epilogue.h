@@ -27,6 +27,7 @@ struct Variant {
   Activation activation;
   const char* low_attribute;  // null: as in `activation`
   const char* high_attribute;
+  bool in_floats = false;  // of layers of integers: what sums them
 };
 
 inline constexpr std::array<Variant, 6> variants = {{{"", false, {}, nullptr, nullptr},

@@ -21,7 +21,6 @@ namespace sparse_export::s8_csr {
 namespace {
 
 enum class Output { bytes, sum, floats };
-enum class Way { integers, floats };
 
 // Rows whose memory is the model's.
 struct Csr {
@@ -34,15 +33,15 @@ struct Csr {
   }
 };
 
-// Weights as groups of channels, or as rows, and the memory of the rows where that is not the model's.
-template <Way way>
+// Weights as groups of channels, or in floats as rows, and the memory of the rows where that is not the model's.
 struct Held {
   rows::Rows rows;
   Weights weights;
   RowSums sums;
+  bool in_floats;
 
-  Held(rows::Rows read, const ConvGeometry& geometry) : rows(std::move(read)) {
-    if constexpr (way == Way::floats) {
+  Held(rows::Rows read, const ConvGeometry& geometry, bool floats) : rows(std::move(read)), in_floats(floats) {
+    if (in_floats) {
       sums = row_sums(rows.weights);
       return;
     }
@@ -114,7 +113,7 @@ float ratio_of(float a, float b) {
   return ratio;
 }
 
-template <class Family, Twin twin, Output output, Way way>
+template <class Family, Twin twin, Output output>
 class QuantizedLayer {
   static constexpr size_t packed_end = 3 + Family::components.size();
   static constexpr size_t w_scale = packed_end, bias = w_scale + 1, y_scale = bias + 1, residual = y_scale + 2,
@@ -139,7 +138,7 @@ class QuantizedLayer {
     return context.input_shape(0, input) && infer_layer<twin>(context, input, shape);
   }
 
-  QuantizedLayer(const Variant&, const KernelInfo& info)
+  QuantizedLayer(const Variant& variant, const KernelInfo& info)
       : geometry_(read_layer<twin>(info)), x_(read_quantum(info, 1, "x_scale", "x_zero")) {
     kernels();  // an unusable SPARSE_EXPORT_TARGET fails here, when the session is created
     // They also say how many rows there are: nothing larger than the file is allocated.
@@ -151,7 +150,7 @@ class QuantizedLayer {
     for (size_t i = 0; i < components.size(); ++i) {
       parts.push_back(info.constant(3 + i, components[i]));
     }
-    held_.emplace(Family::read(parts, geometry_), geometry_);
+    held_.emplace(Family::read(parts, geometry_), geometry_, variant.in_floats);
     read_output(info);
     set_rows(scales, offsets.as<int32_t>());
   }
@@ -180,7 +179,7 @@ class QuantizedLayer {
                     out,
                     z,
                     context.output<void>(0, shape)};
-    if constexpr (way == Way::floats) {
+    if (held_->in_floats) {
       run_in_floats(context, threads_.get(context), call, held_->rows.weights, wide_);
     } else {
       run(context, threads_.get(context), call);
@@ -225,16 +224,14 @@ class QuantizedLayer {
       const auto sum = static_cast<uint32_t>(held_->sums.all[static_cast<size_t>(row)]);
       biases_.push_back(static_cast<int32_t>(static_cast<uint32_t>(offsets[row]) - uint32_t{zero()} * sum));
     }
-    if constexpr (way == Way::floats) {
-      wide_ = is_wide(held_->sums, biases_);
-    }
+    wide_ = held_->in_floats && is_wide(held_->sums, biases_);
     held_->sums = {};  // they are in the biases
   }
 
   ConvGeometry geometry_;
   Quantum x_;
   float scale_ = 1;  // of Y
-  std::optional<Held<way>> held_;
+  std::optional<Held> held_;
   bool wide_ = false;
   Requantization out_{};
   std::vector<float> multipliers_;
@@ -246,22 +243,21 @@ class QuantizedLayer {
 template <class Family>
 constexpr bool only_floats = std::is_same_v<Family, split>;
 
-template <class Family, Way way>
-void add_ways(Operators& operators, const std::string& prefix, const char* conv, const char* product) {
-  constexpr Variant bytes{"", false, {}, nullptr, nullptr}, sum{"Add", true, {}, nullptr, nullptr},
-      floats{"Float", false, {}, nullptr, nullptr};
-  operators.add<QuantizedLayer<Family, Twin::conv, Output::bytes, way>>("s8_csr", prefix, conv, bytes);
-  operators.add<QuantizedLayer<Family, Twin::conv, Output::sum, way>>("s8_csr", prefix, conv, sum);
-  operators.add<QuantizedLayer<Family, Twin::conv, Output::floats, way>>("s8_csr", prefix, conv, floats);
-  operators.add<QuantizedLayer<Family, Twin::matmul, Output::bytes, way>>("s8_csr", prefix, product, bytes);
-  operators.add<QuantizedLayer<Family, Twin::matmul, Output::floats, way>>("s8_csr", prefix, product, floats);
-}
-
 template <class Family>
 void add_layers(Operators& operators, const std::string& prefix) {
-  if constexpr (!only_floats<Family>) {
-    add_ways<Family, Way::integers>(operators, prefix, "QConv", "QMatMul");
-    add_ways<Family, Way::floats>(operators, prefix, "FConv", "FMatMul");
+  if constexpr (only_floats<Family>) {
+    return;
+  }
+  for (const bool in_floats : {false, true}) {
+    const Variant bytes{"", false, {}, nullptr, nullptr, in_floats}, sum{"Add", true, {}, nullptr, nullptr, in_floats},
+        floats{"Float", false, {}, nullptr, nullptr, in_floats};
+    const char* conv = in_floats ? "FConv" : "QConv";
+    const char* product = in_floats ? "FMatMul" : "QMatMul";
+    operators.add<QuantizedLayer<Family, Twin::conv, Output::bytes>>("s8_csr", prefix, conv, bytes);
+    operators.add<QuantizedLayer<Family, Twin::conv, Output::sum>>("s8_csr", prefix, conv, sum);
+    operators.add<QuantizedLayer<Family, Twin::conv, Output::floats>>("s8_csr", prefix, conv, floats);
+    operators.add<QuantizedLayer<Family, Twin::matmul, Output::bytes>>("s8_csr", prefix, product, bytes);
+    operators.add<QuantizedLayer<Family, Twin::matmul, Output::floats>>("s8_csr", prefix, product, floats);
   }
 }
 

@@ -149,6 +149,7 @@ GEMM_INPUTS = ["X", "s", "z", "w", "s", "zw", "", "s", "z"]
         layer("QLinearConcat", "com.microsoft", ["s", "z"], POINT, axis=0),
         layer("QLinearSigmoid", "com.microsoft", ["X", "s", "z", "s"], POINT),
         layer("QLinearSoftmax", "com.microsoft", ["X", "s", "z", "s", "z"], POINT, opset=12),
+        layer("QLinearSoftmax", "com.microsoft", ["X", "s", "z", "s", "z"], POINT, opset=[13]),
         layer("QLinearGlobalAveragePool", "com.microsoft", ["X", "s", "z", "s", "z"], POINT, channels_last=1),
     ],
     ids=lambda said: said.graph.node[0].op_type,
