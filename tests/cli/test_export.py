@@ -153,6 +153,18 @@ def test_verify_tells_a_different_model(
     assert "differ" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("width", [80, 160])
+def test_a_plan_can_be_read_at_every_width(
+    width: int, checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert run([str(checkpoint), "--dry-run", *ARCH]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    (reason,) = (at for at, line in enumerate(lines) if "smaller at density" in line and "0.weight" in line)
+    assert len(lines[reason]) > width * 0.6 and "expected" in " ".join(lines[reason : reason + 2])
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys, sparse_export; from sparse_export.cli import run\n"
