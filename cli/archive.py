@@ -76,7 +76,7 @@ def write(
     from ..exporter.files import shards
     from . import render
 
-    target = output or model.with_name(archive.default_target(model).name)
+    target = output or model.parent / archive.default_target(model).name
     with console.progress(quiet or as_json) as progress:
         report = archive.write(
             model,

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from ..exporter.report.waterfall import Waterfall
 
 
+#: Columns from which on a plan has its reasons in the table.
+_WIDE = 120
+
+
 def _console() -> Console:
     return Console(highlight=False, soft_wrap=False)
 
@@ -43,7 +47,7 @@ def export(report: Report, *, verbose: bool, dry_run: bool) -> None:
     out = _console()
     _print_notes(out, report.notes)
     if verbose or dry_run:
-        out.print(_plan_table(report))
+        _print_plan(out, report)
     out.print(_size_table(report))
     if report.waterfall:
         out.print()
@@ -111,24 +115,29 @@ def _waterfall_table(waterfall: Waterfall) -> Table:
     return table
 
 
-def _plan_table(report: Report) -> Table:
+def _print_plan(out: Console, report: Report) -> None:
+    """A row for each weight; its reason behind it, or below it where the terminal is narrow."""
+    wide = out.width >= _WIDE
     table = Table(box=None, pad_edge=False)
     table.add_column("weight", overflow="fold", ratio=3)
     table.add_column("density", justify="right", no_wrap=True)
     table.add_column("format", no_wrap=True)
     table.add_column("runs", no_wrap=True)
     table.add_column("bytes", justify="right", no_wrap=True)
-    table.add_column("in memory", justify="right")
-    table.add_column("reason", ratio=4)
+    table.add_column("in memory", justify="right", no_wrap=True)
+    if wide:
+        table.add_column("reason", ratio=4)
     for row in report.layers:
         nbytes = f"{human(row['dense_bytes'])} -> {human(row['packed_bytes'])}"
         if row["format"] == "dense":
             nbytes = human(row["dense_bytes"])
         table.add_row(
             _safe(row["name"]), f"{row['density']:.1%}", _safe(row["format"]), row["run"], nbytes,
-            human(row["memory_bytes"]), _safe(row["reason"]),
+            human(row["memory_bytes"]), *([_safe(row["reason"])] if wide else []),
         )  # fmt: skip
-    return table
+    out.print(table)
+    for row in report.layers if not wide else ():
+        out.print(f"[dim]{_safe(row['name'])}: {_safe(row['reason'])}[/]")
 
 
 def contents(report: Report) -> None:

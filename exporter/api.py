@@ -121,6 +121,8 @@ def export(
     path = Path(model)
     if optimize not in ("size", "speed", "memory"):
         raise InputError(f"optimize must be 'size', 'speed' or 'memory', not '{optimize}'")
+    if calibrate is not None and activations == "float":
+        raise InputError("--calibrate is for --activations int8; without it nothing is quantized")
     overrides = planning.parse_overrides(layers)
     spec = parse(values)
     if portable:

@@ -6,6 +6,8 @@ calibration data. What comes out is an ordinary QDQ model, which is packed like 
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -189,7 +191,11 @@ def _quantize(
     source: Source, model: onnx.ModelProto, batches: Sequence[Feeds], method: str
 ) -> onnx.ModelProto:
     """The model of integers."""
-    with tempfile.TemporaryDirectory(prefix="sparse-export-") as folder, quiet():
+    with (
+        tempfile.TemporaryDirectory(prefix="sparse-export-") as folder,
+        quiet(),
+        contextlib.redirect_stdout(io.StringIO()),  # it prints what its histograms are made of
+    ):
         target = Path(folder) / "quantized.onnx"
         try:
             static_int8(model, target, batches, method)

@@ -27,9 +27,11 @@ def default_output(
     'net.portable.onnx'
     >>> str(default_output(Path("net.pt"), "auto", activations="int8"))
     'net.int8.onnx'
+
+    A folder with a checkpoint is named by itself, `.` too, which has nothing beside it but what is in it.
     """
     ways = [activations] if activations != "float" else []
     if measure or optimize != "size" or portable:
         ways.append("tuned" if measure else optimize if optimize != "size" else "portable")
     words = [format] if format != "auto" or not ways else []
-    return model.with_name(".".join([shards.stem(model), *words, *ways, "onnx"]))
+    return model.parent / ".".join([shards.stem(model), *words, *ways, "onnx"])

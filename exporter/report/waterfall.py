@@ -36,6 +36,8 @@ class Waterfall:
     entropy
         Order-0 entropy: n H(p) for positions at each tensor's density, plane entropies for values. No bound:
         a coder that sees more than single bytes and one density a tensor can be below it.
+    bits
+        Of a value of the weights; None where they have several types.
     """
 
     dense: int
@@ -46,6 +48,7 @@ class Waterfall:
     file: int | None = None
     gzip: int | None = None
     zstd: int | None = None
+    bits: int | None = 32
 
     @property
     def over_entropy_percent(self) -> float | None:
@@ -54,7 +57,8 @@ class Waterfall:
 
     def to_json(self) -> dict[str, Any]:
         """All steps and the distance to the entropy."""
-        return asdict(self) | {"over_entropy_percent": self.over_entropy_percent}
+        steps = {name: size for name, size in asdict(self).items() if name != "bits"}
+        return steps | {"over_entropy_percent": self.over_entropy_percent}
 
     def rows(self) -> list[tuple[str, int]]:
         """(step, bytes) of what was measured, from the biggest idea to the smallest file."""
@@ -62,7 +66,7 @@ class Waterfall:
             ("dense", self.dense),
             ("gzip -6 of dense", self.gzip),
             ("zstd -19 of dense", self.zstd),
-            ("theory: non-zeros x 32 bits", self.values),
+            (f"theory: non-zeros x {self.bits or 'their'} bits", self.values),
             ("+ positions", self.positions),
             ("file on disk", self.file),
             ("order-0 entropy", self.entropy),
@@ -170,7 +174,7 @@ def waterfall(
         Also run `gzip -6` (1 s for each 20 MB) and `zstd -19` (some for each 10 MB) over the dense bytes.
     """
     dense = values = nonzeros = 0
-    entropy = 0.0
+    entropy, widths = 0.0, set()
     squeezed = _Squeezed() if compare else None
     for array in arrays:
         found = entropy_of(array)
@@ -178,8 +182,10 @@ def waterfall(
         sparse = array.ndim > 1
         values += found.nonzeros * array.dtype.itemsize if sparse else array.nbytes
         nonzeros += found.nonzeros if sparse else 0
+        widths |= {array.dtype.itemsize * 8} if sparse and found.nonzeros else set()
         entropy += found.total
         if squeezed:
             squeezed.add(array)
     gzip, zstd = squeezed.sizes() if squeezed else (None, None)
-    return Waterfall(dense, values, nonzeros, math.ceil(entropy / 8), positions, file, gzip, zstd)
+    bits = 32 if not widths else widths.pop() if len(widths) == 1 else None
+    return Waterfall(dense, values, nonzeros, math.ceil(entropy / 8), positions, file, gzip, zstd, bits)

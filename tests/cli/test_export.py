@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import safetensors.torch
 import torch
 
 import sparse_export
@@ -151,6 +152,38 @@ def test_verify_tells_a_different_model(
     torch.save(nets.pruned(nets.small, seed=1).state_dict(), other)
     assert run(["verify", str(other), str(checkpoint.with_name("model.csr.onnx")), *ARCH]) == 1
     assert "differ" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["export"], ["archive"], ["tune"]])
+def test_the_folder_one_is_in_is_a_folder_like_others(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "net").mkdir()
+    monkeypatch.chdir(tmp_path / "net")
+    assert "a directory without a checkpoint" in refuse([*command, "."], capsys)
+    safetensors.torch.save_file({"0.weight": torch.eye(64)}, "model.safetensors")
+    if command == ["archive"]:
+        assert run([*command, ".", "-q"]) == 0
+        assert {path.name for path in Path().iterdir()} == {"model.safetensors", "net.packed.safetensors"}
+
+
+def test_calibration_data_without_int8_are_refused(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refuse([str(checkpoint), "--calibrate", "digits", *ARCH], capsys)
+    assert "--activations int8" in line
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_a_plan_can_be_read_at_every_width(
+    width: int, checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert run([str(checkpoint), "--dry-run", *ARCH]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    (reason,) = (at for at, line in enumerate(lines) if "smaller at density" in line and "0.weight" in line)
+    assert len(lines[reason]) > width * 0.6 and "expected" in " ".join(lines[reason : reason + 2])
 
 
 def test_help_imports_nothing_heavy() -> None:

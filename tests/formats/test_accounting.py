@@ -35,6 +35,15 @@ def test_vectors_count_as_dense_in_the_theory(rng) -> None:
     assert (found.dense, found.values, found.nonzeros) == (3240, 320 + 40, 80)
 
 
+@pytest.mark.parametrize(
+    ("types", "named"), [(["f4"], "32"), (["i1"], "8"), (["f2", "f2"], "16"), (["f4", "i1"], "their")]
+)
+def test_the_theory_names_the_bits_of_a_value(rng, types: list[str], named: str) -> None:
+    arrays = [(pruned(rng, 800, 80) * 40).astype(kind) for kind in types]
+    rows = dict(waterfall.waterfall([*arrays, np.zeros(9, np.float32)]).rows())
+    assert f"theory: non-zeros x {named} bits" in rows
+
+
 def test_rows_are_the_steps_that_were_measured(rng) -> None:
     weight = pruned(rng, 8000, 800)
     found = waterfall.waterfall([weight], positions=4000, file=4200, compare=True)

@@ -32,7 +32,7 @@ def data(rng: Rng) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("method", ["minmax", "entropy", "percentile"])
 def test_quantizes_packs_and_says_how_far_it_is(
-    net: Path, data: dict[str, np.ndarray], tmp_path: Path, method: str
+    net: Path, data: dict[str, np.ndarray], tmp_path: Path, method: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     np.savez(tmp_path / "data.npz", **data)
     report = sparse_export.export(
@@ -43,6 +43,7 @@ def test_quantizes_packs_and_says_how_far_it_is(
     assert proof is not None and proof.integers is not None and proof.integers.layers == 2
     assert proof.values == "int8 activations" and not proof.judged and 0 < proof.max_rel < 0.2
     assert any("on 24 samples" in text and "agreement" in text for _, text in report.notes)
+    assert capsys.readouterr().out == ""
     again = sparse_export.verify(net, tmp_path / "net.int8.memory.onnx")
     assert again.values == "int8 activations" and not again.judged
 
