@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from . import wire
-from .cost import Work
+from .cost import INTEGERS, Work
 
 #: Bytes of an activation that malloc keeps for the next run: ever larger ones it gets from the system anew,
 #: page by page. Layers that nothing is told of may have several times as much.
@@ -13,7 +13,7 @@ _LARGEST = 4 << 20
 _FLOAT_BYTES = 4
 
 
-def are_small(data: wire.Buffer, works: Collection[Work]) -> bool:
+def are_small(data: wire.Buffer, works: Collection[Work], *, floats: bool = False) -> bool:
     """Whether the sizes of all inputs are fixed, and no packed layer has large activations.
 
     Then a session needs no memory of its own for them: onnxruntime's arena grows by powers of two and gives
@@ -23,14 +23,19 @@ def are_small(data: wire.Buffer, works: Collection[Work]) -> bool:
     ----------
     works
         What the file says of its packed layers.
+    floats
+        Whether layers of integers are computed in floats.
 
     Raises
     ------
     ValueError
         If the bytes are no model.
     """
-    largest = max((max(work.inputs, work.rows * work.outputs) for work in works), default=None)
-    if largest is None or largest * _FLOAT_BYTES > _LARGEST:
+    sizes = [
+        max(work.inputs, work.rows * work.outputs) * (_FLOAT_BYTES if floats or work.kind != INTEGERS else 1)
+        for work in works
+    ]
+    if not sizes or max(sizes) > _LARGEST:
         return False
     return all(list(wire.numbers(data, dim, wire.DIM_VALUE)) for dim in _dims(data))
 

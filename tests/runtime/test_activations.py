@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import sparse_export
+from sparse_export.runtime import activations
+from sparse_export.runtime.cost import INTEGERS, Work
 
 
 def exported(folder: Path, batch: int | str, size: int) -> Path:
@@ -42,3 +45,13 @@ def test_the_arena_is_left_out_where_sizes_are_fixed_and_small(
     given = onnxruntime.SessionOptions()
     sparse_export.InferenceSession(path, given)
     assert given.enable_cpu_mem_arena
+
+
+def test_activations_of_integers_are_a_byte_each_unless_they_are_computed_in_floats() -> None:
+    fixed = onnx.helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "net", [fixed], [fixed])
+    data = memoryview(helper.make_model(graph).SerializeToString())
+    work = Work(INTEGERS, 100, 10, 64, 40_000, 64 * 40_000)
+    assert activations.are_small(data, [work])
+    assert not activations.are_small(data, [work], floats=True)
+    assert not activations.are_small(data, [replace(work, kind="square")])
