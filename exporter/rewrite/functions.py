@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from functools import cache
 
 import onnx
-import onnx.parser
 
 from ...formats import Format
 from ..graph.activations import ACTIVATIONS, NO_ACTIVATION
-from ..graph.domain import DOMAIN, OPSET
+from ..graph.domain import OPSET
 from . import quantized_functions
+from .function_text import parsed
 from .op_spec import POOL, SIGN, OpSpec
 from .sign_functions import CONSTANTS, POOL_BODY
 
@@ -33,7 +33,7 @@ SIZES = """
     rows = Slice (shape, zero1, first1)
     inner = Slice (shape, first1, last1)
     cols = ReduceProd <keepdims = 1> (inner)
-    size = Mul (rows, cols)
+    size = ReduceProd <keepdims = 1> (shape)
     rows0 = Squeeze (rows)
     cols0 = Squeeze (cols)
     rows_i = Cast <to = 6> (rows0)
@@ -162,12 +162,7 @@ def build(spec: OpSpec, opset: int = OPSET, known: Known = NOTHING) -> onnx.Func
 
 
 def _parsed(spec: OpSpec, opset: int, body: str) -> onnx.FunctionProto:
-    if body.count("later1") == 1:  # what nothing reads
-        body = body.removeprefix(LATER).removeprefix(NOW)
-    return onnx.parser.parse_function(
-        f'<domain: "{DOMAIN}", opset_import: ["": {opset}]>\n'
-        f"{spec.name} <{', '.join(spec.attributes)}> ({', '.join(spec.inputs)}) => (Y)\n{{{SIZES}{body}}}"
-    )
+    return parsed(spec.name, spec.attributes, spec.inputs, SIZES + body, opset)
 
 
 def placed(place: str, values: str, shape: str, parts: int = 1) -> str:
@@ -200,7 +195,4 @@ def _decode(fmt: Format, turned: bool, known: Known) -> str:
 @cache
 def pool(opset: int = OPSET) -> onnx.FunctionProto:
     """The function of `POOL`: packed signs and `falling`, uint8 [bytes], to packed signs."""
-    return onnx.parser.parse_function(
-        f'<domain: "{DOMAIN}", opset_import: ["": {opset}]>\n'
-        f"{POOL} <kernel_shape, strides, pads> (X, falling) => (Y)\n{{{POOL_BODY}}}"
-    )
+    return parsed(POOL, ("kernel_shape", "strides", "pads"), ("X", "falling"), POOL_BODY, opset)
