@@ -29,10 +29,10 @@ LEAST_EXPONENT = 24
 #: A denser weight stays as it is: 30 bits a value are not worth a decode.
 DENSEST = 0.75
 
-# A value is (number of the two lower bytes + part of the upper one) x power. Bytes are summed as bytes, so a
-# factor is one too: twice by 128 is by 256, and there are at most 231 exponents. Upper byte and exponent are an
-# index together, into two tables of what they stand for: the upper byte's part with the hidden bit, and the
-# power with its sign.
+# A value is (number of the two lower bytes + part of the upper one) x power. Bytes are summed as bytes, and
+# so a factor is one too: twice by 128 is by 256, and there are at most 231 exponents. Upper byte and exponent
+# are an index together, into two tables of what they stand for: the upper byte's part with the hidden bit,
+# and the power with its sign.
 _TABLES = """
         lower_rows = Constant <value_ints = [0, 1, 1]> ()
         lower_power = Constant <value = uint8[3] {1, 128, 128}> ()
