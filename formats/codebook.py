@@ -59,11 +59,13 @@ class Codebook(Format):
         + bits.UNPACK_PLANES.format(source="indices", target="index")
         + """
         index_cut = Slice (index, zero1, size)
-        index_rc = Concat <axis = 0> (rows, cols)
-        index_shape = Mul (index_rc, later1)
-        index_rows = Reshape (index_cut, index_shape)
         table_f = Cast <to = 1> (table)
-        matrix = Gather <axis = 0> (table_f, index_rows)
+        table_size = Shape (table)
+        table_later = Mul (table_size, later1)
+        table_late = Reshape (table_f, table_later)
+        line = GatherElements <axis = 0> (table_late, index_cut)
+        matrix_shape = Concat <axis = 0> (rows, cols)
+        matrix = Reshape (line, matrix_shape)
         dense = Mul (matrix, row_scale)
     """
     )

@@ -29,36 +29,30 @@ LEAST_EXPONENT = 24
 #: A denser weight stays as it is: 30 bits a value are not worth a decode.
 DENSEST = 0.75
 
-# A value is (number of the two lower bytes + part of the upper one) x power. Bytes are summed as bytes, so a
-# factor is one too: twice by 128 is by 256. Upper byte and exponent together are an index into two tables of
-# what they stand for: the upper byte's part with the hidden bit, and the power with its sign.
+# A value is (number of the two lower bytes + part of the upper one) x power. Bytes are summed as bytes, and
+# so a factor is one too: twice by 128 is by 256, and there are at most 231 exponents. Upper byte and exponent
+# are an index together, into two tables of what they stand for: the upper byte's part with the hidden bit,
+# and the power with its sign.
 _TABLES = """
         lower_rows = Constant <value_ints = [0, 1, 1]> ()
         lower_power = Constant <value = uint8[3] {1, 128, 128}> ()
-        upper_rows = Constant <value_ints = [2, 2]> ()
+        upper_rows = Constant <value_ints = [2]> ()
         eight1 = Constant <value_ints = [8]> ()
         index_dims = Shape (indices)
         width = Slice (index_dims, zero1, first1)
-        width_less = Sub (width, first1)
-        all_powers = Constant <value = uint8[8] {1, 2, 4, 8, 16, 32, 64, 128}> ()
-        width_powers = Slice (all_powers, zero1, width)
-        last_power = Slice (all_powers, width_less, width)
-        joint_power = Concat <axis = 0> (width_powers, last_power, last_power)
-        last_power_i = Cast <to = 7> (last_power)
-        places = Add (last_power_i, last_power_i)
+        index_powers = Slice (bit_powers, zero1, width)
         table_size = Shape (table)
-        table_rest = Sub (places, table_size)
-        table_pads = Concat <axis = 0> (zero1, table_rest)
-        table_full = Pad (table, table_pads)
+        upper_power = Cast <to = 2> (table_size)
+        joint_power = Concat <axis = 0> (index_powers, upper_power)
         plus_minus = Constant <value = float[2, 1, 1] {1.0, -1.0}> ()
-        signed_table = Mul (table_full, plus_minus)
+        signed_table = Mul (table, plus_minus)
         upper_from = Constant <value = float {8388608.0}> ()
         upper_to = Constant <value = float {16777216.0}> ()
         upper_by = Constant <value = float {65536.0}> ()
         upper_range = Range (upper_from, upper_to, upper_by)
         upper_column = Unsqueeze (upper_range, first1)
         upper_shape = Constant <value_ints = [2, 128]> ()
-        joint_shape = Concat <axis = 0> (upper_shape, places)
+        joint_shape = Concat <axis = 0> (upper_shape, table_size)
         flat = Constant <value_ints = [-1]> ()
         power_cube = Expand (signed_table, joint_shape)
         power_table = Reshape (power_cube, flat)

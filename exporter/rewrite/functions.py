@@ -10,17 +10,16 @@ stock onnxruntime fuses Conv + Relu or Conv + Add + Relu only where it sees exac
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import cache
 
 import onnx
-import onnx.parser
 
 from ...formats import Format
 from ..graph.activations import ACTIVATIONS, NO_ACTIVATION
-from ..graph.domain import DOMAIN, OPSET
+from ..graph.domain import OPSET
 from . import quantized_functions
+from .function_text import parsed
 from .op_spec import POOL, SIGN, OpSpec
 from .sign_functions import CONSTANTS, POOL_BODY
 
@@ -34,7 +33,7 @@ SIZES = """
     rows = Slice (shape, zero1, first1)
     inner = Slice (shape, first1, last1)
     cols = ReduceProd <keepdims = 1> (inner)
-    size = Mul (rows, cols)
+    size = ReduceProd <keepdims = 1> (shape)
     rows0 = Squeeze (rows)
     cols0 = Squeeze (cols)
     rows_i = Cast <to = 6> (rows0)
@@ -68,10 +67,6 @@ _STILL_LATER = """
 #: `later1` to `later3` for decodes in parts: values are made first, then places, then arrays are filled, and
 #: last of all take their shape, each out of memory that what came before has left.
 IN_ROUNDS = LATER + "".join(_STILL_LATER.format(now=now, before=now - 1) for now in (2, 3))
-#: From this opset on onnxruntime has no kernel for that random number: a file would load only while its
-#: optimizer runs, which takes the branches away. It does not fold a DequantizeLinear either.
-_NO_RANDOM = 22
-_RANDOM = re.compile(r"(\w+) = RandomUniform <shape = \[(\d)\]> \(\)")
 #: The same where it must be known at once.
 NOW = "    later1 = Constant <value_ints = [1]> ()\n"
 _ROW_SCALE = """
@@ -166,30 +161,8 @@ def build(spec: OpSpec, opset: int = OPSET, known: Known = NOTHING) -> onnx.Func
     return _parsed(spec, opset, f"{constants}{decode}{total}\n{last}\n")
 
 
-def parsed(head: str, body: str, opset: int) -> onnx.FunctionProto:
-    """The function of a text that may begin with `LATER`, for a model of that opset."""
-    if opset >= _NO_RANDOM:
-        body = _RANDOM.sub(_dequantized, body)
-    imports = f'<domain: "{DOMAIN}", opset_import: ["": {opset}]>'
-    return onnx.parser.parse_function(f"{imports}\n{head} => (Y)\n{{{SIZES}{body}}}")
-
-
-def _dequantized(random: re.Match[str]) -> str:
-    """As many numbers that are not folded either, in the place of random ones."""
-    name, length = random[1], int(random[2])
-    zeros = ", ".join("0" * length)
-    return (
-        f"{name}_q = Constant <value = uint8[{length}] {{{zeros}}}> ()\n"
-        f"{name}_s = Constant <value = float {{1.0}}> ()\n"
-        f"{name} = DequantizeLinear ({name}_q, {name}_s)"
-    )
-
-
 def _parsed(spec: OpSpec, opset: int, body: str) -> onnx.FunctionProto:
-    if body.count("later1") == 1:  # what nothing reads
-        body = body.removeprefix(LATER).removeprefix(NOW)
-    head = f"{spec.name} <{', '.join(spec.attributes)}> ({', '.join(spec.inputs)})"
-    return parsed(head, body, opset)
+    return parsed(spec.name, spec.attributes, spec.inputs, SIZES + body, opset)
 
 
 def placed(place: str, values: str, shape: str, parts: int = 1) -> str:
@@ -222,7 +195,4 @@ def _decode(fmt: Format, turned: bool, known: Known) -> str:
 @cache
 def pool(opset: int = OPSET) -> onnx.FunctionProto:
     """The function of `POOL`: packed signs and `falling`, uint8 [bytes], to packed signs."""
-    return onnx.parser.parse_function(
-        f'<domain: "{DOMAIN}", opset_import: ["": {opset}]>\n'
-        f"{POOL} <kernel_shape, strides, pads> (X, falling) => (Y)\n{{{POOL_BODY}}}"
-    )
+    return parsed(POOL, ("kernel_shape", "strides", "pads"), ("X", "falling"), POOL_BODY, opset)

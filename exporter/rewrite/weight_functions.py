@@ -17,7 +17,6 @@ from functools import cache
 
 import numpy as np
 import onnx
-import onnx.parser
 from onnx import helper
 
 from ...formats import Format
@@ -25,7 +24,8 @@ from ...runtime import expand
 from ...runtime.expand import WEIGHT
 from ..graph.domain import DOMAIN, OPSET
 from ..plan.types import WIDE
-from .functions import IN_ROUNDS, LATER, NO_SCALE, parsed, placed
+from .function_text import parsed
+from .functions import IN_ROUNDS, LATER, NO_SCALE, SIZES, placed
 
 _ALPHA = "    w_alpha = Cast <to = 1> (scale)\n"
 # One alpha may stand for all rows.
@@ -116,8 +116,7 @@ def build(fmt: Format, twin: Twin, opset: int = OPSET, parts: int = 1) -> onnx.F
     else:
         body += (_ROW_SCALE if alphas else NO_SCALE) + fmt.operator_decode
         body += "    weight = Reshape (dense, shape)\n"
-    if "later1" in body:
-        body = (IN_ROUNDS if parts > 1 else LATER) + body
+    body = (IN_ROUNDS if parts > 1 else LATER) + body
     names = (*fmt.operator_inputs, *(["scale"] if alphas else []))
     return _build(operator_name(fmt, twin), names, body, twin.double, bool(twin.to), opset)
 
@@ -130,4 +129,4 @@ def _build(
         body = body.replace("<to = 1>", "<to = 11>").replace("<value = float", "<value = double")
     last = "Y = Cast <to: int = @to> (weight)" if cast else "Y = Identity (weight)"
     attributes = ["shape", *(["to"] if cast else [])]
-    return parsed(f"{name} <{', '.join(attributes)}> ({', '.join(names)})", f"{body}{last}\n", opset)
+    return parsed(name, attributes, names, SIZES + body + last, opset)

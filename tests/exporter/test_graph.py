@@ -13,6 +13,7 @@ from onnx import helper
 
 from sparse_export import formats
 from sparse_export.exporter.graph import find as match
+from sparse_export.exporter.graph.domain import DOMAIN
 from sparse_export.exporter.graph.index import GraphIndex
 from sparse_export.exporter.graph.normalize import normalize
 from sparse_export.exporter.plan import pack, plan
@@ -251,13 +252,13 @@ def test_stock_onnxruntime_folds_the_whole_decode_away(name: str, tmp_path: Path
         spec.name,
         ["X", *fmt.operator_inputs, "s", "b"],
         ["Y"],
-        domain=functions.DOMAIN,
+        domain=DOMAIN,
         shape=[rows, cols],
     )
     made = model([helper.make_node("Identity", ["X"], ["Y"])], constants, [2, cols], 2)
     made.graph.node[0].CopyFrom(node)
     made.functions.append(functions.build(spec))
-    made.opset_import.append(helper.make_opsetid(functions.DOMAIN, 1))
+    made.opset_import.append(helper.make_opsetid(DOMAIN, 1))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")

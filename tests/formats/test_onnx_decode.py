@@ -79,6 +79,15 @@ def test_onnxruntime_decodes_random_patterns(name: str, shape: tuple[int, ...]) 
     np.testing.assert_array_equal(dense, array.reshape(dense.shape))
 
 
+def test_split_decodes_every_exponent_and_sign() -> None:
+    patterns = (np.arange(24, 255, dtype=np.uint32) << np.uint32(23)) | np.uint32(0x5A5A5A)
+    array = np.stack([patterns, patterns | np.uint32(1 << 31), patterns * np.uint32(0)]).view(np.float32)
+    packed = formats.get("split").pack(array)
+    assert packed.components["table"].size == 231
+    dense = decode_in_onnxruntime(formats.get("split"), packed)
+    np.testing.assert_array_equal(dense.view(np.uint32), array.view(np.uint32))
+
+
 IN_PARTS = [
     fmt.name for fmt in formats.all_formats() if fmt.operator and fmt.operator_text(2) != fmt.operator_text(1)
 ]
