@@ -119,8 +119,7 @@ def settled(
             operators |= ({OPERATOR} if pools else set()) | ({stems.OPERATOR} if first.layers else set())
             holders.update(wire.graphs(data))
             works = map(_work, _dict(told.get(WORK_KEY)).values())
-            floats = any(domain == as_floats.DOMAIN for _, domain in moved)
-            small = activations.are_small(data, [work for work in works if work], floats=floats)
+            small = activations.are_small(data, [work for work in works if work])
             made = edited(data, fitted(data, edits, holders), added) if edits else None
             return Settled(operators, made, small)
     except (OSError, ValueError, RecursionError):
