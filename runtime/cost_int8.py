@@ -77,7 +77,8 @@ def seconds(
     dense, packed, width = _RATES.get(target, _RATES["avx2"])
     vectors = math.ceil(outputs / width)
     around = _CALL + _VALUE.get(target, _OTHER_VALUE) * (inputs + results)
-    lanes = outputs / width if linear else vectors  # a product of few rows is not padded to a vector
+    # Dense products of few rows are not padded to a vector; on AVX2 those of windows are such products.
+    lanes = outputs / width if linear or target in _LINEAR_GROUP else vectors
     if linear:
         fast = around + groups * max(lanes / dense, _LINEAR_GROUP.get(target, _GROUP))
     else:
