@@ -28,6 +28,7 @@ from .graph.norms import fold_norms
 from .graph.propagate import prepare
 from .graph.site import Site
 from .graph.unsigned import make_unsigned
+from .graph.walk import all_nodes, attribute, fresh, read_names
 from .reference import OnnxReference
 from .source import Source
 
@@ -35,6 +36,8 @@ from .source import Source
 METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
 #: Samples that are run at once where the graph leaves the batch open, and at most.
 _BATCH, SAMPLES = 8, 512
+#: What becomes layers of integers.
+_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -144,7 +147,13 @@ def _first(value: onnx.ValueInfoProto) -> int:
 
 
 def static_int8(
-    model: onnx.ModelProto | str, target: Path, batches: Sequence[Feeds], method: str = "MinMax"
+    model: onnx.ModelProto | str,
+    target: Path,
+    batches: Sequence[Feeds],
+    method: str = "MinMax",
+    *,
+    tables: Sequence[str] = (),
+    exclude: Sequence[str] = (),
 ) -> None:
     """Write `quantize_static`'s QDQ model: uint8 activations, symmetric int8 weights per channel.
 
@@ -156,6 +165,10 @@ def static_int8(
         What ranges are taken from, by input name.
     method
         Name of an `onnxruntime.quantization.CalibrationMethod`.
+    tables
+        Constants that are weights although onnxruntime takes them for activations.
+    exclude
+        Names of nodes that stay as they are.
 
     Raises
     ------
@@ -183,7 +196,14 @@ def static_int8(
         activation_type=quantization.QuantType.QUInt8,
         weight_type=quantization.QuantType.QInt8,
         calibrate_method=getattr(quantization.CalibrationMethod, method),
-        extra_options={"WeightSymmetric": True, "ActivationSymmetric": False},
+        nodes_to_exclude=list(exclude),
+        extra_options={
+            "WeightSymmetric": True,
+            "ActivationSymmetric": False,
+            "TensorQuantOverrides": {
+                name: [{"quant_type": quantization.QuantType.QInt8, "symmetric": True}] for name in tables
+            },
+        },
     )
 
 
@@ -191,6 +211,13 @@ def _quantize(
     source: Source, model: onnx.ModelProto, batches: Sequence[Feeds], method: str
 ) -> onnx.ModelProto:
     """The model of integers."""
+    exclude = _unfit(model)
+    nodes = [node for node in model.graph.node if node.name not in exclude]
+    if not any(node.op_type in (*_LAYERS, "Gather") for node in nodes):
+        raise InputError(
+            f"{shown(source.path)}: nothing in it becomes integers: there is no {', '.join(_LAYERS)} "
+            "of float32 in its main graph; export it without --activations int8"
+        )
     with (
         tempfile.TemporaryDirectory(prefix="sparse-export-") as folder,
         quiet(),
@@ -198,12 +225,35 @@ def _quantize(
     ):
         target = Path(folder) / "quantized.onnx"
         try:
-            static_int8(model, target, batches, method)
+            static_int8(model, target, batches, method, tables=_tables(model), exclude=exclude)
             return onnx.load(str(target))
         except MissingDependencyError:
             raise
         except Exception as error:  # a library's own code: anything can come out
             raise InputError(f"{shown(source.path)}: cannot be quantized: {said(error)}") from error
+
+
+def _tables(model: onnx.ModelProto) -> list[str]:
+    """Embeddings: constants that only Gather reads. As activations their zeros would become non-zeros."""
+    read = read_names(model.graph)
+    other = {name for node in all_nodes(model.graph) if node.op_type != "Gather" for name in node.input}
+    results = {value.name for value in model.graph.output}
+    names = [t.name for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT]
+    return [name for name in names if name in read and name not in other and name not in results]
+
+
+def _unfit(model: onnx.ModelProto) -> list[str]:
+    """Nodes that onnxruntime.quantization fails on: it knows one scale an output of a ConvTranspose but no
+    groups, and floats of 32 bits."""
+    held = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    floats = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE)
+    used, found = {node.name for node in model.graph.node}, []
+    for node in model.graph.node:
+        grouped = node.op_type == "ConvTranspose" and attribute(node, "group", 1) != 1
+        if grouped or any(held.get(name) in floats for name in node.input):
+            node.name = node.name or fresh(f"{node.op_type}_of_{node.output[0]}", used)
+            found.append(node.name)
+    return found
 
 
 def _agreement(source: Source, model: onnx.ModelProto, batches: Sequence[Feeds]) -> float | None:

@@ -97,9 +97,10 @@ def add_bias(part: Quantized, rows: Array, bias: Array) -> Quantized | None:
     step = float(part.x.scale)
     bias = np.broadcast_to(bias, part.bias.shape) + part.bias * part.w_scale.astype(np.float64) * step
     wanted = np.maximum(np.abs(bias) / step / _BIAS_STEPS, np.finfo(np.float32).tiny)
-    w_scale = np.where(empty & (bias != 0), wanted, part.w_scale).astype(np.float32)
-    units = np.rint(bias / (w_scale.astype(np.float64) * step))
-    if not bool((np.abs(units) <= MAX_BIAS).all()):
+    with np.errstate(over="ignore", invalid="ignore"):
+        w_scale = np.where(empty & (bias != 0), wanted, part.w_scale).astype(np.float32)
+        units = np.rint(bias / (w_scale.astype(np.float64) * step))
+    if not bool((np.isfinite(w_scale) & (np.abs(units) <= MAX_BIAS)).all()):
         return None
     return replace(part, w_scale=w_scale, bias=units.astype(np.int32))
 

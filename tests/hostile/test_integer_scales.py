@@ -65,6 +65,11 @@ WRONG |= {
     "a weight of 16 bits": {"weight": np.eye(32, 144, dtype=np.int16).reshape(32, 16, 3, 3)},
     "a weight of 32 bits": {"weight": np.eye(32, 144, dtype=np.int32).reshape(32, 16, 3, 3)},
     "a bias of the largest number": {"bias": np.full(32, HUGE, np.float32)},
+    "a bias of the largest number beside rows of zeros": {
+        "bias": np.full(32, HUGE, np.float32),
+        "weight": np.zeros((32, 16, 3, 3), np.int8),
+        "x_scale": np.float32(1e-9),
+    },
     "a bias that is no number": {"bias": np.full(32, NAN, np.float32)},
     "a bias of infinity": {"bias": np.full(32, -INF, np.float32)},
     "a bias of one number": {"bias": np.full(1, 0.5, np.float32)},
@@ -111,6 +116,7 @@ def written(rng: np.random.Generator, change: Change) -> onnx.ModelProto:
 WINDOW = ("pads", "strides", "group")
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("name", WRONG)
 def test_is_exported_as_it_is_or_refused_in_one_line(
     tmp_path: Path, rng: np.random.Generator, name: str

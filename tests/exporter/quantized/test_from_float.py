@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 import sparse_export
 from sparse_export.errors import InputError
 from sparse_export.exporter.files import held
 from sparse_export.exporter.rewrite.packed_nodes import find
 from tests.exporter.quantized.qdq import Qdq, residual
-from tests.onnx_models import residual_net
+from tests.onnx_models import model, pruned, residual_net
 
 Rng = np.random.Generator
 
@@ -115,3 +115,53 @@ def test_layers_of_large_weights_are_proved_too(
     onnx.save(residual(np.random.default_rng(0)), net)  # integers from the start
     report = sparse_export.export(net, format="csr", optimize="memory", output=net.with_name("packed.onnx"))
     assert report.verification.integers is not None and report.verification.integers.layers == 4
+
+
+def of_kinds(rng: Rng, *kinds: str) -> onnx.ModelProto:
+    """One weight of 64 x 64 for each kind of node, one behind the other; X is [n] indices or floats."""
+    nodes, constants, last = [], {}, "X"
+    for place, kind in enumerate(kinds):
+        weight = pruned(rng, 64, 64)
+        name, result = f"{kind}.w", "Y" if place == len(kinds) - 1 else f"{kind}.y"
+        if kind == "Gather":
+            nodes.append(helper.make_node(kind, [name, last], [result]))
+        elif kind == "GRU":
+            weight = pruned(rng, 1, 48, 64)
+            constants["r"] = pruned(rng, 1, 48, 16)
+            nodes.append(helper.make_node(kind, [last, name, "r"], [result], hidden_size=16))
+        elif kind == "half":
+            weight = weight.astype(np.float16)
+            nodes.append(helper.make_node("Cast", [last], ["h"], to=onnx.TensorProto.FLOAT16))
+            nodes.append(helper.make_node("MatMul", ["h", name], ["p"]))
+            nodes.append(helper.make_node("Cast", ["p"], [result], to=onnx.TensorProto.FLOAT))
+        elif kind == "ConvTranspose":
+            weight = weight.reshape(64, 16, 2, 2)
+            constants["bias"] = rng.standard_normal(64).astype(np.float32)
+            nodes.append(helper.make_node(kind, [last, name, "bias"], [result], group=4))
+        else:
+            weight = weight.reshape(64, 64, 1, 1) if kind == "Conv" else weight
+            nodes.append(helper.make_node(kind, [last, name], [result]))
+        constants[name], last = weight, result
+    x = {"Gather": ["n"], "GRU": ["n", 1, 64], "Conv": ["n", 64, 3, 3]}.get(kinds[0], ["n", 64])
+    made = model(nodes, constants, x, 2, opset=17)
+    made.graph.input[0].type.tensor_type.elem_type = 7 if kinds[0] == "Gather" else 1
+    return made
+
+
+@pytest.mark.parametrize("kinds", [("Gather", "MatMul"), ("half", "MatMul"), ("Conv", "ConvTranspose")])
+def test_what_the_quantizer_takes_wrongly_keeps_its_zeros(
+    kinds: tuple[str, ...], rng: Rng, tmp_path: Path
+) -> None:
+    source = of_kinds(rng, *kinds)
+    onnx.save(source, tmp_path / "net.onnx")
+    shape = [24, *(dim.dim_value for dim in source.graph.input[0].type.tensor_type.shape.dim[1:])]
+    x = rng.integers(0, 64, shape) if kinds[0] == "Gather" else rng.standard_normal(shape).astype(np.float32)
+    report = sparse_export.export(tmp_path / "net.onnx", activations="int8", calibrate={"X": x})
+    assert report.verification and report.density < 0.2
+
+
+def test_a_net_without_a_layer_for_integers_is_refused(rng: Rng, tmp_path: Path) -> None:
+    onnx.save(of_kinds(rng, "GRU"), tmp_path / "net.onnx")
+    x = rng.standard_normal((8, 1, 64)).astype(np.float32)
+    with pytest.raises(InputError, match="nothing in it becomes integers"):
+        sparse_export.export(tmp_path / "net.onnx", activations="int8", calibrate={"X": x})
