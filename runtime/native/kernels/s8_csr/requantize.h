@@ -127,19 +127,30 @@ inline void quantize_row(const Requantization&, int64_t, const int32_t*, int64_t
 template <bool Residual>
 inline void finish_runs(const Call& call, const f32_csr::Tile& tile, int64_t row, int64_t row_at, int64_t image_pitch,
                         const int32_t* sums) {
-  constexpr int64_t room = (max_tile + quarters) * lanes;
-  alignas(vector_bytes) uint8_t bytes[room];
-  alignas(vector_bytes) uint8_t z[room];
+  constexpr int64_t whole = quarters * lanes;
+  alignas(vector_bytes) uint8_t bytes[max_tile * lanes + whole];
+  alignas(vector_bytes) uint8_t z[max_tile * lanes + whole];
   const auto place = [&](const f32_csr::Run& run) { return run.image * image_pitch + row_at + run.pixel; };
-  if constexpr (Residual) {
-    for (int64_t n = 0; n < tile.runs; ++n) {
-      copy_bytes(call.z + place(tile.run[n]), z + tile.run[n].position, tile.run[n].length);
+  auto* const y = static_cast<uint8_t*>(call.y);
+  // Of one run, what fills registers goes straight to its place.
+  const int64_t straight = tile.runs == 1 ? tile.run[0].length / whole * whole : 0;
+  if (straight != 0) {
+    const int64_t at = place(tile.run[0]);
+    quantize_row<Residual>(call.out, row, sums, straight / lanes, call.z + at, y + at);
+    if (straight == tile.run[0].length) {
+      return;
     }
   }
-  quantize_row<Residual>(call.out, row, sums, tile.vectors, z, bytes);
-  for (int64_t n = 0; n < tile.runs; ++n) {
-    copy_bytes(bytes + tile.run[n].position, static_cast<uint8_t*>(call.y) + place(tile.run[n]), tile.run[n].length);
+  const auto each_rest = [&](auto&& visit) {
+    for (int64_t n = 0; n < tile.runs; ++n) {
+      visit(place(tile.run[n]) + straight, tile.run[n].position, tile.run[n].length - straight);
+    }
+  };
+  if constexpr (Residual) {
+    each_rest([&](int64_t at, int64_t position, int64_t length) { copy_bytes(call.z + at, z + position, length); });
   }
+  quantize_row<Residual>(call.out, row, sums + straight, tile.vectors - straight / lanes, z, bytes);
+  each_rest([&](int64_t at, int64_t position, int64_t length) { copy_bytes(bytes + position, y + at, length); });
 }
 
 }  // namespace
