@@ -13,7 +13,7 @@ _LARGEST = 4 << 20
 _FLOAT_BYTES = 4
 
 
-def are_small(data: wire.Buffer, works: Collection[Work]) -> bool:
+def are_small(data: wire.Buffer, works: Collection[Work], *, others: bool = False) -> bool:
     """Whether the sizes of all inputs are fixed, and no packed layer has large activations.
 
     Then a session needs no memory of its own for them: onnxruntime's arena grows by powers of two and gives
@@ -23,6 +23,8 @@ def are_small(data: wire.Buffer, works: Collection[Work]) -> bool:
     ----------
     works
         What the file says of its packed layers.
+    others
+        Whether layers with packed weights run dense, or in floats: then integers count as floats.
 
     Raises
     ------
@@ -30,7 +32,7 @@ def are_small(data: wire.Buffer, works: Collection[Work]) -> bool:
         If the bytes are no model.
     """
     sizes = [
-        max(work.inputs, work.rows * work.outputs) * (1 if work.kind == INTEGERS else _FLOAT_BYTES)
+        max(work.inputs, work.rows * work.outputs) * (_FLOAT_BYTES if others or work.kind != INTEGERS else 1)
         for work in works
     ]
     if not sizes or max(sizes) > _LARGEST:

@@ -119,7 +119,8 @@ def settled(
             operators |= ({OPERATOR} if pools else set()) | ({stems.OPERATOR} if first.layers else set())
             holders.update(wire.graphs(data))
             works = map(_work, _dict(told.get(WORK_KEY)).values())
-            small = activations.are_small(data, [work for work in works if work])
+            others = any(is_weight(node.operator) for node in nodes) or bool(moved)
+            small = activations.are_small(data, [work for work in works if work], others=others)
             made = edited(data, fitted(data, edits, holders), added) if edits else None
             return Settled(operators, made, small)
     except (OSError, ValueError, RecursionError):

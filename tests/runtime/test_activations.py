@@ -47,10 +47,11 @@ def test_the_arena_is_left_out_where_sizes_are_fixed_and_small(
     assert given.enable_cpu_mem_arena
 
 
-def test_activations_of_integers_are_a_byte_each() -> None:
+def test_activations_of_integers_are_a_byte_each_unless_layers_run_otherwise() -> None:
     fixed = onnx.helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "net", [fixed], [fixed])
     data = memoryview(helper.make_model(graph).SerializeToString())
     work = Work(INTEGERS, 100, 10, 64, 40_000, 64 * 40_000)
     assert activations.are_small(data, [work])
+    assert not activations.are_small(data, [work], others=True)
     assert not activations.are_small(data, [replace(work, kind="square")])

@@ -188,19 +188,30 @@ inline void quantize_row(const Requantization&, int64_t, const Sum*, int64_t, co
 template <bool Residual, class Sum>
 inline void finish_runs(const Call& call, const f32_csr::Run* runs, int64_t count, int64_t vectors, int64_t row,
                         int64_t row_at, int64_t image_pitch, const Sum* sums) {
-  constexpr int64_t room = (max_tile + quarters) * lanes;
-  alignas(vector_bytes) uint8_t bytes[room];
-  alignas(vector_bytes) uint8_t z[room];
+  constexpr int64_t whole = quarters * lanes;
+  alignas(vector_bytes) uint8_t bytes[max_tile * lanes + whole];
+  alignas(vector_bytes) uint8_t z[max_tile * lanes + whole];
   const auto place = [&](const f32_csr::Run& run) { return run.image * image_pitch + row_at + run.pixel; };
-  if constexpr (Residual) {
-    for (const f32_csr::Run* run = runs; run < runs + count; ++run) {
-      copy_bytes(call.z + place(*run), z + run->position, run->length);
+  auto* const y = static_cast<uint8_t*>(call.y);
+  // Of one run, what fills registers goes straight to its place.
+  const int64_t straight = count == 1 ? runs[0].length / whole * whole : 0;
+  if (straight != 0) {
+    const int64_t at = place(runs[0]);
+    quantize_row<Residual>(call.out, row, sums, straight / lanes, call.z + at, y + at);
+    if (straight == runs[0].length) {
+      return;
     }
   }
-  quantize_row<Residual>(call.out, row, sums, vectors, z, bytes);
-  for (const f32_csr::Run* run = runs; run < runs + count; ++run) {
-    copy_bytes(bytes + run->position, static_cast<uint8_t*>(call.y) + place(*run), run->length);
+  const auto each_rest = [&](auto&& visit) {
+    for (int64_t n = 0; n < count; ++n) {
+      visit(place(runs[n]) + straight, runs[n].position, runs[n].length - straight);
+    }
+  };
+  if constexpr (Residual) {
+    each_rest([&](int64_t at, int64_t position, int64_t length) { copy_bytes(call.z + at, z + position, length); });
   }
+  quantize_row<Residual>(call.out, row, sums + straight, vectors - straight / lanes, z, bytes);
+  each_rest([&](int64_t at, int64_t position, int64_t length) { copy_bytes(bytes + position, y + at, length); });
 }
 
 template <bool Residual>
