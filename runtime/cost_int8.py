@@ -24,6 +24,8 @@ _RATES = {
 #: into or comes out of a dense layer.
 _CALL, _GROUP, _VALUE = 1500.0, 0.107, {"avx2": 0.116}
 _OTHER_VALUE = 0.05
+#: The group of a dense linear layer, where that takes longer.
+_LINEAR_GROUP = {"avx2": 0.175}
 #: Packed, by target, fitted to layers with 59, 34 and 10 % of the groups: nanoseconds for a call, for
 #: a value that goes in, for one that comes out, for a group that is read and made ready to be multiplied, and
 #: the least that one takes. Outputs are computed by eights: half a vector of AVX-512. A residual is not
@@ -75,9 +77,10 @@ def seconds(
     dense, packed, width = _RATES.get(target, _RATES["avx2"])
     vectors = math.ceil(outputs / width)
     around = _CALL + _VALUE.get(target, _OTHER_VALUE) * (inputs + results)
-    lanes = outputs / width if linear else vectors  # a product of few rows is not padded to a vector
+    # Dense products of few rows are not padded to a vector; on AVX2 those of windows are such products.
+    lanes = outputs / width if linear or target in _LINEAR_GROUP else vectors
     if linear:
-        fast = around + max(groups * lanes / dense, _GROUP * groups)
+        fast = around + groups * max(lanes / dense, _LINEAR_GROUP.get(target, _GROUP))
     else:
         fast = around + groups * lanes / dense + _GROUP * groups
     once, each, rows = _FEW.get(target, (0.0, 0.0, 0))
