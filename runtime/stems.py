@@ -199,7 +199,8 @@ def _quantum(graph: _Graph, node: GraphNode) -> tuple[NDArray[Any], NDArray[Any]
     scale, zero = graph.constant(node.inputs[1]), graph.constant(node.inputs[2])
     if scale is None or zero is None or scale.size != 1 or zero.size != 1:
         return None
-    return (scale, zero) if scale.dtype == np.float32 and zero.dtype.itemsize == 1 else None
+    usable = scale.dtype == np.float32 and bool((np.isfinite(scale) & (scale > 0)).all())
+    return (scale, zero) if usable and zero.dtype.itemsize == 1 else None
 
 
 def _scales(graph: _Graph, weight: GraphNode, codes: NDArray[Any]) -> NDArray[np.float32] | None:

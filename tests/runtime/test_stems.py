@@ -146,7 +146,14 @@ def _short(model: onnx.ModelProto, name: str) -> None:
     weight.raw_data = weight.raw_data[:-1]
 
 
-@pytest.mark.parametrize("change", [_as_input, _huge_bias, _short], ids=lambda change: change.__name__)
+def _negative_scale(model: onnx.ModelProto, name: str) -> None:
+    (conv,) = (node for node in model.graph.node if node.op_type == "Conv")
+    real = next(node for node in model.graph.node if conv.input[0] in node.output)
+    scale = next(one for one in model.graph.initializer if one.name == real.input[1])
+    scale.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(scale), scale.name))
+
+
+@pytest.mark.parametrize("change", [_as_input, _huge_bias, _short, _negative_scale], ids=lambda change: change.__name__)
 def test_what_cannot_be_taken_over_stays(
     change: Callable[[onnx.ModelProto, str], None], rng: np.random.Generator, tmp_path: Path
 ) -> None:
