@@ -153,7 +153,9 @@ def _negative_scale(model: onnx.ModelProto, name: str) -> None:
     scale.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(scale), scale.name))
 
 
-@pytest.mark.parametrize("change", [_as_input, _huge_bias, _short, _negative_scale], ids=lambda change: change.__name__)
+@pytest.mark.parametrize(
+    "change", [_as_input, _huge_bias, _short, _negative_scale], ids=lambda change: change.__name__
+)
 def test_what_cannot_be_taken_over_stays(
     change: Callable[[onnx.ModelProto, str], None], rng: np.random.Generator, tmp_path: Path
 ) -> None:
