@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import wire
+from .splice import Edit, removed
 
 #: Element types (of ONNX), and those of numpy.
 _TYPES: dict[int, np.dtype[Any]] = {
@@ -33,6 +36,51 @@ class GraphNode:
     def is_of_onnx(self, operator: str) -> bool:
         """Whether it is this operator of ONNX, or onnxruntime's own of that name."""
         return self.operator == operator and self.domain in ("", "ai.onnx", "com.microsoft")
+
+
+class Graph:
+    """The nodes of a graph by what they give and read, and its constants.
+
+    Parameters
+    ----------
+    uses
+        How often each name is an input of any node of the model.
+    """
+
+    def __init__(self, data: wire.Buffer, place: wire.Field, uses: Mapping[str, int]) -> None:
+        self.data, self.place, self._uses = data, place, uses
+        self.nodes = [read(data, node) for node in wire.inside(data, place, wire.GRAPH_NODES)]
+
+    @cached_property
+    def held(self) -> Mapping[str, wire.Field]:
+        """The initializers that nobody who runs the model may replace, and where each lies."""
+        return wire.constants(self.data, self.place)
+
+    @cached_property
+    def makers(self) -> dict[str, GraphNode]:
+        """By what they give."""
+        return {name: node for node in self.nodes for name in node.outputs}
+
+    @cached_property
+    def readers(self) -> dict[str, GraphNode]:
+        """By what they read; of several the last."""
+        return {name: node for node in self.nodes for name in node.inputs}
+
+    @cached_property
+    def left(self) -> Counter[str]:
+        """How often each value is read, outputs once more; to be counted down where readers go."""
+        outputs = wire.named(self.data, self.place, wire.GRAPH_OUTPUTS, wire.VALUE_NAME)
+        return Counter(self._uses) + Counter(name for name, _ in outputs)
+
+    def let_go(self, unread: Iterable[str]) -> list[Edit]:
+        """What takes out the constants that nobody reads any more, once these names are not read so often."""
+        names = list(unread)
+        self.left.subtract(names)
+        return [
+            removed(self.data, self.held[name])
+            for name in dict.fromkeys(names)
+            if not self.left[name] and name in self.held
+        ]
 
 
 def read(data: wire.Buffer, place: wire.Field) -> GraphNode:

@@ -8,12 +8,11 @@ quantize alike. No number changes.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 from . import wire
 from .domains import DOMAIN
-from .nodes import GraphNode, ints, padded_by_name, read, written
+from .nodes import Graph, GraphNode, ints, padded_by_name, written
 from .splice import Edit, appended, removed
 
 #: The library's operator.
@@ -43,24 +42,20 @@ def replaced(data: wire.Buffer, packed: Collection[wire.Field], uses: Mapping[st
     graphs = wire.graphs(data)
     if len(graphs) != 1 or not packed:
         return []
-    nodes = [read(data, place) for place in wire.inside(data, graphs[0], wire.GRAPH_NODES)]
-    pools = [node for node in nodes if node.is_of_onnx(_POOL)]
+    graph = Graph(data, graphs[0], uses)
+    pools = [node for node in graph.nodes if node.is_of_onnx(_POOL)]
     if not pools:
         return []
-    constants = _Constants(data, graphs[0])
-    outputs = wire.named(data, graphs[0], wire.GRAPH_OUTPUTS, wire.VALUE_NAME)
-    left = Counter(uses) + Counter(name for name, _ in outputs)
-    makers = {name: node for node in nodes for name in node.outputs}
-    readers = {name: node for node in nodes for name in node.inputs}
+    makers, left = graph.makers, graph.left
     edits, pieces, unread = [], [], []
     for pool in pools:
         attributes = _attributes(data, pool) if pool.inputs and len(pool.outputs) == 1 else None
         if attributes is None:
             continue
-        before, behind = makers.get(pool.inputs[0]), readers.get(pool.outputs[0])
+        before, behind = makers.get(pool.inputs[0]), graph.readers.get(pool.outputs[0])
         if before is None or behind is None or left[pool.outputs[0]] != 1:
             continue
-        if not (before.is_of_onnx(_REAL) and behind.is_of_onnx(_STEPS) and constants.same(before, behind)):
+        if not (before.is_of_onnx(_REAL) and behind.is_of_onnx(_STEPS) and _same(graph, before, behind)):
             continue
         if not _is_behind(before, makers, packed):
             continue
@@ -69,40 +64,27 @@ def replaced(data: wire.Buffer, packed: Collection[wire.Field], uses: Mapping[st
         edits += [removed(data, node.place) for node in gone]
         unread += [name for node in gone for name in node.inputs[1:]]
         pieces.append(written(OPERATOR, DOMAIN, before.inputs[:1], behind.outputs[0], attributes))
-    left.subtract(unread)
-    places = [constants.held[name] for name in set(unread) if not left[name] and name in constants.held]
-    edits += [removed(data, place) for place in places]
-    return [*edits, *appended(graphs[0], *pieces)]
+    return [*edits, *graph.let_go(unread), *appended(graphs[0], *pieces)]
 
 
-class _Constants:
-    """The initializers that nobody who runs the model may replace, and where each lies."""
+def _same(graph: Graph, one: GraphNode, other: GraphNode) -> bool:
+    """Whether two nodes have constant scales and zero points of one value, along one axis."""
+    pairs = list(zip(one.inputs[1:], other.inputs[1:], strict=False))
+    return (
+        len(one.inputs) == len(other.inputs) == 3
+        and ints(graph.data, one, "axis", [1]) == ints(graph.data, other, "axis", [1])
+        and all(a == b or (_content(graph, a) == _content(graph, b) is not None) for a, b in pairs)
+    )
 
-    def __init__(self, data: wire.Buffer, graph: wire.Field) -> None:
-        self._data = data
-        self.held = wire.constants(data, graph)
 
-    def same(self, one: GraphNode, other: GraphNode) -> bool:
-        """Whether two nodes have scales and zero points of one value, along one axis."""
-        pairs = list(zip(one.inputs[1:], other.inputs[1:], strict=False))
-        return (
-            len(one.inputs) == len(other.inputs) == 3
-            and self._axis(one) == self._axis(other)
-            and all(a == b or (self._content(a) == self._content(b) is not None) for a, b in pairs)
-        )
-
-    def _axis(self, node: GraphNode) -> list[int]:
-        found = node.attributes.get("axis")
-        return [1] if found is None else list(wire.numbers(self._data, found, wire.ATTRIBUTE_INT))
-
-    def _content(self, name: str) -> bytes | None:
-        """What a constant is, but for its name."""
-        if name not in self.held:
-            return None
-        place = self.held[name]
-        (named,) = wire.inside(self._data, place, wire.TENSOR_NAME)
-        before = self._data[place.start : wire.begin(self._data, named)]
-        return bytes(before) + bytes(self._data[named.end : place.end])
+def _content(graph: Graph, name: str) -> bytes | None:
+    """What a constant is, but for its name."""
+    if name not in graph.held:
+        return None
+    place = graph.held[name]
+    (named,) = wire.inside(graph.data, place, wire.TENSOR_NAME)
+    before = graph.data[place.start : wire.begin(graph.data, named)]
+    return bytes(before) + bytes(graph.data[named.end : place.end])
 
 
 def _is_behind(node: GraphNode, makers: Mapping[str, GraphNode], packed: Collection[wire.Field]) -> bool:

@@ -9,7 +9,6 @@ that onnxruntime is given; the file stays as it is. No number changes by more th
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,17 +40,8 @@ class Replaced:
     layers: set[wire.Field] = field(default_factory=set)
 
 
-class _Graph:
-    """The nodes of a graph by what they give and read, and its constants."""
-
-    def __init__(self, data: wire.Buffer, graph: wire.Field, uses: Mapping[str, int]) -> None:
-        self.data = data
-        self.nodes = [nodes.read(data, place) for place in wire.inside(data, graph, wire.GRAPH_NODES)]
-        self.held = wire.constants(data, graph)
-        self.makers = {name: node for node in self.nodes for name in node.outputs}
-        self.readers = {name: node for node in self.nodes for name in node.inputs}
-        outputs = wire.named(data, graph, wire.GRAPH_OUTPUTS, wire.VALUE_NAME)
-        self.left = Counter(uses) + Counter(name for name, _ in outputs)
+class _Graph(nodes.Graph):
+    """A graph, and what a first convolution is recognised by."""
 
     def has(self, name: str) -> bool:
         """Whether a value has that name."""
@@ -126,9 +116,7 @@ def replaced(data: wire.Buffer, uses: Mapping[str, int]) -> Replaced:
         indptr, gaps, values, scale, bias = parts
         inputs = [*stem.x, indptr, gaps, values, scale, bias, *stem.y]
         pieces.append(nodes.written(OPERATOR, DOMAIN, inputs, stem.output, stem.attributes))
-    graph.left.subtract(unread)
-    places = [graph.held[name] for name in set(unread) if not graph.left[name] and name in graph.held]
-    found.edits += [removed(data, place) for place in places]
+    found.edits += graph.let_go(unread)
     found.edits += appended(graphs[0], *pieces)
     return found
 
