@@ -1,7 +1,9 @@
 // Scratch of one thread, kept between calls: allocating it afresh costs more than a small layer.
 #pragma once
 
+#include <array>
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 
 namespace sparse_export {
@@ -23,6 +25,24 @@ struct Scratch {
       }
     }
     return data;
+  }
+
+  // As `reserve`, for pieces of these sizes, one behind the other, each aligned to 64: where they begin; null, all of
+  // them, where there is no memory.
+  template <size_t N>
+  std::array<char*, N> divide(const std::array<int64_t, N>& sizes) {
+    const auto padded = [](int64_t bytes) { return static_cast<size_t>((bytes + 63) / 64 * 64); };
+    size_t all = 0;
+    for (const int64_t size : sizes) {
+      all += padded(size);
+    }
+    std::array<char*, N> pieces{};
+    char* next = reserve(all);
+    for (size_t i = 0; next != nullptr && i < N; ++i) {
+      pieces[i] = next;
+      next += padded(sizes[i]);
+    }
+    return pieces;
   }
 };
 

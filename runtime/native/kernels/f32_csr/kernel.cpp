@@ -76,47 +76,36 @@ void find_unit(size_t index, Unit& unit) {
 }
 
 bool allocate(Unit& unit) {
-  const auto pad = [](int64_t bytes) { return static_cast<size_t>((bytes + 63) / 64 * 64); };
   const Weights& weights = unit.call.weights;
   const bool strips = unit.plan.layout == Layout::strips;
   const bool direct = unit.plan.layout == Layout::direct;
   const int64_t entries = weights.begin(unit.last_row) - weights.begin(unit.first_row);
-  const size_t sizes[] = {
-      pad((entries + lanes) * 4),  // decoding writes whole vectors
-      pad(weights.values.type == element_float ? 0 : entries * 4),
-      pad((unit.rows() * (unit.blocks + 1) + lanes) * 4),
-      pad((unit.blocks + lanes) * 4),
-      pad(strips ? weights.columns * 4 : 0),
-      pad((unit.pitch() == 0 ? 1 : unit.rows()) * unit.plan.tile * vector_bytes),
-      direct ? 0 : pad(block_bytes(unit.call, unit.plan)) + vector_bytes,  // arranging writes whole vectors
-      unit.plan.layout == Layout::pixels ? pad((patch_floats + patch_slack) * 4) : 0,
-      unit.call.bytes != nullptr && unit.call.bytes->wide ? pad(unit.rows() * unit.plan.tile * vector_bytes) : 0,
-      unit.call.bytes != nullptr && unit.transposed() ? pad(unit.rows() * 4) : 0,
-  };
-  size_t all = 0;
-  for (const size_t size : sizes) {
-    all += size;
-  }
   thread_local Scratch scratch;
-  char* data = scratch.reserve(all);
-  if (data == nullptr) {
+  const auto pieces = scratch.divide<10>({
+      (entries + lanes) * 4,  // decoding writes whole vectors
+      weights.values.type == element_float ? 0 : entries * 4,
+      (unit.rows() * (unit.blocks + 1) + lanes) * 4,
+      (unit.blocks + lanes) * 4,
+      strips ? weights.columns * 4 : 0,
+      (unit.pitch() == 0 ? 1 : unit.rows()) * unit.plan.tile * vector_bytes,
+      direct ? 0 : block_bytes(unit.call, unit.plan) + vector_bytes,  // arranging writes whole vectors
+      unit.plan.layout == Layout::pixels ? (patch_floats + patch_slack) * 4 : 0,
+      unit.call.bytes != nullptr && unit.call.bytes->wide ? unit.rows() * unit.plan.tile * vector_bytes : 0,
+      unit.call.bytes != nullptr && unit.transposed() ? unit.rows() * 4 : 0,
+  });
+  if (pieces[0] == nullptr) {
     return false;
   }
-  const auto take = [&](size_t index) {
-    char* piece = data;
-    data += sizes[index];
-    return piece;
-  };
-  unit.offsets = reinterpret_cast<uint32_t*>(take(0));
-  unit.converted = reinterpret_cast<float*>(take(1));
-  unit.cuts = reinterpret_cast<uint32_t*>(take(2));
-  unit.ids = reinterpret_cast<uint32_t*>(take(3));
-  unit.columns = reinterpret_cast<uint32_t*>(take(4));
-  unit.sums = reinterpret_cast<float*>(take(5));
-  unit.input = reinterpret_cast<float*>(take(6));
-  unit.patches = reinterpret_cast<float*>(take(7));
-  unit.totals = reinterpret_cast<int32_t*>(take(8));
-  unit.turned = reinterpret_cast<int32_t*>(take(9));
+  unit.offsets = reinterpret_cast<uint32_t*>(pieces[0]);
+  unit.converted = reinterpret_cast<float*>(pieces[1]);
+  unit.cuts = reinterpret_cast<uint32_t*>(pieces[2]);
+  unit.ids = reinterpret_cast<uint32_t*>(pieces[3]);
+  unit.columns = reinterpret_cast<uint32_t*>(pieces[4]);
+  unit.sums = reinterpret_cast<float*>(pieces[5]);
+  unit.input = reinterpret_cast<float*>(pieces[6]);
+  unit.patches = reinterpret_cast<float*>(pieces[7]);
+  unit.totals = reinterpret_cast<int32_t*>(pieces[8]);
+  unit.turned = reinterpret_cast<int32_t*>(pieces[9]);
   return true;
 }
 

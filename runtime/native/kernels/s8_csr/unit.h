@@ -105,47 +105,36 @@ inline int64_t slice_end(const Unit& unit, int64_t row, int64_t end) {
 }
 
 inline bool allocate(Unit& unit) {
-  const auto pad = [](int64_t bytes) { return static_cast<size_t>((bytes + 63) / 64 * 64); };
   const f32_csr::Weights& groups = unit.shape.weights;
   const f32_csr::Plan& cut = unit.plan.cut;
   const int64_t entries = unit.slice_groups, rows = unit.slice_rows;
   const int64_t tile_bytes = cut.tile * vector_bytes;
-  const size_t sizes[] = {
-      pad((entries + lanes) * 4),      // decoding writes whole vectors
-      pad((entries + 2 * lanes) * 4),  // and begins at an even group
-      pad((rows * (unit.blocks + 1) + lanes) * 4),
-      pad((unit.blocks + lanes) * 4),
-      pad(cut.layout == f32_csr::Layout::strips ? groups.columns * 4 : 0),
-      pad((unit.blocks == 1 ? 1 : rows) * tile_bytes) + vector_bytes,  // whole vectors are read
-      unit.in_place() ? 0 : pad((unit.kept ? unit.blocks : 1) * f32_csr::block_bytes(unit.shape, cut)) + vector_bytes,
-      cut.layout == f32_csr::Layout::pixels ? pad((f32_csr::patch_floats + f32_csr::patch_slack) * 4) : 0,
-      unit.one_pixel() ? pad(rows * tile_bytes) : 0,
-      unit.call.weights.groups->halves ? pad(entries + 2 * spread_at_once) : 0,
-  };
-  size_t all = 0;
-  for (const size_t size : sizes) {
-    all += size;
-  }
   thread_local Scratch scratch;
-  char* data = scratch.reserve(all);
-  if (data == nullptr) {
+  const auto pieces = scratch.divide<10>({
+      (entries + lanes) * 4,      // decoding writes whole vectors
+      (entries + 2 * lanes) * 4,  // and begins at an even group
+      (rows * (unit.blocks + 1) + lanes) * 4,
+      (unit.blocks + lanes) * 4,
+      cut.layout == f32_csr::Layout::strips ? groups.columns * 4 : 0,
+      (unit.blocks == 1 ? 1 : rows) * tile_bytes + vector_bytes,  // whole vectors are read
+      unit.in_place() ? 0 : (unit.kept ? unit.blocks : 1) * f32_csr::block_bytes(unit.shape, cut) + vector_bytes,
+      cut.layout == f32_csr::Layout::pixels ? (f32_csr::patch_floats + f32_csr::patch_slack) * 4 : 0,
+      unit.one_pixel() ? rows * tile_bytes : 0,
+      unit.call.weights.groups->halves ? entries + 2 * spread_at_once : 0,
+  });
+  if (pieces[0] == nullptr) {
     return false;
   }
-  const auto take = [&](size_t index) {
-    char* piece = data;
-    data += sizes[index];
-    return piece;
-  };
-  unit.offsets = reinterpret_cast<uint32_t*>(take(0));
-  unit.expanded = reinterpret_cast<uint32_t*>(take(1));
-  unit.cuts = reinterpret_cast<uint32_t*>(take(2));
-  unit.ids = reinterpret_cast<uint32_t*>(take(3));
-  unit.columns = reinterpret_cast<uint32_t*>(take(4));
-  unit.sums = reinterpret_cast<int32_t*>(take(5));
-  unit.input = reinterpret_cast<float*>(take(6));
-  unit.patches = reinterpret_cast<float*>(take(7));
-  unit.turned = take(8);
-  unit.gaps = reinterpret_cast<uint8_t*>(take(9));
+  unit.offsets = reinterpret_cast<uint32_t*>(pieces[0]);
+  unit.expanded = reinterpret_cast<uint32_t*>(pieces[1]);
+  unit.cuts = reinterpret_cast<uint32_t*>(pieces[2]);
+  unit.ids = reinterpret_cast<uint32_t*>(pieces[3]);
+  unit.columns = reinterpret_cast<uint32_t*>(pieces[4]);
+  unit.sums = reinterpret_cast<int32_t*>(pieces[5]);
+  unit.input = reinterpret_cast<float*>(pieces[6]);
+  unit.patches = reinterpret_cast<float*>(pieces[7]);
+  unit.turned = pieces[8];
+  unit.gaps = reinterpret_cast<uint8_t*>(pieces[9]);
   return true;
 }
 
